@@ -47,7 +47,7 @@ func TestTokenPrintsNoValue(t *testing.T) {
 		t.Fatal(err)
 	}
 	all := out.String() + logs.String() + string(js)
-	for _, form := range []string{canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprint([]byte(canary))} {
+	for _, form := range []string{canary, fmt.Sprintf("%x", canary), fmt.Sprintf("%X", canary), fmt.Sprintf("%d", []byte(canary))} {
 		if strings.Contains(all, form) {
 			t.Fatalf("the value got out:\n%s", all)
 		}
