@@ -1,0 +1,125 @@
+// Package workspacetest is a Databricks workspace in memory, as net/http/httptest
+// is a server: it issues, lists, checks and revokes personal access tokens,
+// answers as the model endpoints do, and fails on demand.
+//
+// A Workspace is an http.Handler. Start serves one on a loopback port, Transport
+// reaches one without a socket. It is safe for concurrent use. It keeps the
+// values of the tokens that it made (Token.Value) and records every request
+// without them (Requests). It is no test-only package: patrol demo ships it.
+package workspacetest
+
+import (
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// DefaultUser owns the tokens that are issued for nobody in particular.
+const DefaultUser = "someone@example.com"
+
+// Config says how a workspace behaves. The zero Config is a healthy one.
+type Config struct {
+	Now         func() time.Time // the workspace's clock, also in its Date header; nil is time.Now
+	Quota       int              // live tokens per user; 0 is 600
+	MaxLifetime time.Duration    // what an admin allows a new token; 0 is no limit
+	DisablePATs bool             // nobody may mint; tokens that exist go on working
+	RandomIDs   bool             // a token's id is not the SHA-256 of its value
+	Propagation time.Duration    // model endpoints refuse a token younger than this
+	Invalid     InvalidForm      // how a token that isn't valid is refused
+
+	Model      func(ModelCall) ModelReply // what the models answer; nil is a few words
+	Events     int                        // pieces that a streamed text comes in; 0 is 5
+	EventDelay time.Duration              // pause before each event of a stream but the first
+	Other      http.Handler               // answers paths that the workspace doesn't know, after the token check; nil is 404
+
+	// Fault is asked about each request for which nothing was injected; nil,
+	// or nil returned, is no fault. It must not read the request's body.
+	// It may be called from several goroutines at once.
+	Fault func(*http.Request) *Fault
+
+	KeepRequests int  // how many of the latest requests are remembered; 0 all, negative none
+	TLS          bool // Start serves HTTPS, with HTTP/2
+}
+
+// Workspace is a workspace in memory: see New.
+type Workspace struct {
+	cfg Config
+
+	mu       sync.Mutex
+	tokens   []*Token // in the order in which they were made
+	byHash   map[string]*Token
+	clients  map[string]oauthClient
+	faults   []*armed
+	requests []*Request
+	count    int
+
+	inflight sync.WaitGroup
+}
+
+// New returns a workspace without tokens. It starts nothing.
+func New(cfg Config) *Workspace {
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Quota == 0 {
+		cfg.Quota = 600
+	}
+	if cfg.Events <= 0 {
+		cfg.Events = 5
+	}
+	return &Workspace{cfg: cfg, byHash: make(map[string]*Token), clients: make(map[string]oauthClient)}
+}
+
+// now is the workspace's wall clock: a laptop's monotonic one stops in its sleep.
+func (w *Workspace) now() time.Time { return w.cfg.Now().Round(0) }
+
+// ServeHTTP answers one request.
+func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
+	w.inflight.Add(1)
+	defer w.inflight.Done()
+	c := w.open(rw, r)
+	defer c.record()
+	f := w.nextFault(r)
+	if f == nil {
+		w.answer(c, r)
+		return
+	}
+	w.fail(c, r, f)
+}
+
+// answer does what the request asks for.
+func (w *Workspace) answer(c *call, r *http.Request) {
+	p := resolve(r.URL.Path)
+	route := w.route(p)
+	if route == nil && w.cfg.Other != nil && c.valid {
+		w.cfg.Other.ServeHTTP(c, r) // which may want to read the body itself
+		return
+	}
+	if err := c.readBody(r); err != nil {
+		writeError(c, http.StatusBadRequest, "MALFORMED_REQUEST", "Reading the request's body: "+err.Error())
+		return
+	}
+	switch {
+	case w.answerPublic(c, r, p):
+	case !c.valid:
+		w.refuse(c)
+	case route == nil:
+		writeError(c, http.StatusNotFound, "ENDPOINT_NOT_FOUND", "No API found for '"+r.Method+" "+p+"'")
+	default:
+		route(c, r, p)
+	}
+}
+
+// route returns what answers the path, nil if the workspace doesn't know it.
+func (w *Workspace) route(p string) func(*call, *http.Request, string) {
+	switch {
+	case strings.HasPrefix(p, "/api/2.0/token/"):
+		return w.answerTokens
+	case p == "/api/2.0/preview/scim/v2/me":
+		return w.answerMe
+	case isModelPath(p):
+		return w.answerModel
+	}
+	return nil
+}
