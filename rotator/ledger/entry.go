@@ -1,0 +1,102 @@
+package ledger
+
+import (
+	"encoding/json"
+	"fmt"
+	"hash/crc32"
+	"slices"
+	"strconv"
+	"time"
+)
+
+// Stage is how far a token has come. Stages go forward, in the order in which
+// they stand here; only a Retiring token that is found to be the one in the
+// profile at start becomes Current again.
+type Stage string
+
+// The stages. Each is recorded before the step after it is begun.
+const (
+	Intended  Stage = "intended"  // a create bearing the nonce may have been sent
+	Minted    Stage = "minted"    // the workspace has answered; the value is known to this process alone
+	Probed    Stage = "probed"    // it has made a call that worked
+	Published Stage = "published" // the proxy may put it on requests
+	Current   Stage = "current"   // it stands in the profile
+	Retiring  Stage = "retiring"  // a newer one is current; it is to be revoked
+	Revoked   Stage = "revoked"   // the workspace has taken it back, or never had it
+	Expired   Stage = "expired"   // it died of its own before it could be revoked
+	Left      Stage = "left"      // it isn't ours to revoke; Reason says why
+)
+
+// Ended reports whether nothing more is to be done about the token.
+func (s Stage) Ended() bool { return s == Revoked || s == Expired || s == Left }
+
+// Entry is what the ledger knows of one token. It has no room for the value.
+type Entry struct {
+	// Nonce names the entry. A token that we minted bears it at the end of
+	// its comment.
+	Nonce string `json:"nonce"`
+	Stage Stage  `json:"stage"`
+
+	// Found names the places where a token that we did not mint was found;
+	// it is empty for a token that we minted. Pinned says that one of them
+	// can't be rewritten, as an environment can't.
+	Found  []string `json:"found,omitempty"`
+	Pinned bool     `json:"pinned,omitempty"`
+
+	ID      string    `json:"id,omitempty"`
+	Hash    string    `json:"hash,omitempty"` // pat.Hash of the value
+	Host    string    `json:"host,omitempty"`
+	Comment string    `json:"comment,omitempty"`
+	Scopes  []string  `json:"scopes,omitempty"`
+	Created time.Time `json:"created,omitzero"` // by the workspace's clock
+	Expiry  time.Time `json:"expiry,omitzero"`  // by the workspace's clock
+	Until   time.Time `json:"until,omitzero"`   // when it expires by this machine's clock, as that stood at the mint
+
+	Files  []string  `json:"files,omitempty"`  // the files that the token was written to, by name
+	Reason string    `json:"reason,omitempty"` // why it came to this stage, where that isn't plain
+	At     time.Time `json:"at"`               // when it came to this stage, by this machine's clock
+}
+
+// Ours reports whether we minted the token.
+func (e Entry) Ours() bool { return len(e.Found) == 0 }
+
+func (e Entry) clone() Entry {
+	e.Found = slices.Clone(e.Found)
+	e.Scopes = slices.Clone(e.Scopes)
+	e.Files = slices.Clone(e.Files)
+	return e
+}
+
+// header is the first line of a ledger file.
+type header struct {
+	Version  int    `json:"patrol_ledger"`
+	Instance string `json:"instance"`
+}
+
+const version = 1
+
+// encode returns v as one line: the CRC-32 (IEEE) of the JSON text in eight
+// hex digits, a space, the JSON text, a line feed. The sum tells a line that
+// was torn or has rotted from one that was written.
+func encode(v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("encoding a ledger line: %w", err)
+	}
+	line := fmt.Appendf(make([]byte, 0, len(text)+10), "%08x ", crc32.ChecksumIEEE(text))
+	return append(append(line, text...), '\n'), nil
+}
+
+// decode reads a line, without its line feed, into v and reports whether it
+// is whole.
+func decode(line []byte, v any) bool {
+	const prefix = 9
+	if len(line) < prefix || line[prefix-1] != ' ' {
+		return false
+	}
+	sum, err := strconv.ParseUint(string(line[:prefix-1]), 16, 32)
+	if err != nil || uint32(sum) != crc32.ChecksumIEEE(line[prefix:]) {
+		return false
+	}
+	return json.Unmarshal(line[prefix:], v) == nil
+}

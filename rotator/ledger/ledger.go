@@ -1,0 +1,325 @@
+// Package ledger is patrol's memory: a crash-safe record of each token that
+// was minted, how far it has come, and what is still to be revoked. It holds
+// ids and hashes, never a token's value.
+//
+// The file is append-only. A line is one entry as it stands after a step, the
+// last line of a nonce holds, and Put returns once the line is on the disk.
+// At Open a torn last line is cut off, a file that has rotted is set aside
+// with what is whole in it carried over, and the rest is compacted.
+package ledger
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/gofrs/flock"
+)
+
+const (
+	fileName = "ledger"
+	lockName = "lock"
+
+	// keepEnded is how long the ledger knows a token after its end, so that
+	// its value is still known as ours where a file or a client holds it.
+	keepEnded = 90 * 24 * time.Hour
+
+	// maxEnded bounds how many ended tokens it knows, whatever their age.
+	maxEnded = 2000
+
+	// compactAfter is how many lines may be superseded before the file is
+	// written anew.
+	compactAfter = 4096
+)
+
+// ErrLocked is what Open returns while another process has the ledger open.
+var ErrLocked = errors.New("another patrol is using this state folder")
+
+// Config says where a ledger lives and whose it is.
+type Config struct {
+	Dir      string           // the state folder; made (0700) if it is missing
+	Instance string           // overrides the instance in the file; "" takes that, or makes one
+	Now      func() time.Time // nil is time.Now
+	Log      *slog.Logger     // nil discards
+}
+
+// Ledger is an open ledger. Its methods may be called from several
+// goroutines.
+type Ledger struct {
+	dir  string
+	now  func() time.Time
+	log  *slog.Logger
+	lock *flock.Flock
+
+	mu       sync.Mutex
+	file     *os.File
+	size     int64 // of what is whole in file
+	lines    int
+	broken   bool // the file's end can't be trusted: write it anew
+	instance string
+	entries  map[string]Entry
+	order    []string // nonces, oldest first
+	salvaged bool
+}
+
+// Open locks the state folder and reads its ledger. It doesn't wait for a
+// lock that another process holds: it returns ErrLocked. The lock goes with
+// the process, however that ends.
+func Open(cfg Config) (*Ledger, error) {
+	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the state folder: %w", err)
+	}
+	lock := flock.New(filepath.Join(cfg.Dir, lockName), flock.SetPermissions(0o600))
+	got, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking the state folder %s: %w", cfg.Dir, err)
+	}
+	if !got {
+		return nil, fmt.Errorf("%s: %w", cfg.Dir, ErrLocked)
+	}
+	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cfg.Log, lock: lock, entries: map[string]Entry{}}
+	if l.now == nil {
+		l.now = time.Now
+	}
+	if l.log == nil {
+		l.log = slog.New(slog.DiscardHandler)
+	}
+	if err := l.load(cfg.Instance); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	return l, nil
+}
+
+// load reads the file into l and leaves a compacted one open for appending.
+func (l *Ledger) load(instance string) error {
+	path := filepath.Join(l.dir, fileName)
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("reading the ledger: %w", err)
+	}
+	got := parse(data)
+	if got.rotten {
+		aside := fmt.Sprintf("%s.corrupt-%s", path, l.now().UTC().Format("20060102T150405Z"))
+		if err := os.WriteFile(aside, data, 0o600); err != nil {
+			return fmt.Errorf("setting a corrupt ledger aside: %w", err)
+		}
+		l.log.Warn("the ledger is corrupt: set aside, and rebuilt from what is whole in it", "aside", aside, "entries", len(got.entries))
+	}
+	l.salvaged = got.rotten
+	l.instance = cmp.Or(instance, got.instance)
+	if l.instance == "" {
+		l.instance = newInstance()
+	}
+	for _, e := range got.entries {
+		l.remember(e)
+	}
+	l.drop()
+	return l.rewrite()
+}
+
+// contents is what parse finds in a ledger file.
+type contents struct {
+	instance string
+	entries  []Entry // each line's, in order
+	rotten   bool    // a line before the last isn't whole
+}
+
+func parse(data []byte) contents {
+	var got contents
+	for len(data) > 0 {
+		line, rest, terminated := bytes.Cut(data, []byte{'\n'})
+		data = rest
+		var head header
+		var e Entry
+		switch {
+		case decode(line, &head) && head.Version != 0:
+			got.instance = head.Instance
+			got.rotten = got.rotten || head.Version != version
+		case decode(line, &e) && e.Nonce != "" && terminated:
+			got.entries = append(got.entries, e)
+		case terminated || len(data) > 0:
+			got.rotten = true
+		}
+	}
+	return got
+}
+
+// Read returns the instance and the entries of the ledger in dir, oldest
+// first, without locking it: a look at what another process is doing. A
+// ledger that isn't there is empty.
+func Read(dir string) (instance string, entries []Entry, err error) {
+	data, err := os.ReadFile(filepath.Join(dir, fileName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, fmt.Errorf("reading the ledger: %w", err)
+	}
+	l := &Ledger{entries: map[string]Entry{}}
+	got := parse(data)
+	for _, e := range got.entries {
+		l.remember(e)
+	}
+	return got.instance, l.list(func(Entry) bool { return true }), nil
+}
+
+// newInstance returns a name that no other patrol has and that a person who
+// reads the workspace's list of tokens can place: the machine's name, and
+// eight random hex digits.
+func newInstance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(host))
+	const longest = 40
+	return host[:min(len(host), longest)] + "-" + NewNonce()[:8]
+}
+
+// NewNonce returns 16 random hex digits, which name one mint.
+func NewNonce() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
+	return hex.EncodeToString(b[:])
+}
+
+// Instance is the name by which this patrol knows its tokens from those of
+// the same user's other patrols.
+func (l *Ledger) Instance() string { return l.instance }
+
+// Salvaged reports whether the file was corrupt at Open, so that entries may
+// be missing.
+func (l *Ledger) Salvaged() bool { return l.salvaged }
+
+// Put records e in place of what its nonce's entry was, sets its At, and
+// returns once the record is on the disk. If the disk fails, e is remembered
+// all the same, and the next Put writes both.
+func (l *Ledger) Put(e Entry) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	e.At = l.now().Round(0).UTC()
+	l.remember(e)
+	if l.broken || l.lines-len(l.entries) > compactAfter {
+		l.drop()
+		return l.rewrite()
+	}
+	line, err := encode(e)
+	if err != nil {
+		return err
+	}
+	if err := l.append(line); err != nil {
+		l.broken = true
+		return fmt.Errorf("recording %s of token %s in the ledger: %w", e.Stage, e.Nonce, err)
+	}
+	return nil
+}
+
+// append writes a line and waits until the disk has it.
+func (l *Ledger) append(line []byte) error {
+	if l.file == nil {
+		return errors.New("the ledger is closed")
+	}
+	if _, err := l.file.WriteAt(line, l.size); err != nil {
+		return err
+	}
+	if err := l.file.Sync(); err != nil {
+		return err
+	}
+	l.size += int64(len(line))
+	l.lines++
+	return nil
+}
+
+func (l *Ledger) remember(e Entry) {
+	if _, known := l.entries[e.Nonce]; !known {
+		l.order = append(l.order, e.Nonce)
+	}
+	l.entries[e.Nonce] = e.clone()
+}
+
+// drop forgets what ended long ago.
+func (l *Ledger) drop() {
+	oldest := l.now().Add(-keepEnded)
+	ended := 0
+	for _, nonce := range slices.Backward(l.order) {
+		e := l.entries[nonce]
+		if !e.Stage.Ended() {
+			continue
+		}
+		if ended++; ended > maxEnded || e.At.Before(oldest) {
+			delete(l.entries, nonce)
+		}
+	}
+	l.order = slices.DeleteFunc(l.order, func(nonce string) bool {
+		_, known := l.entries[nonce]
+		return !known
+	})
+}
+
+// ByHash returns the entry of the token whose value has this hash.
+func (l *Ledger) ByHash(hash string) (Entry, bool) {
+	if hash == "" {
+		return Entry{}, false
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, nonce := range slices.Backward(l.order) {
+		if e := l.entries[nonce]; e.Hash == hash {
+			return e.clone(), true
+		}
+	}
+	return Entry{}, false
+}
+
+// Knows reports whether the token whose value has this hash is or was ours to
+// handle, ended ones included.
+func (l *Ledger) Knows(hash string) bool {
+	_, ok := l.ByHash(hash)
+	return ok
+}
+
+// Pending returns the entries that have not ended, oldest first: the tokens
+// about which something is still to be done.
+func (l *Ledger) Pending() []Entry {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.list(func(e Entry) bool { return !e.Stage.Ended() })
+}
+
+func (l *Ledger) list(keep func(Entry) bool) []Entry {
+	var out []Entry
+	for _, nonce := range l.order {
+		if e := l.entries[nonce]; keep(e) {
+			out = append(out, e.clone())
+		}
+	}
+	return out
+}
+
+// Close closes the file and gives the lock back.
+func (l *Ledger) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var err error
+	if l.file != nil {
+		err = l.file.Close()
+		l.file = nil
+	}
+	return errors.Join(err, l.lock.Close())
+}
