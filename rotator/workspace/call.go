@@ -1,0 +1,150 @@
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"github.com/databricks/databricks-sdk-go/service/settings"
+
+	"patrol/rotator/pat"
+)
+
+// MintRequest says what to mint.
+type MintRequest struct {
+	Lifetime time.Duration // whole seconds, rounded up; at least one
+	Comment  string        // at most 255 characters
+	Scopes   []string      // nil: what the workspace gives by default
+}
+
+// mintingToken is the one call after which something may have been left behind.
+const mintingToken = "minting token"
+
+// maxComment is the longest comment that Databricks takes.
+const maxComment = 255
+
+// Mint makes a token for the session's user. What it returns has a value, an
+// id, and the expiry that the workspace gave it, which may be sooner than asked
+// for, or never: then Expiry is zero.
+//
+// After an error that is ErrUncertain the workspace may have made a token that
+// nobody has: it bears the request's comment.
+func (s *Session) Mint(ctx context.Context, req MintRequest) (pat.Token, error) {
+	seconds := int64((req.Lifetime + time.Second - 1) / time.Second)
+	if seconds < 1 {
+		return pat.Token{}, fmt.Errorf("%s: %w: a lifetime of %v is less than a second", mintingToken, ErrLifetime, req.Lifetime)
+	}
+	if utf8.RuneCountInString(req.Comment) > maxComment {
+		return pat.Token{}, fmt.Errorf("%s: the comment is longer than %d characters", mintingToken, maxComment)
+	}
+	var token pat.Token
+	err := s.call(ctx, mintingToken, func(ctx context.Context) error {
+		reply, err := s.c.tokens.Create(ctx, settings.CreateTokenRequest{LifetimeSeconds: seconds, Comment: req.Comment, Scopes: req.Scopes})
+		if err != nil {
+			return err
+		}
+		token, err = s.c.minted(reply)
+		return err
+	})
+	if err != nil {
+		return pat.Token{}, err
+	}
+	return token, nil
+}
+
+// minted checks what the workspace calls a new token.
+func (c *Client) minted(reply *settings.CreateTokenResponse) (pat.Token, error) {
+	info := reply.TokenInfo
+	switch {
+	case reply.TokenValue == "":
+		return pat.Token{}, badReply("it has no token in it")
+	case !wellFormed(reply.TokenValue):
+		return pat.Token{}, badReply("the token in it has characters that no header or file can carry")
+	case info == nil || info.TokenId == "":
+		return pat.Token{}, badReply("the token in it has no id")
+	case info.ExpiryTime > 0 && info.CreationTime > 0 && info.ExpiryTime <= info.CreationTime:
+		return pat.Token{}, badReply("the token in it expires before it begins")
+	}
+	t := pat.New(reply.TokenValue, c.host)
+	c.describe(&t, info)
+	return t, nil
+}
+
+// wellFormed reports whether a value can stand in a header, an ini file and a
+// JSON string as it is.
+func wellFormed(value string) bool {
+	for _, r := range value {
+		if r <= ' ' || r >= 0x7f || r == '"' || r == '\'' || r == '\\' || r == '`' || r == '#' || r == ';' {
+			return false
+		}
+	}
+	return len(value) <= 4096
+}
+
+// describe fills in what the workspace tells about a token.
+func (c *Client) describe(t *pat.Token, info *settings.PublicTokenInfo) {
+	t.ID, t.Host, t.Comment, t.Scopes = info.TokenId, c.host, info.Comment, info.Scopes
+	t.Created, t.Expiry = epoch(info.CreationTime), epoch(info.ExpiryTime)
+}
+
+// epoch returns the time of so many milliseconds, zero for none and for never
+// (-1).
+func epoch(ms int64) time.Time {
+	if ms <= 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms)
+}
+
+// List returns the tokens of the session's user, without their values.
+func (s *Session) List(ctx context.Context) ([]pat.Token, error) {
+	var tokens []pat.Token
+	err := s.call(ctx, "listing tokens", func(ctx context.Context) error {
+		infos, err := s.c.tokens.ListAll(ctx)
+		if err != nil {
+			return err
+		}
+		tokens = make([]pat.Token, len(infos))
+		for i := range infos {
+			s.c.describe(&tokens[i], &infos[i])
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return tokens, nil
+}
+
+// Revoke revokes the token with this id. It is ErrNotFound if the session's
+// user has no such token: revoked already, expired, or somebody else's.
+func (s *Session) Revoke(ctx context.Context, id string) error {
+	doing := "revoking token " + pat.ShortID(id)
+	if id == "" {
+		return errors.New("revoking token: no id given")
+	}
+	return s.call(ctx, doing, func(ctx context.Context) error {
+		return s.c.tokens.Delete(ctx, settings.RevokeTokenRequest{TokenId: id})
+	})
+}
+
+// call makes one call to the API, within the client's timeout.
+func (s *Session) call(ctx context.Context, doing string, do func(context.Context) error) error {
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(ctx, s.c.timeout)
+	defer cancel()
+	auth, secrets, err := s.as.authenticate(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: %w", doing, err)
+	}
+	x := &exchange{auth: auth, secrets: secrets}
+	err = x.explain(ctx, s.c, doing, do(x.context(ctx)))
+	if err != nil {
+		s.c.log.DebugContext(ctx, "workspace call", "call", doing, "status", x.status, "took", time.Since(began), "error", err)
+		return err
+	}
+	s.c.log.DebugContext(ctx, "workspace call", "call", doing, "status", x.status, "took", time.Since(began))
+	return nil
+}

@@ -1,0 +1,202 @@
+// Package workspace is the Databricks side: it mints, lists and revokes tokens
+// through the Databricks SDK.
+//
+// Each call is one attempt that ends within Config.Timeout. Nothing is retried
+// here: the SDK would also retry the creation of a token, and mint two. Who
+// calls decides, by the sentinels (ErrInvalidToken and so on), by RetryAfter,
+// and by ErrUncertain, which says that a token may have been minted although
+// nobody got it.
+//
+// A Client is isolated: neither the environment (but for HTTPS_PROXY and its
+// like) nor ~/.databrickscfg changes what it does, and a token is sent to the
+// host that it came with and nowhere else, redirects included. No error and no
+// log line shows a token.
+package workspace
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"sync/atomic"
+	"time"
+
+	"github.com/databricks/databricks-sdk-go/client"
+	"github.com/databricks/databricks-sdk-go/config"
+	"github.com/databricks/databricks-sdk-go/config/credentials"
+	"github.com/databricks/databricks-sdk-go/httpclient"
+	"github.com/databricks/databricks-sdk-go/service/settings"
+	"golang.org/x/net/http/httpproxy"
+
+	"patrol/rotator/pat"
+)
+
+// DefaultTimeout is what a call may take if Config doesn't say.
+const DefaultTimeout = 15 * time.Second
+
+// Config says which workspace, and how to reach it.
+type Config struct {
+	Host      string            // "https://dbc-1.cloud.databricks.com"; see CanonicalHost
+	Transport http.RoundTripper // nil: one of our own, which honours HTTPS_PROXY as it is now
+	UserAgent string            // "patrol/1.2.3", put before the SDK's own; "" for none
+	Timeout   time.Duration     // of each call, all told; 0 is DefaultTimeout
+	Log       *slog.Logger      // one line per call at level debug; nil for none
+}
+
+// Client talks to one workspace. It is safe for concurrent use.
+type Client struct {
+	host      string
+	timeout   time.Duration
+	userAgent string
+	base      http.RoundTripper
+	own       *http.Transport // base, if it is ours
+	tokens    *settings.TokensAPI
+	log       *slog.Logger
+	skew      atomic.Pointer[time.Duration]
+}
+
+// New returns a client for cfg.Host. It sends nothing.
+func New(cfg Config) (*Client, error) {
+	host, err := CanonicalHost(cfg.Host)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{host: host, timeout: cfg.Timeout, userAgent: cfg.UserAgent, base: cfg.Transport, log: cfg.Log}
+	if c.timeout <= 0 {
+		c.timeout = DefaultTimeout
+	}
+	if c.log == nil {
+		c.log = slog.New(slog.DiscardHandler)
+	}
+	if c.base == nil {
+		c.own = newTransport()
+		c.base = c.own
+	}
+	if c.tokens, err = c.connect(); err != nil {
+		return nil, fmt.Errorf("setting up the Databricks SDK: %w", err)
+	}
+	return c, nil
+}
+
+// connect makes the SDK's client, with everything off that would reach past
+// this package: loaders, metadata, retries, its transport.
+func (c *Client) connect() (*settings.TokensAPI, error) {
+	cfg := &config.Config{
+		Host:                 c.host,
+		Credentials:          perCall{},
+		Loaders:              []config.Loader{nothing{}},
+		HTTPTransport:        &guarded{c},
+		HostMetadataResolver: func(context.Context, string) (*config.HostMetadata, error) { return nil, nil },
+	}
+	api, err := config.HTTPClientConfigFromConfig(cfg)
+	if err != nil {
+		return nil, err
+	}
+	// The SDK holds calls back at 15 a second, which is not its to decide
+	// here: few calls are made, and all of them by a rotator that backs off.
+	api.RateLimitPerSecond = 1000
+	api.RetryTimeout = time.Second
+	api.HTTPTimeout = c.timeout + time.Second // the call's own deadline comes first, and says so
+	api.ErrorRetriable = func(context.Context, error) bool { return false }
+	api.TransientErrors = nil
+	sdk, err := client.NewWithClient(cfg, httpclient.NewApiClient(api))
+	if err != nil {
+		return nil, err
+	}
+	return settings.NewTokens(sdk), nil
+}
+
+// newTransport returns a transport that shares nothing with the SDK's or the
+// standard library's default ones.
+func newTransport() *http.Transport {
+	proxy := httpproxy.FromEnvironment().ProxyFunc()
+	return &http.Transport{
+		Proxy:               func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
+		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
+		TLSHandshakeTimeout: 10 * time.Second,
+		ForceAttemptHTTP2:   true,
+		MaxIdleConnsPerHost: 2,
+		// Calls come in bursts hours apart. A connection kept between them is
+		// one that a sleeping laptop or a firewall has killed unnoticed.
+		IdleConnTimeout: 10 * time.Second,
+	}
+}
+
+// Host returns the workspace's host, as CanonicalHost has it.
+func (c *Client) Host() string { return c.host }
+
+// Skew returns how far the workspace's clock was ahead of ours at its last
+// answer, to the second. It reports false if there was none yet.
+func (c *Client) Skew() (time.Duration, bool) {
+	if d := c.skew.Load(); d != nil {
+		return *d, true
+	}
+	return 0, false
+}
+
+// Close drops idle connections. Calls under way go on.
+func (c *Client) Close() {
+	if c.own != nil {
+		c.own.CloseIdleConnections()
+	}
+}
+
+// Session is a client that acts as somebody. It is safe for concurrent use.
+type Session struct {
+	c  *Client
+	as authenticator
+}
+
+// authenticator returns the headers that authenticate a call, and what must
+// never be shown of them.
+type authenticator interface {
+	authenticate(ctx context.Context) (header http.Header, secrets []string, err error)
+}
+
+// As returns a session that acts with t. Each of its calls fails if t isn't a
+// token of this client's host.
+func (c *Client) As(t pat.Token) *Session { return &Session{c: c, as: bearer{c: c, token: t}} }
+
+// bearer authenticates with a token.
+type bearer struct {
+	c     *Client
+	token pat.Token
+}
+
+func (b bearer) authenticate(context.Context) (http.Header, []string, error) {
+	if b.token.IsZero() {
+		return nil, nil, errors.New("there is no token to act with")
+	}
+	if !sameHost(b.token.Host, b.c.host) {
+		return nil, nil, fmt.Errorf("%v came with %s and is not sent to %s", b.token, redact(b.token.Host, nil), b.c.host)
+	}
+	value := b.token.Expose()
+	return http.Header{"Authorization": {"Bearer " + value}}, []string{value}, nil
+}
+
+// nothing is a loader that loads nothing, where no loader at all would mean
+// environment and file.
+type nothing struct{}
+
+func (nothing) Name() string                   { return "nothing" }
+func (nothing) Configure(*config.Config) error { return nil }
+
+// perCall is the SDK's credential: whatever the call under way brought along.
+type perCall struct{}
+
+func (perCall) Name() string { return "pat" }
+
+func (perCall) Configure(context.Context, *config.Config) (credentials.CredentialsProvider, error) {
+	return credentials.CredentialsProviderFn(func(r *http.Request) error {
+		x := exchangeOf(r.Context())
+		if x == nil {
+			return errors.New("a request without a session")
+		}
+		maps.Copy(r.Header, x.auth)
+		return nil
+	}), nil
+}
