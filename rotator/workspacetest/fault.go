@@ -41,7 +41,7 @@ type Fault struct {
 	After  bool          // see Effect
 	Events int           // a stream is struck (by Hang, Reset or Close) once it has sent so many events
 	Delay  time.Duration // before anything else; it ends early if the client leaves
-	Status int           // for Answer
+	Status int           // for Answer; 0 is 200
 	Header http.Header   // for Answer
 	Body   string        // for Answer
 }
@@ -109,7 +109,7 @@ func (f *Fault) matches(r *http.Request, p string) bool {
 func (w *Workspace) fail(c *call, r *http.Request, f *Fault) {
 	c.struck()
 	if !sleep(r.Context(), f.Delay) {
-		return
+		panic(http.ErrAbortHandler) // the client has left
 	}
 	if f.Effect == Slow {
 		w.answer(c, r)
@@ -132,13 +132,13 @@ func (w *Workspace) fail(c *call, r *http.Request, f *Fault) {
 	switch f.Effect {
 	case Answer:
 		maps.Copy(c.Header(), f.Header)
-		c.WriteHeader(f.Status)
+		c.WriteHeader(max(f.Status, http.StatusOK))
 		_, _ = c.Write([]byte(f.Body))
 	case Empty:
 		writeBody(c, http.StatusOK, "application/json", "{}")
 	case Break:
 		c.Header().Set("Content-Type", lost.header.Get("Content-Type"))
-		c.WriteHeader(lost.status)
+		c.WriteHeader(max(lost.status, http.StatusOK))
 		_, _ = c.Write(broken(lost.body.Bytes()))
 	default:
 		strike(c.ResponseWriter, r, f)

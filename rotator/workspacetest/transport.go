@@ -24,6 +24,39 @@ func (p pipes) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(r.Context())
+	out, in := io.Pipe()
+	pw := &pipeWriter{header: make(http.Header), pipe: in, sent: make(chan struct{}), ended: make(chan struct{})}
+	go pw.serve(p.w, arriving(ctx, r))
+	stop := context.AfterFunc(ctx, func() { _ = out.CloseWithError(context.Cause(ctx)) })
+	leave := func() {
+		stop()
+		cancel()
+		_ = out.CloseWithError(context.Canceled)
+		<-pw.ended
+	}
+	select {
+	case <-pw.sent:
+	case <-pw.ended:
+	case <-ctx.Done():
+	}
+	if err := r.Context().Err(); err != nil {
+		leave()
+		return nil, err
+	}
+	if err := pw.refusal(); err != nil {
+		leave()
+		return nil, err
+	}
+	pw.WriteHeader(http.StatusOK) // a handler that ended without a word
+	return &http.Response{
+		Status: fmt.Sprintf("%d %s", pw.status, http.StatusText(pw.status)), StatusCode: pw.status,
+		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
+		Header: pw.snapshot, Body: &pipeBody{PipeReader: out, leave: leave}, ContentLength: -1, Request: r,
+	}, nil
+}
+
+// arriving returns a client's request as a server sees it.
+func arriving(ctx context.Context, r *http.Request) *http.Request {
 	in := r.Clone(ctx)
 	if in.Host == "" {
 		in.Host = in.URL.Host
@@ -33,28 +66,7 @@ func (p pipes) RoundTrip(r *http.Request) (*http.Response, error) {
 	if in.Body == nil {
 		in.Body = http.NoBody
 	}
-	pr, pw := io.Pipe()
-	pw2 := &pipeWriter{header: make(http.Header), pipe: pw, sent: make(chan struct{}), ended: make(chan struct{})}
-	go pw2.serve(p.w, in)
-	stop := context.AfterFunc(ctx, func() { _ = pr.CloseWithError(context.Cause(ctx)) })
-	leave := func() { stop(); cancel(); _ = pr.CloseWithError(context.Canceled); <-pw2.ended }
-	select {
-	case <-pw2.sent:
-	case <-pw2.ended:
-	case <-ctx.Done():
-		leave()
-		return nil, r.Context().Err()
-	}
-	if err := pw2.failure(); err != nil && !pw2.wrote() {
-		leave()
-		return nil, err
-	}
-	pw2.WriteHeader(http.StatusOK) // a handler that ended without a word
-	return &http.Response{
-		Status: fmt.Sprintf("%d %s", pw2.status, http.StatusText(pw2.status)), StatusCode: pw2.status,
-		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Header: pw2.snapshot, Body: &pipeBody{PipeReader: pr, leave: leave}, ContentLength: -1, Request: r,
-	}, nil
+	return in
 }
 
 // pipeBody ends its handler when it is closed.
@@ -88,8 +100,7 @@ func (p *pipeWriter) serve(w *Workspace, r *http.Request) {
 			if e, ok := reason.(error); !ok || !errors.Is(e, http.ErrAbortHandler) {
 				panic(reason)
 			}
-			err = io.ErrUnexpectedEOF
-			p.fail(err)
+			err = p.cut()
 		}
 		_ = r.Body.Close()
 		close(p.ended)
@@ -122,18 +133,25 @@ func (p *pipeWriter) Flush() { p.WriteHeader(http.StatusOK) }
 
 // hangUp is what a client sees of a connection that ends.
 func (p *pipeWriter) hangUp(reset bool) {
-	if reset {
-		p.fail(&net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET})
-	} else {
-		p.fail(io.ErrUnexpectedEOF)
+	if !reset {
+		_ = p.cut()
+		panic(http.ErrAbortHandler)
 	}
+	p.mu.Lock()
+	p.err = &net.OpError{Op: "read", Net: "tcp", Err: syscall.ECONNRESET}
+	p.mu.Unlock()
 	panic(http.ErrAbortHandler)
 }
 
-func (p *pipeWriter) fail(err error) {
+// cut is a connection that ends without a word of why.
+func (p *pipeWriter) cut() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.err = err
+	p.err = io.ErrUnexpectedEOF
+	if p.status == 0 {
+		p.err = io.EOF
+	}
+	return p.err
 }
 
 func (p *pipeWriter) failure() error {
@@ -142,8 +160,12 @@ func (p *pipeWriter) failure() error {
 	return p.err
 }
 
-func (p *pipeWriter) wrote() bool {
+// refusal returns what went wrong before there was an answer.
+func (p *pipeWriter) refusal() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.status != 0
+	if p.status != 0 {
+		return nil
+	}
+	return p.err
 }

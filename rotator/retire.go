@@ -1,0 +1,376 @@
+package rotator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+)
+
+const (
+	// drainAtMost is how long requests that carry an old token may hold up
+	// its revocation.
+	drainAtMost = 10 * time.Minute
+
+	// settled is how long a create whose answer was lost may still take
+	// effect.
+	settled = 2 * time.Minute
+
+	// skew is by how much this machine's clock and the workspace's may
+	// differ before a token that looks expired is believed to be.
+	skew = 10 * time.Minute
+)
+
+// aged is a token that is no longer current and is to be revoked. The times
+// in it keep their monotonic reading: a clock that is set back must not
+// stretch a grace by hours.
+type aged struct {
+	entry ledger.Entry
+	quiet time.Time // since when no request carries it; zero: some may
+	due   time.Time // when to look at it next
+	waits string    // why it hasn't been revoked, in words; "" while that is the drain or the grace
+	pause *backoff.ExponentialBackOff
+}
+
+// enqueue puts a token into the queue of those to be revoked. Its requests
+// have drained when drained is closed; nil: there are none.
+func (r *Rotator) enqueue(h holding, drained <-chan struct{}) {
+	a := &aged{entry: h.entry, pause: retries(5 * time.Minute)}
+	if a.entry.Stage != ledger.Intended && a.entry.Stage != ledger.Retiring {
+		a.entry.Stage = ledger.Retiring
+		r.record(a.entry)
+	}
+	if drained == nil {
+		a.quiet = time.Now()
+	} else {
+		r.work.Go(func() {
+			select {
+			case <-drained:
+			case <-time.After(drainAtMost):
+				r.log.Warn("requests still carry an old token: no longer waiting for them", "token", h.token, "waited", drainAtMost)
+			case <-r.ctx.Done():
+				return
+			}
+			r.mu.Lock()
+			a.quiet = time.Now()
+			r.mu.Unlock()
+			wake(r.tend)
+		})
+	}
+	r.mu.Lock()
+	r.queue = append(r.queue, a)
+	r.mu.Unlock()
+	wake(r.tend)
+}
+
+// unqueue takes a token out of the queue: it is current again.
+func (r *Rotator) unqueue(nonce string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.queue = slices.DeleteFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce })
+}
+
+func (r *Rotator) queued(nonce string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce })
+}
+
+// Retire tends the queue until it is empty or ctx is done. It must not be
+// used beside Run, which tends it too.
+func (r *Rotator) Retire(ctx context.Context) error {
+	for {
+		wait := r.tendOnce(ctx)
+		r.mu.Lock()
+		left := len(r.queue)
+		r.mu.Unlock()
+		if left == 0 {
+			return nil
+		}
+		if !r.rest(ctx, r.tend, wait) {
+			return fmt.Errorf("%d old tokens are still to be revoked, by the next start: %w", left, context.Cause(ctx))
+		}
+	}
+}
+
+// rest waits until something changes or the time is up; it reports false if
+// ctx is done.
+func (r *Rotator) rest(ctx context.Context, change <-chan struct{}, atMost time.Duration) bool {
+	timer := time.NewTimer(atMost)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-change:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
+// runTend looks after the queue and after files that could not be written.
+func (r *Rotator) runTend(ctx context.Context) {
+	pause := retries(5 * time.Minute)
+	gaps := r.cfg.Ledger.Salvaged()
+	var fileDue time.Time
+	for {
+		if gaps && r.Ready() == nil {
+			err := r.rebuild(ctx)
+			if gaps = err != nil; gaps {
+				r.log.Warn("the ledger has gaps still", "err", err)
+			}
+		}
+		wait := r.tendOnce(ctx)
+		switch {
+		case failing(r.files.states()) == nil:
+			pause.Reset()
+			fileDue = time.Time{}
+		case fileDue.IsZero():
+			fileDue = time.Now().Add(pause.NextBackOff())
+		case !time.Now().Before(fileDue):
+			r.written(r.files.put(r.Current))
+			fileDue = time.Now().Add(pause.NextBackOff())
+		}
+		if !fileDue.IsZero() {
+			wait = min(wait, time.Until(fileDue))
+		}
+		if !r.rest(ctx, r.tend, max(wait, 0)) {
+			return
+		}
+	}
+}
+
+// tendOnce does for each token in the queue what is due, and returns how long
+// nothing more will be.
+func (r *Rotator) tendOnce(ctx context.Context) time.Duration {
+	const idle = time.Minute
+	wait := idle
+	r.mu.Lock()
+	queue := slices.Clone(r.queue)
+	r.mu.Unlock()
+	for _, a := range queue {
+		if ctx.Err() != nil {
+			break
+		}
+		again, ended := r.age(ctx, a)
+		if ended {
+			r.unqueue(a.entry.Nonce)
+			continue
+		}
+		wait = min(wait, again)
+	}
+	return wait
+}
+
+// age takes the next step with an old token. It returns after what time to
+// look again, or that nothing is left to be done.
+func (r *Rotator) age(ctx context.Context, a *aged) (again time.Duration, ended bool) {
+	r.mu.Lock()
+	e, quiet, due := a.entry, a.quiet, a.due
+	r.mu.Unlock()
+	if quiet.IsZero() {
+		return drainAtMost, false // the drain wakes us
+	}
+	if wait := max(time.Until(quiet.Add(r.cfg.Grace)), time.Until(due)); wait > 0 {
+		return wait, false
+	}
+	end, err := r.end(ctx, e)
+	switch {
+	case errors.Is(err, errGraceAnew):
+		r.mu.Lock()
+		a.quiet = time.Now()
+		r.mu.Unlock()
+		return r.cfg.Grace, false
+	case err != nil:
+		pause := a.pause.NextBackOff()
+		r.mu.Lock()
+		changed := a.waits != err.Error()
+		a.waits, a.due = err.Error(), time.Now().Add(pause)
+		r.mu.Unlock()
+		if changed && ctx.Err() == nil {
+			r.log.Warn("an old token can't be revoked yet", "token", name(e), "err", err)
+		}
+		return pause, false
+	}
+	r.record(end)
+	r.log.Info("an old token has ended", "token", name(end), "end", end.Stage, "why", end.Reason)
+	return 0, true
+}
+
+func name(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of mint "+e.Nonce) }
+
+// errGraceAnew says that a file held an old token until a moment ago.
+var errGraceAnew = errors.New("a file still held it")
+
+// end makes sure that nobody holds the token and revokes it, if that is ours
+// to do. It returns the entry as it ended.
+func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	switch {
+	case e.Host != r.host():
+		if r.past(e) {
+			return ended(e, ledger.Expired, "it belonged to "+e.Host), nil
+		}
+		return e, fmt.Errorf("it belongs to another workspace, %s: left to expire", e.Host)
+	case e.Stage == ledger.Intended:
+		return r.sweep(ctx, e)
+	}
+	if err := r.letGo(e); err != nil {
+		if !errors.Is(err, errGraceAnew) && r.past(e) {
+			return ended(e, ledger.Expired, "a file still holds it: "+err.Error()), nil
+		}
+		return e, err
+	}
+	if reason := r.notOurs(e); reason != "" {
+		return ended(e, ledger.Left, reason), nil
+	}
+	current := r.Current()
+	if current.IsZero() {
+		return e, r.Ready()
+	}
+	err := r.cfg.Workspace.As(current).Revoke(ctx, e.ID)
+	if err != nil && !errors.Is(err, workspace.ErrNotFound) {
+		return e, fmt.Errorf("revoking: %w", err)
+	}
+	return ended(e, ledger.Revoked, ""), nil
+}
+
+func ended(e ledger.Entry, stage ledger.Stage, why string) ledger.Entry {
+	e.Stage, e.Reason = stage, why
+	return e
+}
+
+// past reports whether the token has certainly expired.
+func (r *Rotator) past(e ledger.Entry) bool {
+	return !e.Expiry.IsZero() && r.now().After(e.Expiry.Add(skew))
+}
+
+// letGo makes sure that no credential file holds the token. One that did is
+// written, and the grace starts anew for whoever has just read it.
+func (r *Rotator) letGo(e ledger.Entry) error {
+	paths, err := r.files.holders(e.Hash)
+	if err != nil {
+		return fmt.Errorf("looking for it in the credential files: %w", err)
+	}
+	if len(paths) == 0 {
+		return nil
+	}
+	states := r.files.put(r.Current)
+	r.written(states)
+	if paths, err = r.files.holders(e.Hash); err != nil {
+		return fmt.Errorf("looking for it in the credential files: %w", err)
+	}
+	if len(paths) > 0 {
+		return errors.Join(fmt.Errorf("%s still holds it", strings.Join(paths, ", ")), failing(states))
+	}
+	return errGraceAnew
+}
+
+// notOurs says why a token isn't ours to revoke, "" if it is. We revoke what
+// we minted. Of the tokens that were found on this machine we revoke the one
+// that we are certain of, if no place holds it on that we can't write.
+func (r *Rotator) notOurs(e ledger.Entry) string {
+	switch {
+	case e.Ours():
+		return ""
+	case r.cfg.KeepBootstrap:
+		return "it is to be kept"
+	case e.ID == "" || e.ID != e.Hash:
+		return "the workspace's list doesn't tell which one it is: revoke it by hand if it is no longer needed"
+	case e.Pinned || r.pinned(e.Hash):
+		return "it came from the environment, which patrol can't rewrite"
+	case strings.HasPrefix(e.Comment, "patrol/") && !strings.HasPrefix(e.Comment, r.prefix()):
+		return "another patrol minted it"
+	}
+	return ""
+}
+
+// pinned reports whether a place that we can't rewrite holds the token now.
+func (r *Rotator) pinned(hash string) bool {
+	candidates, err := r.cfg.Candidates()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(candidates, func(c Candidate) bool { return !c.Rewritten && c.Token.Hash() == hash })
+}
+
+// sweep revokes the token of a mint whose answer never came, if the workspace
+// made one.
+func (r *Rotator) sweep(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	current := r.Current()
+	if current.IsZero() {
+		return e, r.Ready()
+	}
+	session := r.cfg.Workspace.As(current)
+	list, err := session.List(ctx)
+	if err != nil {
+		return e, fmt.Errorf("looking for a token that may have been minted: %w", err)
+	}
+	for _, t := range list {
+		if t.Comment != e.Comment {
+			continue
+		}
+		e.ID = t.ID
+		if err := session.Revoke(ctx, t.ID); err != nil && !errors.Is(err, workspace.ErrNotFound) {
+			return e, fmt.Errorf("revoking a token whose mint was cut off: %w", err)
+		}
+		return ended(e, ledger.Revoked, "its mint was cut off"), nil
+	}
+	if since := r.now().Sub(e.At); since >= 0 && since < settled {
+		return e, errors.New("a create without an answer may still take effect")
+	}
+	return ended(e, ledger.Revoked, "it was never minted"), nil
+}
+
+// rebuild puts into the queue the tokens of this instance that a ledger with
+// gaps doesn't know. It can tell them from the one in use only where the
+// workspace's ids are hashes; elsewhere they are left to expire.
+func (r *Rotator) rebuild(ctx context.Context) error {
+	h := r.held()
+	if r.Ready() != nil || h.entry.ID == "" || h.entry.ID != h.entry.Hash {
+		return nil
+	}
+	list, err := r.cfg.Workspace.As(h.token).List(ctx)
+	if err != nil {
+		return fmt.Errorf("rebuilding the ledger from the workspace's list: %w", err)
+	}
+	for _, t := range list {
+		nonce, ours := strings.CutPrefix(t.Comment, r.prefix())
+		if !ours || t.ID == h.entry.ID || r.cfg.Ledger.Knows(t.ID) || r.queued(nonce) {
+			continue
+		}
+		r.log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
+		r.enqueue(holding{entry: ledger.Entry{
+			Nonce: nonce, Stage: ledger.Minted, ID: t.ID, Hash: t.ID, Host: r.host(),
+			Comment: t.Comment, Created: t.Created, Expiry: t.Expiry,
+		}}, nil)
+	}
+	return nil
+}
+
+// makeRoom revokes what is in the queue and used by nobody, without waiting
+// for its grace: the workspace has no room for another token. It reports
+// whether there is room now.
+func (r *Rotator) makeRoom(ctx context.Context, by *workspace.Session) (room bool) {
+	r.mu.Lock()
+	queue := slices.Clone(r.queue)
+	r.mu.Unlock()
+	for _, a := range queue {
+		r.mu.Lock()
+		e, quiet := a.entry, !a.quiet.IsZero()
+		r.mu.Unlock()
+		if !quiet || e.ID == "" || e.Host != r.host() || r.notOurs(e) != "" || r.letGo(e) != nil {
+			continue
+		}
+		if err := by.Revoke(ctx, e.ID); err == nil {
+			room = true
+		}
+	}
+	return room
+}

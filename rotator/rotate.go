@@ -1,0 +1,327 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+)
+
+// Rotation is what one rotation did.
+type Rotation struct {
+	Reason string
+	Began  time.Time
+	Took   time.Duration
+	Old    pat.Token   // the token that was replaced
+	Token  pat.Token   // the one that replaced it; zero if the rotation failed
+	Files  []FileState // how each credential file fared
+	Joined bool        // it was under way already when it was asked for
+}
+
+// flight is a rotation under way.
+type flight struct {
+	done     chan struct{}
+	cancel   context.CancelCauseFunc
+	rotation Rotation
+	err      error
+}
+
+// Rotate mints a new token, puts it in the place of the current one, and
+// returns after the credential files were written; the old token is then in
+// the queue. If a rotation is under way it waits for that one. If ctx is done
+// it returns, and the rotation goes on.
+//
+// A nil error means that there is a new token; a file that could not be
+// written stands in Rotation.Files, and is tried again while the Rotator
+// runs. After an error the old token is still the current one.
+func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
+	r.mu.Lock()
+	f, joined := r.flight, r.flight != nil
+	switch {
+	case r.closed:
+		r.mu.Unlock()
+		return Rotation{}, errClosed
+	case !joined:
+		ctx, cancel := context.WithCancelCause(r.ctx)
+		f = &flight{done: make(chan struct{}), cancel: cancel}
+		r.flight = f
+		r.work.Go(func() { r.fly(ctx, f, reason) })
+	}
+	r.mu.Unlock()
+	select {
+	case <-f.done:
+		rotation := f.rotation
+		rotation.Joined = joined
+		return rotation, f.err
+	case <-ctx.Done():
+		return Rotation{}, fmt.Errorf("waiting for the rotation, which goes on: %w", context.Cause(ctx))
+	}
+}
+
+// fly runs one rotation and tells everyone who waits for it.
+func (r *Rotator) fly(ctx context.Context, f *flight, reason string) {
+	defer f.cancel(nil)
+	began := r.now()
+	r.mu.Lock()
+	old := r.holding
+	r.mu.Unlock()
+	f.rotation, f.err = r.rotate(ctx, old)
+	f.rotation.Reason, f.rotation.Began, f.rotation.Took = reason, began, r.now().Sub(began)
+	if f.err != nil {
+		f.err = fmt.Errorf("rotating the token of %s: %w", r.host(), f.err)
+	}
+	r.mu.Lock()
+	again := text(r.lastErr) == text(f.err)
+	r.flight, r.last, r.lastErr = nil, f.rotation, f.err
+	r.mu.Unlock()
+	switch {
+	case f.err == nil:
+		r.log.Info("rotated", "reason", reason, "old", f.rotation.Old, "new", f.rotation.Token, "took", f.rotation.Took)
+	case again:
+		r.log.Debug("the rotation failed again as it did before", "reason", reason, "err", f.err)
+	default:
+		r.log.Error("the rotation failed: the token stays, and it will be tried again", "reason", reason, "token", old.token, "err", f.err)
+	}
+	close(f.done)
+	wake(r.kick)
+	wake(r.tend)
+}
+
+// rotate takes the steps of one rotation.
+func (r *Rotator) rotate(ctx context.Context, old holding) (Rotation, error) {
+	rotation := Rotation{Old: old.token}
+	minter, err := r.minter(old)
+	if err != nil {
+		return rotation, err
+	}
+	if err := r.preflight(old); err != nil {
+		return rotation, err
+	}
+	fresh, err := r.mint(ctx, minter, old)
+	if err != nil {
+		return rotation, err
+	}
+	if err := r.probe(ctx, minter, fresh); err != nil {
+		return rotation, err
+	}
+	rotation.Token = fresh.token
+	rotation.Files, err = r.install(ctx, fresh)
+	return rotation, err
+}
+
+// minter returns who mints: the current token, or the mint profile if the
+// current token is dead.
+func (r *Rotator) minter(old holding) (*workspace.Session, error) {
+	problem := r.Ready()
+	switch {
+	case problem == nil && !old.token.IsZero():
+		return r.cfg.Workspace.As(old.token), nil
+	case r.cfg.MintAs != nil:
+		return r.cfg.MintAs, nil
+	}
+	return nil, problem
+}
+
+// preflight makes sure, before anything is minted, that the new token can be
+// written. A broken agent file delays a mint until a quarter of the old
+// token's life is left; then it is left out.
+func (r *Rotator) preflight(old holding) error {
+	profile, agents := r.files.check()
+	if profile != nil {
+		return fmt.Errorf("nothing was minted: %w", profile)
+	}
+	if agents == nil {
+		return nil
+	}
+	const patience = 4
+	if left := r.expiry(old).Sub(r.now()); left > r.life(old)/patience {
+		return fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents)
+	}
+	r.log.Warn("a credential file is broken and time is short: rotating without it", "err", agents)
+	return nil
+}
+
+// mint makes a new token and records it. What may have been minted and can't
+// be used is left in the queue, to be revoked.
+func (r *Rotator) mint(ctx context.Context, by *workspace.Session, old holding) (holding, error) {
+	e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: r.host(), Scopes: old.token.Scopes}
+	e.Comment = r.comment(e.Nonce)
+	if err := r.cfg.Ledger.Put(e); err != nil {
+		return holding{}, fmt.Errorf("nothing was minted: %w", err)
+	}
+	req := workspace.MintRequest{Lifetime: r.cfg.Lifetime, Comment: e.Comment, Scopes: e.Scopes}
+	before := r.now()
+	tok, err := by.Mint(ctx, req)
+	if errors.Is(err, workspace.ErrQuota) && r.makeRoom(ctx, by) {
+		tok, err = by.Mint(ctx, req)
+	}
+	if err != nil {
+		if errors.Is(err, workspace.ErrUncertain) {
+			r.enqueue(holding{entry: e}, nil)
+		} else {
+			e.Stage, e.Reason = ledger.Revoked, "it was never minted"
+			r.record(e)
+		}
+		if errors.Is(err, workspace.ErrLifetime) {
+			err = fmt.Errorf("asking for %v: %w; ask for less with --lifetime", r.cfg.Lifetime, err)
+		}
+		return holding{}, r.judge(ctx, old, fmt.Errorf("minting: %w", err))
+	}
+	e.Stage, e.ID, e.Hash, e.Created, e.Expiry = ledger.Minted, tok.ID, tok.Hash(), tok.Created, tok.Expiry
+	e.Until = before.Add(r.lifeOf(tok))
+	r.record(e)
+	return holding{token: tok, entry: e, since: time.Now()}, nil
+}
+
+// comment is what a token bears in the workspace's list.
+func (r *Rotator) comment(nonce string) string { return r.prefix() + nonce }
+
+func (r *Rotator) prefix() string { return "patrol/" + r.cfg.Ledger.Instance() + "/" }
+
+// lifeOf is how long the workspace gave the token, whatever was asked for.
+func (r *Rotator) lifeOf(t pat.Token) time.Duration {
+	if t.Expiry.IsZero() || t.Created.IsZero() {
+		return r.cfg.Lifetime
+	}
+	return t.Expiry.Sub(t.Created)
+}
+
+// judge finds out whether a mint was refused because the token that asked for
+// it is dead, and says so if it is.
+func (r *Rotator) judge(ctx context.Context, old holding, err error) error {
+	if !errors.Is(err, workspace.ErrInvalidToken) || old.token.IsZero() {
+		return err
+	}
+	if alive, doubt := r.alive(ctx, old.token); doubt != nil || alive {
+		return err
+	}
+	return r.lost(ctx, old, err)
+}
+
+// alive reports whether the workspace takes t; an error says that it isn't
+// known.
+func (r *Rotator) alive(ctx context.Context, t pat.Token) (bool, error) {
+	_, err := r.cfg.Workspace.As(t).List(ctx)
+	switch {
+	case err == nil, errors.Is(err, workspace.ErrPermission):
+		return true, nil // a narrowly scoped token may not list
+	case errors.Is(err, workspace.ErrInvalidToken):
+		return false, nil
+	}
+	return false, err
+}
+
+// probe makes sure that the new token works before anyone gets it. One that
+// doesn't is revoked. A token may take a moment to be known everywhere, so it
+// has a few tries.
+func (r *Rotator) probe(ctx context.Context, by *workspace.Session, fresh holding) error {
+	const tries = 5
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		alive, err := r.alive(ctx, fresh.token)
+		if err == nil && !alive {
+			err = errors.New("the workspace doesn't take it")
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(retries(4*time.Second)), backoff.WithMaxTries(tries))
+	if err == nil {
+		fresh.entry.Stage = ledger.Probed
+		r.record(fresh.entry)
+		return nil
+	}
+	err = fmt.Errorf("the new token was given up: %w", err)
+	if revoked := by.Revoke(ctx, fresh.token.ID); revoked != nil && !errors.Is(revoked, workspace.ErrNotFound) {
+		r.enqueue(fresh, nil)
+		return err
+	}
+	fresh.entry.Stage, fresh.entry.Reason = ledger.Revoked, "it did not work"
+	r.record(fresh.entry)
+	return err
+}
+
+// retries is a back-off that starts at a quarter of a second and is capped.
+func retries(longest time.Duration) *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{
+		InitialInterval:     250 * time.Millisecond,
+		RandomizationFactor: 0.5,
+		Multiplier:          2,
+		MaxInterval:         longest,
+	}
+}
+
+// install makes a token the current one: the proxy gets it, then the files
+// do, and the token before it joins the queue.
+func (r *Rotator) install(ctx context.Context, fresh holding) ([]FileState, error) {
+	if fresh.entry.Stage == ledger.Probed || fresh.entry.Stage == ledger.Minted {
+		fresh.entry.Stage = ledger.Published
+		r.record(fresh.entry)
+	}
+	drained, err := r.publish(ctx, r.byOurClock(fresh))
+	if err != nil {
+		r.enqueue(fresh, nil)
+		return nil, fmt.Errorf("handing the new token to the proxy: %w", err)
+	}
+	old := r.hold(fresh)
+	states := r.files.put(r.Current)
+	r.written(states)
+	if !old.token.IsZero() && !old.token.Same(fresh.token) {
+		r.enqueue(old, drained)
+	}
+	return states, nil
+}
+
+// publish hands t to the proxy, if there is one.
+func (r *Rotator) publish(ctx context.Context, t pat.Token) (drained <-chan struct{}, err error) {
+	if r.cfg.Handovers == nil {
+		return nil, nil
+	}
+	return pat.Publish(ctx, r.cfg.Handovers, t)
+}
+
+// byOurClock returns the token with its expiry as this machine's clock will
+// show it: the proxy has no other.
+func (r *Rotator) byOurClock(h holding) pat.Token {
+	t := h.token
+	if !t.Expiry.IsZero() {
+		t.Expiry = r.expiry(h)
+	}
+	return t
+}
+
+// hold makes fresh the token in use and returns the one that was.
+func (r *Rotator) hold(fresh holding) (old holding) {
+	if fresh.since.IsZero() {
+		fresh.since = time.Now()
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	old = r.holding
+	r.before, r.holding, r.problem = old, fresh, nil
+	return old
+}
+
+// written records that the current token stands in the profile, once it does.
+func (r *Rotator) written(states []FileState) {
+	if states[0].Err != nil {
+		return
+	}
+	r.mu.Lock()
+	e := &r.holding.entry
+	changed := e.Stage != ledger.Current
+	e.Stage, e.Files = ledger.Current, nil
+	for _, s := range states {
+		if s.Err == nil {
+			e.Files = append(e.Files, s.Name)
+		}
+	}
+	entry := *e
+	r.mu.Unlock()
+	if changed {
+		r.record(entry)
+	}
+}

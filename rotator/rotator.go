@@ -1,0 +1,232 @@
+// Package rotator decides when a token is replaced, takes the steps of a
+// rotation in the order that no crash can turn into a loss, and revokes the
+// tokens that were replaced once nobody can still be using them.
+//
+// A rotation mints, probes, publishes to the proxy, writes the credential
+// files, and hands the old token to a queue. The queue waits until the old
+// token's requests have drained and the grace is over, makes sure that no
+// file holds it, and revokes it. Each step is recorded in the ledger before
+// the next is begun, so that a start after a crash finishes or undoes it.
+//
+// One rotation runs at a time; whoever asks for one during it joins it.
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+)
+
+// ErrNeedsLogin is wrapped by every error that a new bootstrap token would
+// mend: there is no token, or none that the workspace takes.
+var ErrNeedsLogin = errors.New("needs a working token")
+
+// errClosed is what Rotate returns after Close.
+var errClosed = errors.New("patrol is stopping")
+
+// File is a credential file that a rotation writes.
+type File interface {
+	// Name is the file's short name, as --write takes it.
+	Name() string
+	Path() string
+
+	// Check reports why the file can't be replaced now; it changes nothing.
+	Check() error
+
+	// Write puts t in place of every token in the file that is ours to
+	// replace. It returns in words what it left alone, and why.
+	Write(t pat.Token) (left []string, err error)
+
+	// Holds reports whether the file holds a token whose pat.Hash is hash.
+	Holds(hash string) (bool, error)
+}
+
+// Candidate is a token that was found on this machine.
+type Candidate struct {
+	// Source names the place for users: "profile DEFAULT in ~/.databrickscfg".
+	Source string
+
+	// Rewritten says that patrol writes new tokens to that place, so that the
+	// token need not live on there. An environment variable is no such place.
+	Rewritten bool
+
+	Token pat.Token
+}
+
+// Config says what a Rotator works with and when. Workspace, Ledger, Profile
+// and Candidates must be set.
+type Config struct {
+	Workspace *workspace.Client
+	Ledger    *ledger.Ledger
+
+	// MintAs mints when the current token can't any more. Nil: nothing can.
+	MintAs *workspace.Session
+
+	// Handovers is where new tokens are published. A Handover of the zero
+	// Token says that there is none. Nil: no proxy runs in this process.
+	Handovers chan<- pat.Handover
+
+	// Profile is the profile in .databrickscfg: the file without which
+	// nothing is minted. Agents are the others; one that is broken holds
+	// nothing back for long.
+	Profile File
+	Agents  []File
+
+	// Candidates returns the tokens that this machine holds for the
+	// workspace, as it finds them at each call.
+	Candidates func() ([]Candidate, error)
+
+	// Schedule says when to rotate. Nil: only before a token expires.
+	Schedule cron.Schedule
+
+	Lifetime time.Duration // of the tokens that are minted; 0 is 4 hours
+	Grace    time.Duration // between the last use of a token and its revocation
+
+	// KeepBootstrap leaves the tokens alone that patrol did not mint.
+	KeepBootstrap bool
+
+	// Now is the wall clock; nil is time.Now.
+	Now func() time.Time
+
+	Log *slog.Logger // nil discards
+}
+
+// DefaultLifetime is how long a token lives that is minted without a word on
+// it.
+const DefaultLifetime = 4 * time.Hour
+
+// Rotator keeps one workspace token fresh. Start, Run and Rotate may be used
+// alone (one-shot commands: Start, Rotate) or together (the service).
+type Rotator struct {
+	cfg   Config
+	log   *slog.Logger
+	files *files
+
+	// ctx outlives the context of whoever asked for a rotation, so that one
+	// that is under way isn't left half done; Close ends it.
+	ctx    context.Context
+	cancel context.CancelFunc
+	work   sync.WaitGroup // every goroutine that the Rotator has started
+	kick   chan struct{}  // something has changed that the schedule hangs on
+	tend   chan struct{}  // something has changed in the queue or the files
+
+	mu      sync.Mutex
+	closed  bool
+	holding holding  // the token in use
+	before  holding  // the one before it
+	problem error    // why there is no token that works; nil if there is one
+	flight  *flight  // the rotation under way
+	queue   []*aged  // old tokens, to be revoked
+	last    Rotation // the last one that was begun
+	lastErr error    // how it ended
+	next    time.Time
+	probing *probe
+	forced  time.Time // when a refusal last brought about a rotation
+}
+
+// holding is a token in use, and what its clock is.
+type holding struct {
+	token pat.Token
+	entry ledger.Entry
+	since time.Time // with its monotonic reading
+}
+
+// New returns a Rotator that does nothing until Start, Run or Rotate is
+// called. It must be closed.
+func New(cfg Config) (*Rotator, error) {
+	switch {
+	case cfg.Workspace == nil, cfg.Ledger == nil, cfg.Profile == nil, cfg.Candidates == nil:
+		return nil, errors.New("rotator.Config needs Workspace, Ledger, Profile and Candidates")
+	case cfg.Lifetime < 0, cfg.Grace < 0:
+		return nil, fmt.Errorf("lifetime %v and grace %v must not be negative", cfg.Lifetime, cfg.Grace)
+	}
+	if cfg.Lifetime == 0 {
+		cfg.Lifetime = DefaultLifetime
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	r := &Rotator{
+		cfg:   cfg,
+		log:   cfg.Log,
+		files: newFiles(cfg.Profile, cfg.Agents, cfg.Log),
+		kick:  make(chan struct{}, 1),
+		tend:  make(chan struct{}, 1),
+	}
+	r.problem = fmt.Errorf("%w: no token has been looked for yet", ErrNeedsLogin)
+	r.ctx, r.cancel = context.WithCancel(context.Background())
+	return r, nil
+}
+
+// Close waits up to 10 seconds for a rotation that is under way, ends
+// everything else and leaves what is still to be revoked in the ledger.
+func (r *Rotator) Close() {
+	r.mu.Lock()
+	r.closed = true
+	f := r.flight
+	r.mu.Unlock()
+	if f != nil {
+		const patience = 10 * time.Second
+		select {
+		case <-f.done:
+		case <-time.After(patience):
+		}
+	}
+	r.cancel()
+	r.work.Wait()
+}
+
+// Current returns the token in use, the zero Token if there is none that
+// works.
+func (r *Rotator) Current() pat.Token {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.problem != nil {
+		return pat.Token{}
+	}
+	return r.holding.token
+}
+
+// Ready returns nil while there is a token that works; otherwise an error for
+// users, which says what is wrong and what to do about it.
+func (r *Rotator) Ready() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.problem
+}
+
+// now is the wall time without a monotonic reading, which stops while a
+// laptop sleeps.
+func (r *Rotator) now() time.Time { return r.cfg.Now().Round(0) }
+
+// wake makes the receiver of ch look again; it never blocks.
+func wake(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
+}
+
+// host is the workspace, for messages.
+func (r *Rotator) host() string { return r.cfg.Workspace.Host() }
+
+// record puts e into the ledger. Where that fails the step goes on: the
+// ledger remembers e in memory and writes it with the next entry, and a crash
+// before that is what the nonce in the comment is for.
+func (r *Rotator) record(e ledger.Entry) {
+	if err := r.cfg.Ledger.Put(e); err != nil {
+		r.log.Error("the ledger can't be written: will be tried again with its next entry", "stage", e.Stage, "err", err)
+	}
+}

@@ -1,0 +1,218 @@
+package rotator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+const (
+	// wallCheck is how often the wall clock and the profile are looked at:
+	// timers stop while a laptop sleeps.
+	wallCheck = 30 * time.Second
+
+	// tokenWatch is how often a token is looked for while there is none.
+	tokenWatch = 2 * time.Second
+
+	// jitterAtMost bounds how much later than its tick a rotation begins, so
+	// that a thousand laptops don't mint at the same second.
+	jitterAtMost = 2 * time.Minute
+)
+
+// Run keeps the token fresh until ctx is done: it rotates when that is due,
+// looks after the files and the queue, and looks for a token while there is
+// none. It returns nil. A rotation that is under way goes on until Close.
+func (r *Rotator) Run(ctx context.Context) error {
+	r.warnOfGaps()
+	tending := make(chan struct{})
+	r.work.Go(func() {
+		defer close(tending)
+		r.runTend(ctx)
+	})
+	r.runSchedule(ctx)
+	<-tending
+	return nil
+}
+
+// warnOfGaps says so if the schedule is sparser than the tokens need.
+func (r *Rotator) warnOfGaps() {
+	if r.cfg.Schedule == nil {
+		return
+	}
+	if gap := LongestGap(r.cfg.Schedule, r.now()); gap > usable(r.cfg.Lifetime) {
+		r.log.Warn("the schedule is sparser than tokens live: they will also be rotated before they expire",
+			"longest_gap", gap, "lifetime", r.cfg.Lifetime)
+	}
+}
+
+// scheduler decides when to rotate. It belongs to the goroutine of Run.
+type scheduler struct {
+	r    *Rotator
+	tick time.Time // the next tick of the schedule with its jitter, wall time; zero: there is no schedule
+	look time.Time // when to look at the profile again
+
+	// A rotation that failed.
+	want  string    // why it was begun
+	of    string    // the nonce of the token that it was to replace
+	retry time.Time // when to try it again
+	pause *backoff.ExponentialBackOff
+
+	// The search for a token while there is none.
+	ask    time.Time // when to ask the workspace again about tokens that it has refused
+	seen   string    // which tokens it was asked about
+	told   string    // what the log says about it
+	search *backoff.ExponentialBackOff
+}
+
+// runSchedule rotates when that is due. A rotation that failed is tried again
+// with growing pauses, and never waits for the next tick.
+func (r *Rotator) runSchedule(ctx context.Context) {
+	s := &scheduler{r: r, pause: retries(5 * time.Minute), search: retries(30 * time.Second)}
+	s.plan()
+	if h := r.held(); r.Ready() == nil && r.expiry(h).Sub(r.now()) < r.life(h)/3 {
+		s.want, s.of = "little of the token's life is left", h.entry.Nonce
+	}
+	for {
+		var wait time.Duration
+		if r.Ready() != nil {
+			wait = s.recover(ctx)
+		} else {
+			wait = s.rotate(ctx)
+		}
+		if !r.rest(ctx, r.kick, wait) {
+			return
+		}
+	}
+}
+
+// plan sets the next tick.
+func (s *scheduler) plan() {
+	if s.r.cfg.Schedule == nil {
+		return
+	}
+	const part = 20 // of the gap
+	tick := s.r.cfg.Schedule.Next(s.r.now())
+	if after := s.r.cfg.Schedule.Next(tick); after.After(tick) {
+		if most := min(after.Sub(tick)/part, jitterAtMost); most > 0 {
+			tick = tick.Add(rand.N(most)) //nolint:gosec // jitter needs no secrecy
+		}
+	}
+	s.tick = tick.Round(0)
+	s.r.mu.Lock()
+	s.r.next = s.tick
+	s.r.mu.Unlock()
+}
+
+// rotate rotates if that is due, and returns how long it won't be.
+func (s *scheduler) rotate(ctx context.Context) time.Duration {
+	r := s.r
+	if now := r.now(); !s.tick.IsZero() && s.tick.After(r.cfg.Schedule.Next(now).Add(jitterAtMost)) {
+		s.plan() // the clock was set back
+	}
+	if time.Now().After(s.look) {
+		s.look = time.Now().Add(wallCheck)
+		r.reconcile(ctx)
+	}
+	h := r.held()
+	if s.of != h.entry.Nonce {
+		s.want, s.retry = "", time.Time{} // somebody else has replaced the token
+	}
+	reason := cmp.Or(r.due(h, s.tick), s.want)
+	if reason != "" && !time.Now().Before(s.retry) {
+		if !s.tick.IsZero() && !r.now().Before(s.tick) {
+			s.plan()
+		}
+		s.try(ctx, reason, h)
+	}
+	wait := wallCheck
+	if !s.tick.IsZero() {
+		wait = min(wait, s.tick.Sub(r.now()))
+	}
+	if !s.retry.IsZero() {
+		wait = min(wait, time.Until(s.retry))
+	}
+	return max(wait, 0)
+}
+
+// try rotates once and plans another try if that failed.
+func (s *scheduler) try(ctx context.Context, reason string, h holding) {
+	if _, err := s.r.Rotate(ctx, reason); err == nil {
+		s.want, s.retry = "", time.Time{}
+		s.pause.Reset()
+		return
+	}
+	const parts, least = 8, time.Second // of the time that is left, to have several tries
+	pause := min(s.pause.NextBackOff(), max(s.r.expiry(h).Sub(s.r.now())/parts, least))
+	s.want, s.of, s.retry = reason, h.entry.Nonce, time.Now().Add(pause)
+}
+
+// recover looks for a token that works, and mints by the mint profile if
+// there is none. It returns how long to wait before it is called again.
+func (s *scheduler) recover(ctx context.Context) time.Duration {
+	r := s.r
+	var there strings.Builder
+	if all, err := r.look(); err == nil {
+		for _, f := range all {
+			there.WriteString(f.token.Hash())
+		}
+	}
+	if there.String() == s.seen && time.Now().Before(s.ask) {
+		return tokenWatch
+	}
+	s.seen = there.String()
+	err := r.adopt(ctx, true)
+	if err != nil && r.cfg.MintAs != nil && !errors.As(err, new(*ConflictError)) {
+		_, err = r.Rotate(ctx, "there is no token that works")
+	}
+	if err == nil {
+		s.search.Reset()
+		s.seen, s.told, s.ask = "", "", time.Time{}
+		s.plan()
+		return 0
+	}
+	if ctx.Err() == nil && s.told != err.Error() {
+		s.told = err.Error()
+		r.log.Error("there is no token to work with: looking for one", "err", err)
+	}
+	s.ask = time.Now().Add(s.search.NextBackOff())
+	return min(tokenWatch, time.Until(s.ask))
+}
+
+// reconcile looks at what stands in the profile. An old token of ours there
+// is replaced; a token that we have never seen, and that works, was put there
+// by somebody who wants it used.
+func (r *Rotator) reconcile(ctx context.Context) {
+	all, err := r.look()
+	if err != nil {
+		return // the rotation's preflight will say so
+	}
+	current := r.Current()
+	for _, f := range all {
+		switch {
+		case f.pinned || f.token.Same(current):
+		case f.known:
+			r.log.Info("an old token stands in the profile: writing the current one", "from", f.sources)
+			r.written(r.files.put(r.Current))
+		default:
+			alive, err := r.inspect(ctx, &f)
+			if err != nil || !alive {
+				continue
+			}
+			r.log.Info("a new token stands in the profile", "from", f.sources)
+			if err := r.take(ctx, f); err != nil {
+				r.log.Error("the new token can't be used", "err", err)
+			}
+		}
+	}
+}
+
+func (r *Rotator) held() holding {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.holding
+}
