@@ -1,0 +1,21 @@
+package proxy
+
+import "sync"
+
+// bufferPool lends the buffers through which answers are copied.
+type bufferPool struct{ pool sync.Pool }
+
+// copySize is a buffer's size: some hundred events, or as much as a socket
+// gives at once of a long plain answer.
+const copySize = 16 << 10
+
+// Get returns a buffer. ReverseProxy gives each back as it got it.
+func (b *bufferPool) Get() []byte {
+	if buf, ok := b.pool.Get().(*[copySize]byte); ok {
+		return buf[:]
+	}
+	return make([]byte, copySize)
+}
+
+// Put takes a buffer back.
+func (b *bufferPool) Put(buf []byte) { b.pool.Put((*[copySize]byte)(buf)) }

@@ -1,0 +1,262 @@
+package proxy_test
+
+import (
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"patrol/proxy"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspacetest"
+)
+
+const canary = "dapi-canary-0123456789"
+
+// TestHeaders: every credential that came in goes, ours is added, all else
+// passes as it was.
+func TestHeaders(t *testing.T) {
+	seen := make(chan http.Header, 1)
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		r.Header.Set("Host", r.Host)
+		seen <- r.Header
+		w.Header().Add("Set-Cookie", "a=1; Path=/")
+		w.Header().Add("Set-Cookie", "b=2")
+		w.Header().Set("X-Databricks-Request-Id", "42")
+		w.Header().Set("Connection", "X-Hop")
+		w.Header().Set("X-Hop", "1")
+	})
+	h := open(t, proxy.Config{Host: up.URL})
+	h.publish(t, pat.New(canary, up.URL))
+	pass := []string{
+		"User-Agent", "agent/1.0", "Anthropic-Version", "2023-06-01", "Anthropic-Beta", "a", "Anthropic-Beta", "b",
+		"X-Databricks-Thing", "1", "Databricks-Thing", "2", "Accept-Encoding", "gzip, deflate, br, zstd",
+		"Content-Type", "application/json", "Te", "trailers",
+	}
+	drop := []string{
+		"Authorization", "Bearer stale", "X-Api-Key", "stale", "X-Goog-Api-Key", "stale", "Api-Key", "stale", "Cookie", "c=stale",
+		"Proxy-Authorization", "Basic stale", "X-Forwarded-For", "8.8.8.8", "X-Forwarded-Host", "evil.example",
+		"X-Forwarded-Access-Token", "stale", "X-Real-Ip", "8.8.8.8", "Forwarded", "for=8.8.8.8", "Keep-Alive", "1",
+		"Proxy-Connection", "keep-alive", "Upgrade", "h2c", "Http2-Settings", "AAMAAABk", "X-Named", "1",
+		"Connection", "Upgrade, HTTP2-Settings, X-Named, Authorization, X-Api-Key",
+	}
+	for _, credentials := range []bool{true, false} {
+		header := pass
+		if credentials {
+			header = slices.Concat(pass, drop)
+		}
+		got := h.do(t, "POST", "/v1/messages", `{}`, header...)
+		if got.StatusCode != http.StatusOK {
+			t.Fatalf("%d %s", got.StatusCode, got.body)
+		}
+		up := <-seen
+		if v := up["Authorization"]; len(v) != 1 || v[0] != "Bearer "+canary {
+			t.Errorf("Authorization: %q", v)
+		}
+		for i := 0; i < len(pass); i += 2 {
+			if !slices.Contains(up[pass[i]], pass[i+1]) {
+				t.Errorf("%s: %q didn't pass", pass[i], pass[i+1])
+			}
+		}
+		for i := 0; i < len(drop); i += 2 {
+			if drop[i] != "Authorization" && up[drop[i]] != nil {
+				t.Errorf("%s: %q passed", drop[i], up[drop[i]])
+			}
+		}
+		if strings.Contains(fmt.Sprint(up), "stale") || up.Get("Host") == h.addr {
+			t.Errorf("upstream got %v", up)
+		}
+		if v := got.Header["Set-Cookie"]; len(v) != 2 || v[0] != "a=1; Path=/" || v[1] != "b=2" {
+			t.Errorf("Set-Cookie: %q", v)
+		}
+		if got.Header.Get("X-Databricks-Request-Id") != "42" || got.Header.Get("X-Hop") != "" {
+			t.Errorf("answer's header: %v", got.Header)
+		}
+	}
+	if got := h.do(t, "POST", "/v1/messages", `{}`, "User-Agent", ""); got.StatusCode != http.StatusOK {
+		t.Fatal(got.body)
+	}
+	if up := <-seen; up["User-Agent"] != nil {
+		t.Errorf("User-Agent %q was made up", up["User-Agent"])
+	}
+	if strings.Contains(h.log.String(), canary) || strings.Contains(h.log.String(), "stale") {
+		t.Errorf("a credential is in the log:\n%s", h.log)
+	}
+}
+
+// forms are the routes by whose form an agent is answered.
+var forms = []struct{ path, form string }{
+	{"/v1/chat/completions", "openai"},
+	{"/responses", "openai"},
+	{"/v1/models", "openai"},
+	{"/v1/messages?beta=true", "anthropic"},
+	{"/v1/messages/count_tokens", "anthropic"},
+	{"/v1beta/models/M:generateContent", "gemini"},
+	{"/serving-endpoints/x/invocations", "databricks"},
+	{"/serving-endpoints/chat/completions", "openai"},
+	{"/serving-endpoints/anthropic/v1/messages", "anthropic"},
+	{"/serving-endpoints/google/v1beta/models/M:x", "gemini"},
+	{"/ai-gateway/mlflow/v1/chat/completions", "openai"},
+	{"/ai-gateway/anthropic/v1/messages", "anthropic"},
+	{"/ai-gateway/gemini/v1beta/models/M:x", "gemini"},
+}
+
+func TestNoToken(t *testing.T) {
+	ws := workspace(t, workspacetest.Config{})
+	expired := issue(ws)
+	expired.Expiry = time.Now().Add(-time.Second)
+	foreign := issue(ws)
+	foreign.Host = "https://other.example"
+	for name, tok := range map[string]pat.Token{"none": {}, "zero": pat.New("", ws.URL), "expired": expired, "foreign": foreign} {
+		t.Run(name, func(t *testing.T) {
+			var sentence error
+			h := open(t, proxy.Config{Host: ws.URL, Ready: func() error { return sentence }})
+			if name != "none" {
+				h.publish(t, issue(ws))
+				<-h.publish(t, tok)
+			}
+			for _, sentence = range []error{nil, errors.New("no token: run patrol login")} {
+				for _, tt := range forms {
+					got := h.do(t, "POST", tt.path, `{}`)
+					if got.StatusCode != http.StatusServiceUnavailable || got.Header.Get("Retry-After") == "" {
+						t.Errorf("%s: %d %v", tt.path, got.StatusCode, got.Header)
+					}
+					if msg := message(t, tt.form, got); sentence != nil && msg != sentence.Error() {
+						t.Errorf("%s: %q", tt.path, msg)
+					}
+				}
+			}
+			if strings.Contains(h.log.String(), tok.Expose()) && !tok.IsZero() {
+				t.Errorf("the token is in the log:\n%s", h.log)
+			}
+		})
+	}
+	if n := ws.Count(); n != 0 {
+		t.Errorf("%d requests reached the workspace", n)
+	}
+}
+
+// TestTokenStaysWithItsHost: only the very workspace's tokens are used.
+func TestTokenStaysWithItsHost(t *testing.T) {
+	for _, tt := range []struct {
+		host, token string
+		used        bool
+	}{
+		{"https://w.example", "https://w.example", true},
+		{"https://w.example", "https://W.example/", true},
+		{"https://w.example", "https://w.example:443", true},
+		{"https://w.example:443/", "https://w.example", true},
+		{"https://w.example/?o=1", "https://w.example", true},
+		{"https://w.example", "http://w.example", false},
+		{"https://w.example", "https://w.example:8443", false},
+		{"https://w.example", "https://w.example.evil.example", false},
+		{"https://w.example", "https://evil.example/w.example", false},
+		{"https://w.example", "w.example", false},
+		{"https://w.example", "", false},
+	} {
+		var carried string
+		h := open(t, proxy.Config{Host: tt.host, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+			carried = r.Header.Get("Authorization")
+			return nil, errors.New("no network")
+		})})
+		h.publish(t, pat.New(canary, tt.token))
+		h.do(t, "POST", "/v1/messages", `{}`)
+		if used := carried == "Bearer "+canary; used != tt.used {
+			t.Errorf("workspace %s, token of %s: used %v", tt.host, tt.token, used)
+		}
+	}
+}
+
+type roundTrip func(*http.Request) (*http.Response, error)
+
+func (f roundTrip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestNoAnswerFromUpstream(t *testing.T) {
+	gone := upstream(t, func(http.ResponseWriter, *http.Request) {})
+	gone.Close()
+	mute := upstream(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	for _, tt := range []struct{ url, want string }{
+		{gone.URL, "refused"},
+		{mute.URL, "without an answer"},
+		{"http://nothing.invalid", "resolved"},
+	} {
+		h := open(t, proxy.Config{Host: tt.url})
+		h.publish(t, pat.New(canary, tt.url))
+		for _, f := range forms {
+			got := h.do(t, "POST", f.path, `{"prompt":"`+canary+`"}`)
+			msg := message(t, f.form, got)
+			if got.StatusCode != http.StatusBadGateway || !strings.Contains(msg, tt.want) || !strings.Contains(msg, tt.url) {
+				t.Errorf("%s: %d %q", f.path, got.StatusCode, msg)
+			}
+		}
+		if log := h.log.String(); !strings.Contains(log, "no answer from upstream") || strings.Contains(log, canary) {
+			t.Errorf("log:\n%s", log)
+		}
+	}
+}
+
+func TestPages(t *testing.T) {
+	var sentence error
+	const host = "https://w.example"
+	h := open(t, proxy.Config{Host: host, Ready: func() error { return sentence }})
+	status := func(path string) (int, string) {
+		got := h.do(t, "GET", path, "")
+		if head := h.do(t, "HEAD", path, ""); head.StatusCode != got.StatusCode || head.body != "" {
+			t.Errorf("HEAD %s: %d %q, GET %d", path, head.StatusCode, head.body, got.StatusCode)
+		}
+		return got.StatusCode, got.body
+	}
+	expect := func(when string, ready int, reason string) {
+		t.Helper()
+		for path, want := range map[string]int{"/": 200, "/healthz": 200, "/health": 200, "/readyz": ready} {
+			got, body := status(path)
+			if got != want {
+				t.Errorf("%s: %s: %d, want %d", when, path, got, want)
+			}
+			if path == "/readyz" && !strings.Contains(body, reason) {
+				t.Errorf("%s: %s says %q, want %q", when, path, body, reason)
+			}
+		}
+	}
+	expect("no token", 503, "no Databricks token")
+	tok := pat.New(canary, host)
+	h.publish(t, tok)
+	expect("token", 200, "ok")
+	sentence = errors.New("the chain is dead: run patrol login")
+	expect("not ready", 503, "run patrol login")
+	sentence = nil
+	tok.Expiry = time.Now().Add(-time.Minute)
+	h.publish(t, tok)
+	expect("expired", 503, "expired")
+	if got := h.do(t, "POST", "/readyz", "x"); got.StatusCode != http.StatusMethodNotAllowed {
+		t.Errorf("POST /readyz: %d", got.StatusCode)
+	}
+}
+
+// TestMethods: all of them pass, and what they bring.
+func TestMethods(t *testing.T) {
+	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("X-Method", r.Method)
+		_, _ = fmt.Fprintf(w, "%d", r.ContentLength)
+	})
+	h := open(t, proxy.Config{Host: up.URL})
+	h.publish(t, pat.New(canary, up.URL))
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"} {
+		for _, body := range []string{"", "{}"} {
+			if body != "" && (method == "HEAD" || method == "TRACE") {
+				continue
+			}
+			got := h.do(t, method, "/v1/models", body)
+			want := fmt.Sprint(len(body))
+			if method == "HEAD" {
+				want = ""
+			}
+			if got.StatusCode != 200 || got.Header.Get("X-Method") != method || got.body != want {
+				t.Errorf("%s %q: %d %q", method, body, got.StatusCode, got.body)
+			}
+		}
+	}
+}

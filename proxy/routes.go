@@ -1,0 +1,176 @@
+package proxy
+
+import (
+	"fmt"
+	"net/url"
+	"strings"
+)
+
+// api says in whose form a request speaks, and so the answers that patrol
+// writes itself.
+type api int
+
+const (
+	chat       api = iota // OpenAI's chat completions
+	openAI                // another of OpenAI's
+	responses             // OpenAI's responses
+	messages              // Anthropic's messages
+	anthropic             // another of Anthropic's
+	gemini                // Google's
+	databricks            // Databricks' own
+)
+
+// upstream names one of the bases that a configuration can set.
+type upstream int
+
+const (
+	workspaceBase upstream = iota // the workspace itself
+	chatBase
+	openAIBase
+	anthropicBase
+	geminiBase
+	upstreams // how many there are
+)
+
+// table is every path that goes upstream: as an agent asks for it, in which
+// API, and where it goes. A path that ends in / takes all below it along.
+// Where several fit, the longest wins.
+var table = []struct {
+	from string
+	api  api
+	base upstream
+	to   string
+}{
+	{"/chat/completions", chat, chatBase, "/chat/completions"},
+	{"/v1/chat/completions", chat, chatBase, "/chat/completions"},
+	{"/completions", openAI, chatBase, "/completions"},
+	{"/v1/completions", openAI, chatBase, "/completions"},
+	{"/embeddings", openAI, chatBase, "/embeddings"},
+	{"/v1/embeddings", openAI, chatBase, "/embeddings"},
+
+	{"/v1/messages", messages, anthropicBase, "/v1/messages"},
+	{"/v1/messages/count_tokens", anthropic, anthropicBase, "/v1/messages/count_tokens"},
+	{"/anthropic/v1/messages", messages, anthropicBase, "/v1/messages"},
+	{"/anthropic/v1/messages/count_tokens", anthropic, anthropicBase, "/v1/messages/count_tokens"},
+
+	{"/responses", responses, openAIBase, "/responses"},
+	{"/v1/responses", responses, openAIBase, "/responses"},
+	{"/openai/v1/responses", responses, openAIBase, "/responses"},
+	{"/models", openAI, openAIBase, "/models"},
+	{"/v1/models", openAI, openAIBase, "/models"},
+	{"/openai/v1/models", openAI, openAIBase, "/models"},
+
+	{"/gemini/v1beta/", gemini, geminiBase, "/v1beta/"},
+	{"/v1beta/", gemini, geminiBase, "/v1beta/"},
+
+	// As it is, to the workspace. What stands here apart is so for its API.
+	{"/serving-endpoints/", databricks, workspaceBase, "/serving-endpoints/"},
+	{"/serving-endpoints/chat/completions", chat, workspaceBase, "/serving-endpoints/chat/completions"},
+	{"/serving-endpoints/completions", openAI, workspaceBase, "/serving-endpoints/completions"},
+	{"/serving-endpoints/embeddings", openAI, workspaceBase, "/serving-endpoints/embeddings"},
+	{"/serving-endpoints/models", openAI, workspaceBase, "/serving-endpoints/models"},
+	{"/serving-endpoints/responses", responses, workspaceBase, "/serving-endpoints/responses"},
+	{"/serving-endpoints/anthropic/", anthropic, workspaceBase, "/serving-endpoints/anthropic/"},
+	{"/serving-endpoints/anthropic/v1/messages", messages, workspaceBase, "/serving-endpoints/anthropic/v1/messages"},
+	{"/serving-endpoints/google/", gemini, workspaceBase, "/serving-endpoints/google/"},
+	{"/ai-gateway/", databricks, workspaceBase, "/ai-gateway/"},
+	{"/ai-gateway/mlflow/v1/", openAI, workspaceBase, "/ai-gateway/mlflow/v1/"},
+	{"/ai-gateway/mlflow/v1/chat/completions", chat, workspaceBase, "/ai-gateway/mlflow/v1/chat/completions"},
+	{"/ai-gateway/codex/v1/", openAI, workspaceBase, "/ai-gateway/codex/v1/"},
+	{"/ai-gateway/codex/v1/responses", responses, workspaceBase, "/ai-gateway/codex/v1/responses"},
+	{"/ai-gateway/openai/v1/", openAI, workspaceBase, "/ai-gateway/openai/v1/"},
+	{"/ai-gateway/openai/v1/responses", responses, workspaceBase, "/ai-gateway/openai/v1/responses"},
+	{"/ai-gateway/anthropic/", anthropic, workspaceBase, "/ai-gateway/anthropic/"},
+	{"/ai-gateway/anthropic/v1/messages", messages, workspaceBase, "/ai-gateway/anthropic/v1/messages"},
+	{"/ai-gateway/gemini/", gemini, workspaceBase, "/ai-gateway/gemini/"},
+}
+
+// route is a row of the table with its upstream's URL. It never changes.
+type route struct {
+	from string
+	api  api
+	to   url.URL // of all that is asked for, if from isn't a folder
+	raw  string  // to's path as it goes on the wire
+}
+
+// router finds a path's route.
+type router struct {
+	exact   map[string]*route
+	folders []*route
+}
+
+// newRouter fills the table in with the bases, which are URLs that parseBase
+// returned.
+func newRouter(bases [upstreams]*url.URL) *router {
+	rt := &router{exact: make(map[string]*route)}
+	for _, row := range table {
+		to := *bases[row.base]
+		to.Path += row.to
+		r := &route{from: row.from, api: row.api, to: to, raw: to.EscapedPath()}
+		if strings.HasSuffix(row.from, "/") {
+			rt.folders = append(rt.folders, r)
+		} else {
+			rt.exact[row.from] = r
+		}
+	}
+	return rt
+}
+
+// find returns the route of a path that checkTarget has let pass, nil if it
+// has none.
+func (rt *router) find(path string) *route {
+	if r := rt.exact[path]; r != nil {
+		return r
+	}
+	var best *route
+	for _, r := range rt.folders {
+		// The folder itself is no path of the route, and no upstream has it.
+		if len(path) > len(r.from) && strings.HasPrefix(path, r.from) && (best == nil || len(r.from) > len(best.from)) {
+			best = r
+		}
+	}
+	return best
+}
+
+// target returns the URL upstream of a request for path, whose bytes on the
+// wire were raw, with the query.
+func (r *route) target(path, raw, query string) url.URL {
+	u := r.to
+	if strings.HasSuffix(r.from, "/") {
+		// checkPath lets no letter, dot or slash come escaped, so that raw
+		// starts with the folder too. It goes on as it came, escapes and all.
+		u.RawPath = r.raw + raw[len(r.from):]
+		u.Path += path[len(r.from):]
+	}
+	switch {
+	case u.RawQuery == "":
+		u.RawQuery = query
+	case query != "":
+		u.RawQuery += "&" + query
+	}
+	return u
+}
+
+// parseBase reads the URL of an upstream; name is the setting that it comes
+// from.
+func parseBase(name, s string) (*url.URL, error) {
+	u, err := url.Parse(s)
+	switch {
+	case err != nil:
+		// url.Parse quotes what it was given, which may hold a password.
+		return nil, fmt.Errorf("%s is not a URL; it looks like https://host/path", name)
+	case u.Scheme != "https" && u.Scheme != "http":
+		return nil, fmt.Errorf("%s %q doesn't start with https://", name, u.Redacted())
+	case u.Hostname() == "":
+		return nil, fmt.Errorf("%s %q names no host", name, u.Redacted())
+	case u.User != nil:
+		return nil, fmt.Errorf("%s %q holds a user or password; patrol signs in with its own token", name, u.Redacted())
+	case u.Fragment != "":
+		return nil, fmt.Errorf("%s %q has a fragment (#)", name, u.Redacted())
+	case u.RawPath != "" || checkPath(u.Path) != nil:
+		return nil, fmt.Errorf("%s %q has a path that servers may read in different ways", name, u.Redacted())
+	}
+	u.Path = strings.TrimRight(u.Path, "/")
+	u.Host = strings.ToLower(u.Host)
+	return u, nil
+}

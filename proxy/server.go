@@ -1,0 +1,76 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log"
+	"net"
+	"net/http"
+	"time"
+)
+
+// server is the listening side.
+type server struct {
+	http.Server
+	cancel context.CancelCauseFunc // ends every request
+}
+
+var errShutdown = errors.New("patrol is shutting down")
+
+func newServer(h http.Handler, errorLog *log.Logger) *server {
+	// Never a signal's context: requests under way are to finish.
+	ctx, cancel := context.WithCancelCause(context.Background())
+	s := &server{cancel: cancel}
+	s.Server = http.Server{
+		Handler:     h,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+		ErrorLog:    errorLog,
+		// No ReadTimeout and no WriteTimeout: both would cut a long stream.
+		ReadHeaderTimeout:            10 * time.Second,
+		IdleTimeout:                  5 * time.Minute, // agents keep a connection between two turns
+		MaxHeaderBytes:               64 << 10,
+		DisableGeneralOptionsHandler: true, // "OPTIONS *" is refused as any target that is no path
+	}
+	return s
+}
+
+// Serve accepts on all listeners until Shutdown, and then returns nil, at
+// once. If one of them fails it closes all and returns its error. Call it
+// once.
+func (p *Proxy) Serve(lns ...net.Listener) error {
+	if len(lns) == 0 {
+		return errors.New("serving: no listener")
+	}
+	failed := make(chan error, len(lns))
+	for _, ln := range lns {
+		go func() { failed <- fmt.Errorf("serving on %s: %w", ln.Addr(), p.server.Serve(ln)) }()
+	}
+	var first error
+	for range lns {
+		if err := <-failed; first == nil && !errors.Is(err, http.ErrServerClosed) {
+			first = err
+			p.server.cancel(err)
+			_ = p.server.Close()
+		}
+	}
+	return first
+}
+
+// Shutdown closes the listeners and waits for the requests under way. Those
+// that are there when ctx is done are cut, so that their clients see that the
+// answer has no end; then it returns ctx's error.
+func (p *Proxy) Shutdown(ctx context.Context) error {
+	err := p.server.Shutdown(ctx)
+	if err == nil {
+		return nil
+	}
+	p.server.cancel(errShutdown)
+	// Handlers end at once now, unless they write to a client that doesn't
+	// read: those end when their connection is closed.
+	last, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+	defer done()
+	_ = p.server.Shutdown(last)
+	_ = p.server.Close()
+	return fmt.Errorf("waiting for requests under way: %w", err)
+}
