@@ -16,11 +16,12 @@ const (
 	InvalidPlain400                    // 400 Invalid Token
 	InvalidHTML                        // 403, a page with <pre>Invalid access token.</pre>
 	InvalidExpired                     // 403 {"error_code":403,"message":"Token is expired"}
+	InvalidReqID                       // as InvalidJSON, with " [ReqId: …]" at the end of the message
 )
 
 // InvalidForms are all of them.
 func InvalidForms() []InvalidForm {
-	return []InvalidForm{InvalidJSON, InvalidPlain, InvalidPlain400, InvalidHTML, InvalidExpired}
+	return []InvalidForm{InvalidJSON, InvalidPlain, InvalidPlain400, InvalidHTML, InvalidExpired, InvalidReqID}
 }
 
 // Reply returns the form's status, content type and body.
@@ -32,9 +33,12 @@ func (f InvalidForm) Reply() (status int, contentType, body string) {
 		return http.StatusBadRequest, "text/plain; charset=utf-8", "Invalid Token"
 	case InvalidHTML:
 		return http.StatusForbidden, "text/html; charset=utf-8",
-			"<html>\n<head><title>Error 403</title></head>\n<body><h2>HTTP ERROR: 403</h2>\n<pre>Invalid access token.</pre>\n</body>\n</html>\n"
+			"<html>\n<head>\n<meta http-equiv=\"Content-Type\" content=\"text/html;charset=utf-8\"/>\n<title>Error 403 Invalid access token.</title>\n</head>\n" +
+				"<body><h2>HTTP ERROR 403</h2>\n<p>Problem accessing the API. Reason:\n<pre>    Invalid access token.</pre></p>\n</body>\n</html>\n"
 	case InvalidExpired:
 		return http.StatusForbidden, "application/json", `{"error_code":403,"message":"Token is expired"}`
+	case InvalidReqID:
+		return http.StatusForbidden, "application/json", `{"error_code":403,"message":"Invalid access token. [ReqId: 145ae51b-da74-40a7-ac56-0ad190834faf]"}`
 	default:
 		return http.StatusForbidden, "application/json", `{"error_code":403,"message":"Invalid access token."}`
 	}

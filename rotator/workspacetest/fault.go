@@ -123,9 +123,9 @@ func (w *Workspace) fail(c *call, r *http.Request, f *Fault) {
 	lost := &lostAnswer{header: make(http.Header)}
 	if f.After || f.Effect == Break {
 		client := c.ResponseWriter
-		c.ResponseWriter = lost
+		c.ResponseWriter, c.lost = lost, true
 		w.answer(c, r)
-		c.ResponseWriter, c.status = client, 0
+		c.ResponseWriter, c.lost = client, false
 	} else if f.Effect == Hang {
 		_ = c.readBody(r) // so that net/http notices the client leaving
 	}

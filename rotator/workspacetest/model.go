@@ -2,7 +2,6 @@ package workspacetest
 
 import (
 	"encoding/json"
-	"fmt"
 	"net/http"
 	"strings"
 )
@@ -35,7 +34,7 @@ type ModelCall struct {
 
 // ToolCall is a call that a model makes.
 type ToolCall struct {
-	ID        string // "" is "call_1", "call_2", …
+	ID        string // "" is one that is new to the conversation
 	Name      string
 	Arguments string // JSON
 }
@@ -50,6 +49,26 @@ type ModelReply struct {
 	// is an event stream if the call streams, else JSON).
 	Raw         []string
 	ContentType string
+}
+
+// Script returns a model that plays turns: each call gets the one whose turn it
+// is by the tool results in its conversation, so that a call that is repeated is
+// answered alike. The last turn answers all that come later. A call that offers
+// no tools, as agents make for titles, is none of the turns.
+func Script(turns ...ModelReply) func(ModelCall) ModelReply {
+	return func(c ModelCall) ModelReply {
+		if len(c.Tools) == 0 || len(turns) == 0 {
+			return talk(len(sentence))
+		}
+		answered := 0
+		for _, turn := range turns[:len(turns)-1] {
+			answered += len(turn.Calls)
+			if c.Results < answered {
+				return turn
+			}
+		}
+		return turns[len(turns)-1]
+	}
 }
 
 // sentence is what a model says that nobody scripted.
@@ -126,54 +145,6 @@ func (w *Workspace) answerModel(c *call, r *http.Request, p string) {
 		return
 	}
 	w.speak(c, r, mc, usage)
-}
-
-// speak has the model answer.
-func (w *Workspace) speak(c *call, r *http.Request, mc ModelCall, usage bool) {
-	reply := talk(w.cfg.Events)
-	if w.cfg.Model != nil {
-		reply = w.cfg.Model(mc)
-	}
-	for i := range reply.Calls {
-		if reply.Calls[i].ID == "" {
-			reply.Calls[i].ID = fmt.Sprintf("call_%d", i+1)
-		}
-	}
-	s := &speech{
-		ModelReply: reply, id: randomHex(12), model: mc.Model, created: w.now().Unix(),
-		pieces: split(reply.Text, w.cfg.Events), usage: usage, in: max(1, len(mc.Body)/4),
-	}
-	contentType := "application/json"
-	if mc.Stream {
-		contentType = "text/event-stream"
-	}
-	var parts []string
-	switch {
-	case reply.Raw != nil:
-		parts = reply.Raw
-		if reply.ContentType != "" {
-			contentType = reply.ContentType
-		}
-	case mc.API == Gemini && mc.Stream && r.URL.Query().Get("alt") != "sse":
-		contentType, parts = "application/json", s.geminiArray()
-	case mc.Stream:
-		parts = s.stream(mc.API)
-	default:
-		parts = []string{s.plain(mc)}
-	}
-	c.Header().Set("Content-Type", contentType)
-	c.WriteHeader(max(reply.Status, http.StatusOK))
-	for i, part := range parts {
-		if i > 0 && !sleep(r.Context(), w.cfg.EventDelay) {
-			return
-		}
-		if _, err := c.Write([]byte(part)); err != nil {
-			return
-		}
-		if mc.Stream || reply.Raw != nil {
-			c.Flush()
-		}
-	}
 }
 
 // parseModelCall reads what all forms have in common.
@@ -264,80 +235,3 @@ func results(body []byte) int {
 	}
 	return n
 }
-
-// split cuts text into at most n pieces of about the same length, between
-// characters.
-func split(text string, n int) []string {
-	runes := []rune(text)
-	var pieces []string
-	for n = min(n, len(runes)); n > 0; n-- {
-		size := len(runes) / n
-		pieces = append(pieces, string(runes[:size]))
-		runes = runes[size:]
-	}
-	return pieces
-}
-
-// speech is a reply on its way into one of the forms.
-type speech struct {
-	ModelReply
-	id      string
-	model   string
-	created int64
-	pieces  []string
-	usage   bool // in a chat stream
-	in      int  // tokens of the request, roughly
-}
-
-func (s *speech) out() int { return len(s.pieces) + 10*len(s.Calls) }
-
-// stream returns the events of a streamed answer.
-func (s *speech) stream(api API) []string {
-	switch api {
-	case Messages:
-		return s.messagesStream()
-	case Responses:
-		return s.responsesStream()
-	case Gemini:
-		return s.geminiStream()
-	case Completions:
-		return s.completionsStream()
-	default:
-		return s.chatStream()
-	}
-}
-
-// plain returns the body of an answer in one piece.
-func (s *speech) plain(mc ModelCall) string {
-	switch mc.API {
-	case Messages:
-		return s.messagesPlain()
-	case CountTokens:
-		return fmt.Sprintf(`{"input_tokens":%d}`, s.in)
-	case Responses:
-		return s.responsesPlain()
-	case Gemini:
-		return s.geminiChunk(s.Text, s.Calls, "STOP")
-	case Embeddings:
-		return s.embeddings(mc.Body)
-	case Completions:
-		return s.completionsPlain()
-	default:
-		return s.chatPlain()
-	}
-}
-
-// q quotes a string as JSON does.
-func q(s string) string {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return `""`
-	}
-	return string(b)
-}
-
-// events writes Server-Sent Events with names.
-func event(name, data string) string { return "event: " + name + "\ndata: " + data + "\n\n" }
-
-// data writes one without a name.
-func data(data string) string { return "data: " + data + "\n\n" }

@@ -69,7 +69,7 @@ func (w *Workspace) grant(c *call, r *http.Request) {
 	}
 	w.mu.Lock()
 	// As long as a JWT and as opaque: what only looks for "dapi" misses it.
-	t := *w.add(Token{User: client.user, OAuth: true, Value: "eyJ" + randomHex(40) + "." + randomHex(20)}, client.lifetime)
+	t := *w.add(Token{User: client.user, oauth: true, Value: "eyJ" + randomHex(40) + "." + randomHex(20)}, client.lifetime)
 	w.mu.Unlock()
 	writeJSON(c, http.StatusOK, struct {
 		AccessToken string `json:"access_token"`

@@ -71,6 +71,7 @@ type call struct {
 	body  []byte
 
 	status  int
+	lost    bool // the answer goes nowhere
 	flushes int
 	limit   int    // flushes before strike is called; 0 is never
 	strike  func() // doesn't return
@@ -149,7 +150,7 @@ func (c *call) readBody(r *http.Request) error {
 }
 
 func (c *call) WriteHeader(status int) {
-	if status >= 200 && c.status == 0 {
+	if status >= 200 && c.status == 0 && !c.lost {
 		c.status = status
 		c.w.mu.Lock()
 		c.req.Status = status
@@ -159,7 +160,7 @@ func (c *call) WriteHeader(status int) {
 }
 
 func (c *call) Write(p []byte) (int, error) {
-	if c.status == 0 {
+	if c.status == 0 && !c.lost {
 		c.WriteHeader(http.StatusOK)
 	}
 	return c.ResponseWriter.Write(p) //nolint:gosec // it answers programs

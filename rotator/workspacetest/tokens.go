@@ -27,7 +27,8 @@ type Token struct {
 	Minted    bool      // through the API, by another token; else by Issue
 	Revoked   bool
 	RevokedAt time.Time // zero while it isn't revoked
-	OAuth     bool      // an OAuth access token: it authenticates, and stands in no list
+
+	oauth bool // an access token: it authenticates, and stands in no list
 }
 
 // Format prints the token's id, for every verb.
@@ -94,14 +95,17 @@ func (w *Workspace) revoke(t *Token) {
 
 // Tokens returns all tokens ever made, revoked and expired ones too, oldest
 // first.
-func (w *Workspace) Tokens() []Token { return w.pick(func(*Token) bool { return true }) }
+func (w *Workspace) Tokens() []Token { return w.pick(func(t *Token) bool { return !t.oauth }) }
+
+// AccessTokens returns all OAuth access tokens ever given, oldest first.
+func (w *Workspace) AccessTokens() []Token { return w.pick(func(t *Token) bool { return t.oauth }) }
 
 // Live returns the tokens that are valid now, oldest first: these users', or
 // everybody's.
 func (w *Workspace) Live(users ...string) []Token {
 	now := w.now()
 	return w.pick(func(t *Token) bool {
-		return t.valid(now) && !t.OAuth && (len(users) == 0 || slices.Contains(users, t.User))
+		return t.valid(now) && !t.oauth && (len(users) == 0 || slices.Contains(users, t.User))
 	})
 }
 
@@ -161,9 +165,11 @@ func (w *Workspace) create(c *call) {
 		writeError(c, http.StatusBadRequest, "MALFORMED_REQUEST", "Invalid JSON given in the body of the request")
 		return
 	}
-	var lifetime time.Duration
+	lifetime := 730 * 24 * time.Hour // what a token gets that asks for nothing
 	if in.Seconds != nil {
 		lifetime = time.Duration(*in.Seconds) * time.Second
+	} else if w.cfg.MaxLifetime > 0 {
+		lifetime = min(lifetime, w.cfg.MaxLifetime)
 	}
 	switch maxAge := w.cfg.MaxLifetime; {
 	case w.cfg.DisablePATs:
@@ -172,7 +178,7 @@ func (w *Workspace) create(c *call) {
 	case in.Seconds != nil && *in.Seconds <= 0:
 		writeError(c, http.StatusBadRequest, "INVALID_PARAMETER_VALUE", "Lifetime of the token must be a positive number of seconds, got "+strconv.FormatInt(*in.Seconds, 10)+".")
 		return
-	case maxAge > 0 && (lifetime > maxAge || in.Seconds == nil):
+	case maxAge > 0 && lifetime > maxAge:
 		writeError(c, http.StatusBadRequest, "INVALID_PARAMETER_VALUE",
 			fmt.Sprintf("Token lifetime must be at most %d seconds, the maximum that this workspace allows.", int64(maxAge/time.Second)))
 		return
@@ -198,7 +204,7 @@ func (w *Workspace) mint(user, comment string, scopes []string, lifetime time.Du
 	defer w.mu.Unlock()
 	now, live := w.now(), 0
 	for _, t := range w.tokens {
-		if t.User == user && !t.OAuth && t.valid(now) {
+		if t.User == user && !t.oauth && t.valid(now) {
 			live++
 		}
 	}
@@ -238,7 +244,7 @@ func (w *Workspace) revokeOwn(user, id string) bool {
 	defer w.mu.Unlock()
 	now := w.now()
 	for _, t := range w.tokens {
-		if t.ID == id && t.User == user && !t.OAuth && t.valid(now) {
+		if t.ID == id && t.User == user && !t.oauth && t.valid(now) {
 			w.revoke(t)
 			return true
 		}

@@ -27,11 +27,11 @@ func (p pipes) RoundTrip(r *http.Request) (*http.Response, error) {
 	out, in := io.Pipe()
 	pw := &pipeWriter{header: make(http.Header), pipe: in, sent: make(chan struct{}), ended: make(chan struct{})}
 	go pw.serve(p.w, arriving(ctx, r))
-	stop := context.AfterFunc(ctx, func() { _ = out.CloseWithError(context.Cause(ctx)) })
+	stop := context.AfterFunc(ctx, func() { _ = in.CloseWithError(context.Cause(ctx)) })
 	leave := func() {
 		stop()
 		cancel()
-		_ = out.CloseWithError(context.Canceled)
+		_ = in.CloseWithError(context.Canceled)
 		<-pw.ended
 	}
 	select {
@@ -101,6 +101,9 @@ func (p *pipeWriter) serve(w *Workspace, r *http.Request) {
 				panic(reason)
 			}
 			err = p.cut()
+		}
+		if r.Context().Err() != nil { // the client has left, and knows why
+			err = context.Cause(r.Context())
 		}
 		_ = r.Body.Close()
 		close(p.ended)

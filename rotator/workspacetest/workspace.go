@@ -31,6 +31,7 @@ type Config struct {
 	Model      func(ModelCall) ModelReply // what the models answer; nil is a few words
 	Events     int                        // pieces that a streamed text comes in; 0 is 5
 	EventDelay time.Duration              // pause before each event of a stream but the first
+	Compress   bool                       // model endpoints answer in gzip whoever takes it
 	Other      http.Handler               // answers paths that the workspace doesn't know, after the token check; nil is 404
 
 	// Fault is asked about each request for which nothing was injected; nil,
