@@ -1,0 +1,139 @@
+package filter
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// conversation returns a request of at least size bytes, as an agent sends it
+// late in a session: tools with schemas, and turns of text, tool calls and
+// their answers, which are listings, edits and files (those of this folder). If
+// dirty, each eighth turn has something to mend.
+func conversation(tb testing.TB, size int, dirty bool) []byte {
+	files, err := filepath.Glob("*.go")
+	if err != nil || len(files) == 0 {
+		tb.Fatal("no files", err)
+	}
+	var b bytes.Buffer
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	write := func(before string, v any, after string) {
+		b.WriteString(before)
+		if err := enc.Encode(v); err != nil {
+			tb.Fatal(err)
+		}
+		b.Truncate(b.Len() - 1)
+		b.WriteString(after)
+	}
+	b.WriteString(`{"model":"databricks-claude-sonnet-4-5","stream":true,"stream_options":{"include_usage":true},"tools":[`)
+	for i := range 16 {
+		if i > 0 {
+			b.WriteByte(',')
+		}
+		fmt.Fprintf(&b, `{"type":"function","function":{"name":"tool_%d","description":"Reads a file.\n\nUsage:\n- \"path\" is absolute.\n- Lines are numbered from 1.","parameters":{"$schema":"https://json-schema.org/draft/2020-12/schema","type":"object","properties":{"path":{"description":"The absolute path","type":"string"},"offset":{"type":"integer","minimum":0,"exclusiveMaximum":9007199254740991},"edits":{"type":"array","items":{"type":"object","properties":{"old":{"type":"string"},"new":{"type":"string"}},"required":["old","new"],"additionalProperties":false}}},"required":["path"],"additionalProperties":false}}}`, i)
+	}
+	b.WriteString(`],"messages":[{"role":"system","content":"You are a coding agent.\nBe brief."},{"role":"user","content":"Mend the build."}`)
+	for i := 0; b.Len() < size; i++ {
+		said := "The test fails since the second read starts in the middle of an event. I'll look at the next file, and then at the one that calls it."
+		if dirty && i%8 == 0 {
+			said = " "
+		}
+		file := files[i%len(files)]
+		source, err := os.ReadFile(file)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		lines := strings.SplitAfter(string(source), "\n")
+		from := i * 37 % len(lines)
+		lines = lines[from:min(from+10+i%120, len(lines))]
+		args := map[string]any{"path": "/src/proxy/filter/" + file, "offset": from}
+		answer := "<file>\n" + strings.Join(lines, "")
+		switch i % 3 {
+		case 1:
+			args["old"], args["new"] = strings.Join(lines[:len(lines)/2], ""), strings.Join(lines[:len(lines)/3], "")
+			answer = "The file /src/proxy/filter/" + file + " has been updated."
+		case 2:
+			answer = strings.Join(files, "\n")
+		}
+		text, err := json.Marshal(args)
+		if err != nil {
+			tb.Fatal(err)
+		}
+		write(`,{"role":"assistant","content":[{"type":"text","text":`, said, `}],`)
+		fmt.Fprintf(&b, `"tool_calls":[{"id":"call_%d","type":"function","function":{"name":"tool_1",`, i)
+		write(`"arguments":`, string(text), "}}]}")
+		fmt.Fprintf(&b, `,{"role":"tool","tool_call_id":"call_%d",`, i)
+		write(`"content":`, answer, "}")
+	}
+	b.WriteString(`,{"role":"user","content":"Go on."}],"max_tokens":32000}`)
+	return b.Bytes()
+}
+
+// median returns the median time that f takes, of n runs.
+func median(n int, f func()) time.Duration {
+	times := make([]time.Duration, n)
+	for i := range times {
+		start := time.Now()
+		f()
+		times[i] = time.Since(start)
+	}
+	slices.Sort(times)
+	return times[n/2]
+}
+
+// decodeEncode is what the filter is measured against: encoding/json into a map
+// and back.
+func decodeEncode(b *testing.B, body []byte) {
+	var v any
+	if err := json.Unmarshal(body, &v); err != nil {
+		b.Fatal(err)
+	}
+	if _, err := json.Marshal(v); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// compare runs f b.N times and reports how many times as fast it is as peer, by
+// medians of runs that take turns.
+func compare(b *testing.B, n int, f, peer func()) {
+	b.ReportAllocs()
+	for b.Loop() {
+		f()
+	}
+	b.StopTimer()
+	ours, theirs := make([]time.Duration, n), make([]time.Duration, n)
+	for i := range n {
+		ours[i], theirs[i] = median(3, f), median(1, peer)
+	}
+	slices.Sort(ours)
+	slices.Sort(theirs)
+	b.ReportMetric(float64(theirs[n/2])/float64(ours[n/2]), "×encoding/json")
+}
+
+func BenchmarkRequest(b *testing.B) {
+	for _, size := range []int{1 << 20, 4 << 20} {
+		for _, dirty := range []bool{false, true} {
+			name := fmt.Sprintf("clean-%dMB", size>>20)
+			if dirty {
+				name = fmt.Sprintf("dirty-%dMB", size>>20)
+			}
+			b.Run(name, func(b *testing.B) {
+				body := conversation(b, size, dirty)
+				b.SetBytes(int64(len(body)))
+				out, _ := Request(ChatCompletions, "", http.Header{}, body)
+				if changed := len(out) != len(body); changed != dirty {
+					b.Fatalf("changed: %v", changed)
+				}
+				compare(b, 11, func() { Request(ChatCompletions, "", nil, body) }, func() { decodeEncode(b, body) })
+			})
+		}
+	}
+}

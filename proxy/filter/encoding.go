@@ -1,0 +1,111 @@
+package filter
+
+import (
+	"bufio"
+	"bytes"
+	"compress/flate"
+	"errors"
+	"io"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/gzip"
+	"github.com/klauspost/compress/zlib"
+	"github.com/klauspost/compress/zstd"
+)
+
+// maxWindow bounds the memory that a zstd stream may ask for; RFC 8878 asks of
+// decoders that they take 8 MB.
+const maxWindow = 8 << 20
+
+var errEncoding = errors.New("content encoding isn't known")
+
+// decoder returns what src holds once this Content-Encoding is off. What it
+// returns hands on what it can as soon as it can, and needs no Close but that
+// of a zstd one, which frees memory early.
+func decoder(encoding string, src io.Reader) (io.Reader, error) {
+	switch strings.ToLower(strings.TrimSpace(encoding)) {
+	case "", "identity":
+		return src, nil
+	case "gzip", "x-gzip":
+		return &lazy{src: src, open: func(src *bufio.Reader) (io.Reader, error) { return gzip.NewReader(src) }}, nil
+	case "deflate":
+		return &lazy{src: src, open: inflater}, nil
+	case "br":
+		return brotli.NewReader(src), nil
+	case "zstd":
+		return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	}
+	return nil, errEncoding
+}
+
+// inflater reads "deflate", which is zlib by the standard, and raw deflate from
+// some servers. The two bytes of a zlib header tell them apart.
+func inflater(src *bufio.Reader) (io.Reader, error) {
+	head, err := src.Peek(2)
+	if err != nil {
+		return nil, err
+	}
+	if head[0]&0x0f == 8 && (int(head[0])<<8|int(head[1]))%31 == 0 {
+		return zlib.NewReader(src)
+	}
+	return flate.NewReader(src), nil
+}
+
+// lazy opens a decoder that reads its header when it is opened, at the first
+// Read.
+type lazy struct {
+	src  io.Reader
+	open func(*bufio.Reader) (io.Reader, error)
+	dec  io.Reader
+	err  error
+}
+
+func (l *lazy) Read(p []byte) (int, error) {
+	if l.dec == nil && l.err == nil {
+		l.dec, l.err = l.open(bufio.NewReader(l.src))
+	}
+	if l.err != nil {
+		return 0, l.err
+	}
+	return l.dec.Read(p)
+}
+
+// decodeBody returns what a body holds, and whether that took decoding. It
+// returns nil if the body can't be decoded, or holds more than maxBody.
+func decodeBody(encoding string, body []byte) (plain []byte, decoded bool) {
+	switch encoding {
+	case "", "identity":
+		return body, false
+	}
+	dec, err := decoder(encoding, bytes.NewReader(body))
+	if err != nil {
+		return nil, false
+	}
+	if z, ok := dec.(*zstd.Decoder); ok {
+		defer z.Close()
+	}
+	plain, err = io.ReadAll(io.LimitReader(dec, maxBody+1))
+	if err != nil || len(plain) > maxBody {
+		return nil, false
+	}
+	return plain, true
+}
+
+// rewritten makes h true of a body that was changed. Its length is n bytes, -1
+// if it isn't known yet.
+func rewritten(h http.Header, n int, decoded bool) {
+	if decoded {
+		h.Del("Content-Encoding")
+	}
+	if n >= 0 {
+		h.Set("Content-Length", strconv.Itoa(n))
+	} else {
+		h.Del("Content-Length")
+	}
+	for _, key := range []string{"Etag", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges"} {
+		h.Del(key)
+	}
+}

@@ -1,0 +1,92 @@
+// Package filter mends what coding agents send that Databricks' model endpoints
+// reject, and what the endpoints send that the agents misread.
+//
+// Request filters a request's body and returns the Call, which filters the
+// response to it. Both hold to this:
+//
+//   - What needs no change passes byte for byte. What changes is spliced into
+//     the text that came; all around it stays as it was.
+//   - What isn't understood passes untouched: text that isn't valid JSON, a
+//     value of another type than the API has there, a key that stands twice, a
+//     body or an event that is too large.
+//   - A request that would have worked still works, and nothing here fails:
+//     there is no error to return.
+//   - Filtering what was filtered changes nothing.
+//
+// A request goes through these rules, in this order: blank.go and orphan.go
+// (messages), schema.go (tools), quirks.go (keys that a model refuses). A
+// response of chat completions goes through choice.go, whether it is one JSON
+// text or a stream of events (sse.go); a tool call whose name is hidden in its
+// arguments is held back until they are complete (toolcall.go).
+package filter
+
+import (
+	"net/http"
+	"sync"
+)
+
+// API is the kind of request, which the proxy knows by its route.
+type API int
+
+const (
+	// ChatCompletions is OpenAI's POST …/chat/completions.
+	ChatCompletions API = iota + 1
+	// AnthropicMessages is POST …/v1/messages, count_tokens included.
+	AnthropicMessages
+	// GeminiGenerate is POST …/models/M:generateContent, the streaming one
+	// included.
+	GeminiGenerate
+)
+
+// Call is what has to be known of a request in order to filter its response.
+// It doesn't hold on to the request's body. The zero Call changes nothing.
+type Call struct {
+	api   API
+	tools toolNames
+}
+
+// Request filters the body of a request whose header is h, which may be nil.
+//
+// It returns body itself, and h is left alone, if nothing needs to change. If
+// something does, it returns a new slice, and h describes that: the body isn't
+// compressed any more, and what was said about the old bytes is gone.
+//
+// The model is the one in the path; "" means that the body names it.
+func Request(api API, model string, h http.Header, body []byte) ([]byte, Call) {
+	call := Call{api: api}
+	if !looks(api, model) {
+		return body, call
+	}
+	plain, decoded := decodeBody(h.Get("Content-Encoding"), body)
+	if plain == nil {
+		return body, call
+	}
+	r := requests.Get().(*request)
+	defer r.release()
+	if !r.parse(plain) {
+		return body, call
+	}
+	out := r.filter(api, model)
+	call.tools = r.names
+	if out == nil {
+		return body, call
+	}
+	if h != nil {
+		rewritten(h, len(out), decoded)
+	}
+	return out, call
+}
+
+// looks reports whether any rule is for such requests.
+func looks(api API, model string) bool {
+	switch api {
+	case ChatCompletions, AnthropicMessages:
+		return true
+	case GeminiGenerate:
+		return quirksOf(model) != 0
+	}
+	return false
+}
+
+// requests keeps the working memory of Request.
+var requests = sync.Pool{New: func() any { return new(request) }}

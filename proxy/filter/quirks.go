@@ -1,0 +1,169 @@
+package filter
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// quirk is something that some models refuse, and what is done about it.
+type quirk struct {
+	model func(name string) bool // the name is in lower case
+
+	drop    []string // members of the request that go
+	schemas bool     // the schemas of tools are cut down: see schema.go
+	callIDs bool     // id goes from functionCall and functionResponse
+
+	why    string
+	report string // where it was reported in public
+}
+
+// quirks is all that we know about single models. What isn't in it is sent on:
+// reasoning_effort, above all, which Databricks documents for GPT-5 and gpt-oss
+// (https://docs.databricks.com/aws/machine-learning/model-serving/query-reason-models).
+var quirks = []quirk{
+	{
+		model:  named("gemini"),
+		drop:   []string{"stream_options"},
+		why:    `400: Unknown name "stream_options" at 'generation_config': Cannot find field.`,
+		report: "https://github.com/aaif-goose/goose/pull/8042",
+	},
+	{
+		model:   named("gemini"),
+		schemas: true,
+		why:     `400: Unknown name "exclusiveMinimum" at 'tools[0].function_declarations[0].parameters…': Cannot find field. ($ref: see opencode's pull request 7984)`,
+		report:  "https://github.com/danny-avila/LibreChat/pull/13850",
+	},
+	{
+		model:   named("gemini"),
+		callIDs: true,
+		why:     `400: Unknown name "id" at 'contents[1].parts[0].function_call': Cannot find field.`,
+		report:  "https://github.com/JetBrains/koog/issues/735",
+	},
+	{
+		model:  named("gpt"),
+		drop:   []string{"reasoningSummary"},
+		why:    `400: Unknown parameter: 'reasoningSummary'. OpenCode sends it.`,
+		report: "https://github.com/BerriAI/litellm/pull/24468",
+	},
+	{
+		model:  opusSince(4, 7),
+		drop:   []string{"temperature", "top_p", "top_k"},
+		why:    "400: `temperature` is deprecated for this model. (4.8: https://github.com/The-PR-Agent/pr-agent/issues/2456)",
+		report: "https://github.com/pollinations/pollinations/pull/11319",
+	},
+}
+
+// rows is a set of quirks: bit i stands for quirks[i].
+type rows uint
+
+// quirksOf returns the quirks of the model with this name.
+func quirksOf(model string) rows {
+	var set rows
+	name := strings.ToLower(model)
+	for i := range quirks {
+		if quirks[i].model(name) {
+			set |= 1 << i
+		}
+	}
+	return set
+}
+
+func (set rows) any(f func(q *quirk) bool) bool {
+	for i := range quirks {
+		if set&(1<<i) != 0 && f(&quirks[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (set rows) schemas() bool { return set.any(func(q *quirk) bool { return q.schemas }) }
+func (set rows) callIDs() bool { return set.any(func(q *quirk) bool { return q.callIDs }) }
+
+// drops reports whether the member of the request with this key goes.
+func (set rows) drops(key []byte) bool {
+	return set.any(func(q *quirk) bool { return slices.Contains(q.drop, string(key)) })
+}
+
+// named matches the models whose name contains part.
+func named(part string) func(string) bool {
+	return func(name string) bool { return strings.Contains(name, part) }
+}
+
+// opusSince matches Claude Opus of this version and later ones:
+// databricks-claude-opus-4-7, claude-opus-4.8, claude-opus-5, but not
+// claude-opus-4-20250514, which is 4.0.
+func opusSince(major, minor int) func(string) bool {
+	return func(name string) bool {
+		_, version, ok := strings.Cut(name, "claude-opus-")
+		if !ok {
+			return false
+		}
+		have, rest := leadingNumber(version)
+		if have != major {
+			return have > major
+		}
+		if len(rest) == 0 || rest[0] != '-' && rest[0] != '.' {
+			return false
+		}
+		have, _ = leadingNumber(rest[1:])
+		return have >= minor
+	}
+}
+
+// leadingNumber reads the version number at the start of s. A number of more
+// than two digits is a date; it is read as 0.
+func leadingNumber(s string) (n int, rest string) {
+	end := 0
+	for end < len(s) && '0' <= s[end] && s[end] <= '9' {
+		end++
+	}
+	if end > 2 {
+		return 0, s[end:]
+	}
+	n, _ = strconv.Atoi(s[:end])
+	return n, s[end:]
+}
+
+// dropCallIDs takes the ids out of Gemini's function calls and responses, in
+// the spelling of its JSON and in that of its proto.
+func (r *request) dropCallIDs(contents int) {
+	if r.kind(contents) != array {
+		return
+	}
+	for content := range r.elements(contents) {
+		parts := r.get(content, "parts")
+		if parts == 0 || r.kind(parts) != array {
+			continue
+		}
+		for part := range r.elements(parts) {
+			if r.kind(part) != object {
+				continue
+			}
+			for k, v := range r.members(part) {
+				switch string(r.text(k)) {
+				case "functionCall", "function_call", "functionResponse", "function_response":
+					r.dropMember(v, "id")
+				}
+			}
+		}
+	}
+}
+
+// dropMember takes the members with this key out of obj, if that is an object
+// that has any.
+func (r *request) dropMember(obj int, key string) {
+	if r.kind(obj) != object {
+		return
+	}
+	p := pruner{e: &r.edits}
+	for k, v := range r.members(obj) {
+		if r.is(k, key) {
+			p.drop(r.start(k), r.end(v))
+		} else {
+			p.keep(r.start(k), r.end(v))
+		}
+	}
+	p.finish()
+}

@@ -1,0 +1,288 @@
+package filter
+
+import (
+	"bytes"
+	"slices"
+)
+
+// request is the work on one request.
+type request struct {
+	doc
+	edits edits
+	rows  rows // the quirks of its model
+	names toolNames
+
+	// What orphan.go and blank.go find out, before anything is edited.
+	msgs       []message
+	gone       []int  // the blocks that go, as nodes, in order
+	asks       []call // the calls of the turn that is looked at
+	unanswered []call // the calls that want an answer, in order
+	doubt      bool   // an answer in that turn doesn't say to which call
+
+	noSystem bool // the top-level system prompt goes
+	schema   []byte
+}
+
+// Working memory larger than this isn't kept: one large body must not cost its
+// size for ever.
+const (
+	keepNodes = 1 << 17 // 2 MB
+	keepText  = 1 << 18
+)
+
+func (r *request) release() {
+	if cap(r.nodes) > keepNodes || cap(r.edits.text) > keepText || cap(r.schema) > keepText {
+		return
+	}
+	r.src = nil
+	r.edits.reset()
+	r.rows, r.names, r.noSystem = 0, "", false
+	r.msgs, r.gone, r.unanswered, r.asks = r.msgs[:0], r.gone[:0], r.unanswered[:0], r.asks[:0]
+	requests.Put(r)
+}
+
+// filter returns the request with its edits, nil if there are none.
+func (r *request) filter(api API, model string) []byte {
+	if r.kind(0) != object {
+		return nil
+	}
+	r.rows = quirksOf(model)
+	if model == "" {
+		if m := r.getString(0, "model"); m != 0 {
+			r.rows = quirksOf(string(r.text(m)))
+		}
+	}
+	if tools := r.get(0, "tools"); tools != 0 && r.kind(tools) == array {
+		if api == ChatCompletions {
+			r.names = r.readNames(tools)
+		}
+		if r.rows.schemas() {
+			r.cleanTools(tools)
+		}
+	}
+	if api == GeminiGenerate {
+		if contents := r.get(0, "contents"); contents != 0 && r.rows.callIDs() {
+			r.dropCallIDs(contents)
+		}
+	} else {
+		if api == AnthropicMessages {
+			r.systemPrompt()
+		}
+		if list := r.get(0, "messages"); list != 0 && r.kind(list) == array {
+			r.messages(list)
+		}
+	}
+	r.dropKeys()
+	return r.result()
+}
+
+func (r *request) result() []byte {
+	if len(r.edits.list) == 0 || !r.valid() {
+		return nil
+	}
+	n, ok := r.edits.size(r.src)
+	if !ok {
+		return nil
+	}
+	return r.edits.appendTo(make([]byte, 0, n), r.src)
+}
+
+// dropKeys takes the members of the request itself that the model refuses, or
+// that have become empty.
+func (r *request) dropKeys() {
+	if r.rows == 0 && !r.noSystem {
+		return
+	}
+	p := pruner{e: &r.edits}
+	for k, v := range r.members(0) {
+		key := r.text(k)
+		if r.rows.drops(key) || r.noSystem && string(key) == "system" {
+			p.drop(r.start(k), r.end(v))
+		} else {
+			p.keep(r.start(k), r.end(v))
+		}
+	}
+	p.finish()
+}
+
+// messages applies the rules for messages: first it finds out what goes and
+// what is to be said, then it records the edits.
+func (r *request) messages(list int) {
+	for n := range r.elements(list) {
+		r.msgs = append(r.msgs, r.readMessage(n))
+	}
+	r.findOrphans()
+	r.dropBlank()
+	if !slices.ContainsFunc(r.msgs, func(m message) bool { return !m.drop }) {
+		return // an empty list would be refused where a blank message isn't
+	}
+	r.editMessages()
+}
+
+type role uint8
+
+const (
+	unknownRole role = iota // it isn't understood, and stays as it is
+	systemRole
+	userRole
+	assistantRole
+	toolRole
+)
+
+// message is one of the request's messages, as far as the rules need it.
+type message struct {
+	node    int
+	role    role
+	content int  // 0 if it has none
+	said    bool // it says something elsewhere, such as a refusal
+	calls   int  // OpenAI's tool_calls, 0 if there are none
+	id      int  // of the call that a tool message answers; 0 if it isn't known
+
+	// left is how many things to read its content holds once the blank and
+	// orphaned blocks are out of it: blocks, or one for a string.
+	left  int
+	prune bool // blocks of it go, or change
+	drop  bool
+}
+
+// call is a tool call of an assistant message.
+type call struct {
+	msg      int // the message, as an index into msgs
+	id       int // its id, as a node
+	block    bool
+	answered bool
+}
+
+func (r *request) readMessage(n int) message {
+	const role, content, calls, id, extras = 0, 1, 2, 3, 4
+	var v [7]int
+	twice := r.fields(n, []string{"role", "content", "tool_calls", "tool_call_id", "function_call", "refusal", "audio"}, v[:])
+	m := message{node: n, content: v[content]}
+	if twice != 0 || v[role] == 0 || !r.contentKnown(m) {
+		return m
+	}
+	if c := v[calls]; c != 0 && r.kind(c) == array {
+		if r.next(c) > c+1 {
+			m.calls = c
+		}
+	} else if c != 0 && r.kind(c) != null {
+		return m
+	}
+	if v[id] != 0 && r.kind(v[id]) == str {
+		m.id = v[id]
+	}
+	for _, extra := range v[extras:] {
+		m.said = m.said || extra != 0 && r.kind(extra) != null
+	}
+	m.role = r.readRole(v[role])
+	return m
+}
+
+func (r *request) readRole(v int) role {
+	if r.kind(v) != str {
+		return unknownRole
+	}
+	switch string(r.text(v)) {
+	case "system", "developer":
+		return systemRole
+	case "user":
+		return userRole
+	case "assistant":
+		return assistantRole
+	case "tool":
+		return toolRole
+	}
+	return unknownRole
+}
+
+// contentKnown reports whether the message's content is of a form that the APIs
+// have.
+func (r *request) contentKnown(m message) bool {
+	if m.content == 0 {
+		return true
+	}
+	switch r.kind(m.content) {
+	case null, str:
+		return true
+	case array:
+		for b := range r.elements(m.content) {
+			if r.kind(b) != object {
+				return false
+			}
+		}
+		return true
+	}
+	return false
+}
+
+type blockKind uint8
+
+const (
+	otherBlock blockKind = iota
+	textBlock
+	toolUse
+	toolResult
+	doubtful // it may be any of them
+)
+
+// block is one of the blocks of a message's content.
+type block struct {
+	kind    blockKind
+	text    int // 0 if it has none, or it is in doubt; as the next two
+	id      int // tool_use's id, tool_result's tool_use_id; a string
+	content int
+}
+
+func (r *request) readBlock(n int) block {
+	const typ, text, id, toolUseID, content = 0, 1, 2, 3, 4
+	var v [5]int
+	twice := r.fields(n, []string{"type", "text", "id", "tool_use_id", "content"}, v[:])
+	one := func(i int) int { // 0 if it stands twice
+		if twice&(1<<i) != 0 {
+			return 0
+		}
+		return v[i]
+	}
+	oneString := func(i int) int {
+		if s := one(i); s != 0 && r.kind(s) == str {
+			return s
+		}
+		return 0
+	}
+	switch {
+	case twice&(1<<typ) != 0:
+		return block{kind: doubtful}
+	case v[typ] == 0:
+	case r.is(v[typ], "text"):
+		if twice&(1<<text) == 0 {
+			return block{kind: textBlock, text: v[text]}
+		}
+	case r.is(v[typ], "tool_use"):
+		return block{kind: toolUse, id: oneString(id)}
+	case r.is(v[typ], "tool_result"):
+		return block{kind: toolResult, id: oneString(toolUseID), content: one(content)}
+	}
+	return block{}
+}
+
+// toolNames are the names of a request's tools, each between two NULs, in one
+// string: one allocation, for a list that is hardly ever asked.
+type toolNames string
+
+func (r *request) readNames(tools int) toolNames {
+	names := append(r.schema[:0], 0)
+	for t := range r.elements(tools) {
+		if fn := r.get(t, "function"); fn != 0 {
+			t = fn
+		}
+		name := r.getString(t, "name")
+		if name == 0 {
+			continue
+		}
+		if s := r.text(name); len(s) > 0 && bytes.IndexByte(s, 0) < 0 {
+			names = append(append(names, s...), 0)
+		}
+	}
+	r.schema = names
+	return toolNames(names)
+}

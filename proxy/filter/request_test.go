@@ -1,0 +1,266 @@
+package filter
+
+import (
+	"encoding/json"
+	"net/http"
+	"testing"
+)
+
+// requestCase is a request's body and what becomes of it. An empty want means
+// that it passes untouched.
+type requestCase struct {
+	name     string
+	in, want string
+}
+
+// runRequests runs the cases, and filters what comes out a second time.
+func runRequests(t *testing.T, api API, model string, cases []requestCase) {
+	t.Helper()
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if c.want == "" {
+				c.want = c.in
+			}
+			h := http.Header{"Content-Length": {"1"}, "Etag": {`"x"`}}
+			body := []byte(c.in)
+			out, call := Request(api, model, h, body)
+			if string(out) != c.want || string(body) != c.in {
+				t.Fatalf("\n got %s\nwant %s", out, c.want)
+			}
+			if len(body) > 0 && (&out[0] == &body[0]) != (c.in == c.want) {
+				t.Error("out must be the body itself if, and only if, nothing changes")
+			}
+			if json.Valid([]byte(c.in)) && !json.Valid(out) {
+				t.Error("it came in valid")
+			}
+			if changed := h.Get("Etag") == ""; changed != (c.in != c.want) {
+				t.Errorf("the header says changed: %v", changed)
+			}
+			if call.api != api {
+				t.Errorf("the call is for %v", call.api)
+			}
+			again, _ := Request(api, model, nil, out)
+			if string(again) != c.want {
+				t.Fatalf("filtered twice it is %s", again)
+			}
+		})
+	}
+}
+
+// chat and claude wrap messages into a request.
+func chat(messages string) string {
+	return `{"model":"databricks-claude-sonnet-4-5", "messages":[` + messages + `],"stream":true}`
+}
+
+const (
+	hi    = `{"role":"user","content":"hi"}`
+	call1 = `{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"ls","arguments":"{}"}}]}`
+	call2 = `{"role":"assistant","tool_calls":[{"id":"c1","type":"function","function":{"name":"ls","arguments":"{}"}},{"id":"c2","type":"function","function":{"name":"ls","arguments":"{}"}}]}`
+	done1 = `{"role":"tool","tool_call_id":"c1","content":"main.go"}`
+	done2 = `{"role":"tool","tool_call_id":"c2","content":"main.go"}`
+	use1  = `{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"ls","input":{}}]}`
+	use2  = `{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"ls","input":{}},{"type":"tool_use","id":"t2","name":"ls","input":{}}]}`
+	res1  = `{"type":"tool_result","tool_use_id":"t1","content":"main.go"}`
+	int1  = `{"type":"tool_result","tool_use_id":"t1","content":"(interrupted)"}`
+	int2  = `{"type":"tool_result","tool_use_id":"t2","content":"(interrupted)"}`
+	text  = `{"type":"text","text":"go on"}`
+	empty = `{"type":"text","text":""}`
+)
+
+func user(blocks string) string { return `{"role":"user","content":[` + blocks + `]}` }
+
+func TestBlankInChat(t *testing.T) {
+	said := `{"role":"assistant","content":"yes"}`
+	cases := []requestCase{
+		{"clean", chat(hi + `,` + said + ` , ` + hi), ""},
+		{"empty block", chat(`{"role":"user","content":[` + empty + `,` + text + `]}`), chat(`{"role":"user","content":[` + text + `]}`)},
+		{"block at the end", chat(user(text + ` , ` + empty)), chat(user(text))},
+		{"block in the middle", chat(user(text + ` , ` + empty + ` , ` + text)), chat(user(text + ` , ` + text))},
+		{"all kinds of blank", chat(user(empty + `,{"type":"text","text":null},{"type":"text"},{"type":"text","text":" \n\t\u00a0\u2028"},` + text)), chat(user(text))},
+		{"cache_control goes with its block", chat(user(text + `,{"type":"text","text":"","cache_control":{"type":"ephemeral"}}`)), chat(user(text))},
+		{"escaped key", chat(`{"role":"user","\u0063ontent":[{"typ\u0065":"t\u0065xt","text":""},` + text + `]}`), chat(`{"role":"user","\u0063ontent":[` + text + `]}`)},
+		{"user with nothing left", chat(user(empty) + `,` + said + `,` + hi), chat(`{"role":"user","content":"."},` + said + `,` + hi)},
+		{"user with an empty list", chat(user("") + `,` + said + `,` + hi), chat(`{"role":"user","content":"."},` + said + `,` + hi)},
+		{"blank user", chat(`{"role":"user","content":" ","name":"ann"},` + said + `,` + hi), chat(`{"role":"user","content":".","name":"ann"},` + said + `,` + hi)},
+		{"null user", chat(`{"role":"user","content": null }`), chat(`{"role":"user","content": "." }`)},
+		{"user without content", chat(`{"role":"user"}`), chat(`{"content":".","role":"user"}`)},
+		{"system", chat(`{"role":"system","content":""},` + hi), chat(hi)},
+		{"developer", chat(hi + `,{"role":"developer","content":[` + empty + `]}`), chat(hi)},
+		{"system in the middle", chat(hi + `, {"role":"system","content":null} ,` + said + `,` + hi), chat(hi + `, ` + said + `,` + hi)},
+		{"assistant in the middle", chat(hi + `,{"role":"assistant","content":""},` + hi), chat(hi + `,{"role":"assistant","content":"."},` + hi)},
+		{"assistant at the end", chat(hi + ` , {"role":"assistant","content":""}`), chat(hi)},
+		{"assistants at the end", chat(hi + `,{"role":"assistant","content":""},{"role":"system","content":""},{"role":"assistant","content":[` + empty + `]}`), chat(hi)},
+		{"assistant before what goes", chat(hi + `,{"role":"assistant","content":""},` + done1), chat(hi)},
+		{"assistant prefill", chat(hi + `,` + said), ""},
+		{"assistant with calls", chat(hi + `,{"role":"assistant","content":"","tool_calls":[{"id":"c1"}]},` + done1), chat(hi + `,{"role":"assistant","content":null,"tool_calls":[{"id":"c1"}]},` + done1)},
+		{"assistant with calls and a list", chat(hi + `,{"role":"assistant","content":[` + empty + `],"tool_calls":[{"id":"c1"}]},` + done1), chat(hi + `,{"role":"assistant","content":null,"tool_calls":[{"id":"c1"}]},` + done1)},
+		{"assistant with calls, null or nothing", chat(hi + `,` + call1 + `,` + done1 + `,` + call2 + `,` + done1 + `,` + done2), ""},
+		{"assistant with no calls in the list", chat(hi + `,{"role":"assistant","content":"","tool_calls":[]},` + hi), chat(hi + `,{"role":"assistant","content":".","tool_calls":[]},` + hi)},
+		{"refusal", chat(hi + `,{"role":"assistant","content":null,"refusal":"I can't."},` + hi), ""},
+		{"refusal at the end", chat(hi + `,{"role":"assistant","content":"","refusal":"I can't."}`), ""},
+		{"tool", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":"\n"}`), chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":"(no output)"}`)},
+		{"tool with a list", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":[` + empty + `]}`), chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":"(no output)"}`)},
+		{"tool without content", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1"}`), chat(hi + `,` + call1 + `,{"content":"(no output)","role":"tool","tool_call_id":"c1"}`)},
+		{"nothing would be left", chat(`{"role":"system","content":""}`), ""},
+		{"no messages", chat(""), ""},
+		{"image", chat(user(`{"type":"image_url","image_url":{"url":"data:"}},` + empty)), chat(user(`{"type":"image_url","image_url":{"url":"data:"}}`))},
+	}
+	runRequests(t, ChatCompletions, "", cases)
+}
+
+func TestNotUnderstood(t *testing.T) {
+	cases := []requestCase{
+		{"empty", ``, ""},
+		{"no JSON", `{"messages":[{"role":"user","content":""}]`, ""},
+		{"more than JSON", `{"messages":[{"role":"user","content":""}]}{}`, ""},
+		{"control character", "{\"x\":\"\n\",\"messages\":[{\"role\":\"user\",\"content\":\"\"}]}", ""},
+		{"a list", `[{"role":"user","content":""}]`, ""},
+		{"a string", `"messages"`, ""},
+		{"messages twice", `{"messages":[{"role":"user","content":""}],"messages":[]}`, ""},
+		{"messages of another kind", `{"messages":{"role":"user","content":""}}`, ""},
+		{"message of another kind", chat(`"", null, 1, [], {}`), ""},
+		{"role of another kind", chat(`{"role":null,"content":""},{"role":1,"content":""},{"content":""},{"role":"model","content":""}`), ""},
+		{"role twice", chat(`{"role":"system","content":"","role":"user"}`), ""},
+		{"content twice", chat(`{"role":"user","content":"","content":"hi"}`), ""},
+		{"content of another kind", chat(`{"role":"user","content":0},{"role":"user","content":{}},{"role":"user","content":[""]}`), ""},
+		{"text of another kind", chat(user(`{"type":"text","text":0},{"type":"text","text":[]}`)), ""},
+		{"text twice", chat(user(`{"type":"text","text":"","text":"hi"}`)), ""},
+		{"type twice", chat(user(`{"type":"text","text":"","type":"image"}`)), ""},
+		{"type of another kind", chat(user(`{"type":0,"text":""},{"text":""}`)), ""},
+		{"tool_calls of another kind", chat(hi + `,{"role":"assistant","content":"","tool_calls":{}},` + hi), ""},
+		{"one of many", chat(`{"role":"model","content":""},{"role":"user","content":""}`), chat(`{"role":"model","content":""},{"role":"user","content":"."}`)},
+		{"white space all around", " { \"messages\" : [ { \"role\" : \"user\" , \"content\" : \"\" } ] } \n", " { \"messages\" : [ { \"role\" : \"user\" , \"content\" : \".\" } ] } \n"},
+		{"invalid UTF-8", chat(`{"role":"user","content":"","name":"` + "\xff\xfe" + `"}`), chat(`{"role":"user","content":".","name":"` + "\xff\xfe" + `"}`)},
+		{"numbers as they came", `{"seed":123456789012345678901234567890.10e+05,"messages":[{"role":"user","content":""}]}`, `{"seed":123456789012345678901234567890.10e+05,"messages":[{"role":"user","content":"."}]}`},
+	}
+	runRequests(t, ChatCompletions, "", cases)
+	runRequests(t, AnthropicMessages, "", cases)
+	runRequests(t, API(0), "", []requestCase{{"no API", chat(`{"role":"user","content":""}`), ""}})
+	runRequests(t, GeminiGenerate, "gemini-3", []requestCase{{"Gemini has no messages", chat(`{"role":"user","content":""}`), ""}})
+}
+
+func TestOrphansInChat(t *testing.T) {
+	tool := func(id string) string { return `{"role":"tool","tool_call_id":"` + id + `","content":"(interrupted)"}` }
+	cases := []requestCase{
+		{"answered", chat(hi + `,` + call1 + `,` + done1 + `,` + hi), ""},
+		{"both answered, the other way round", chat(hi + `,` + call2 + `,` + done2 + `,` + done1 + `,` + hi), ""},
+		{"answered after the user spoke", chat(hi + `,` + call1 + `,` + hi + `,` + done1), ""},
+		{"orphan at the start", chat(done1 + `,` + hi), chat(hi)},
+		{"orphan at the end", chat(hi + `,` + call1 + `,` + done1 + `,` + done2), chat(hi + `,` + call1 + `,` + done1)},
+		{"orphan with a list", chat(hi + `,{"role":"tool","tool_call_id":"c1","content":[` + text + `]},` + hi), chat(hi + `,` + hi)},
+		{"asked two messages before", chat(call1 + `,` + done1 + `,{"role":"assistant","content":"yes"},` + done1), chat(call1 + `,` + done1 + `,{"role":"assistant","content":"yes"}`)},
+		{"same id, written another way", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"\u00631","content":"main.go"}`), ""},
+		{"interrupted", chat(hi + `,` + call1 + `,` + hi), chat(hi + `,` + call1 + `,` + tool("c1") + `,` + hi)},
+		{"interrupted before the assistant goes on", chat(hi + `,` + call1 + ` , {"role":"assistant","content":"yes"}`), chat(hi + `,` + call1 + `,` + tool("c1") + ` , {"role":"assistant","content":"yes"}`)},
+		{"one of two interrupted", chat(hi + `,` + call2 + `,` + done1 + `,` + hi), chat(hi + `,` + call2 + `,` + tool("c2") + `,` + done1 + `,` + hi)},
+		{"both interrupted", chat(hi + `,` + call2 + `,` + hi), chat(hi + `,` + call2 + `,` + tool("c1") + `,` + tool("c2") + `,` + hi)},
+		{"call at the end", chat(hi + `,` + call1), ""},
+		{"call at the end, once the orphan is gone", chat(hi + `,` + call1 + `,` + done2), chat(hi + `,` + call1)},
+		{"call at the end, once the blank assistant is gone", chat(hi + `,` + call1 + `,{"role":"assistant","content":""}`), chat(hi + `,` + call1)},
+		{"answer without an id", chat(hi + `,` + call1 + `,{"role":"tool","content":"main.go"},` + hi), ""},
+		{"call without an id", chat(hi + `,{"role":"assistant","tool_calls":[{"id":null},{"id":"c2"}]},` + done1 + `,` + hi), ""},
+		{"a message between that isn't understood", chat(hi + `,` + call1 + `,{"role":"function","content":"x"},` + hi + `,` + done2), ""},
+		{"id with a quote", chat(`{"role":"assistant","tool_calls":[{"id":"c\"1"}]},` + hi), chat(`{"role":"assistant","tool_calls":[{"id":"c\"1"}]},` + tool(`c\"1`) + `,` + hi)},
+	}
+	runRequests(t, ChatCompletions, "", cases)
+}
+
+func TestMessagesOfAnthropic(t *testing.T) {
+	said := `{"role":"assistant","content":[{"type":"text","text":"yes"}]}`
+	claude := func(messages string) string {
+		return `{"model":"claude-sonnet-4-5","max_tokens":10,"system":[{"type":"text","text":"be brief","cache_control":{"type":"ephemeral"}}],"messages":[` + messages + `]}`
+	}
+	cases := []requestCase{
+		{"clean", claude(hi + `,` + use1 + `,` + user(res1)), ""},
+		{"blank next to a call", claude(hi + `,{"role":"assistant","content":[` + empty + `,{"type":"tool_use","id":"t1","name":"ls","input":{}}]},` + user(res1)), claude(hi + `,` + use1 + `,` + user(res1))},
+		{"thinking stays", claude(hi + `,{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"x"},` + empty + `]},` + hi), claude(hi + `,{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"x"}]},` + hi)},
+		{"blank inside a result", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":[`+empty+`,`+text+`],"is_error":true}`)), claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":[`+text+`],"is_error":true}`))},
+		{"result with nothing left", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":[`+empty+`]},`+text)), claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"},`+text))},
+		{"blank result", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":" "}`)), claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"}`))},
+		{"null result", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":null}`)), claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"}`))},
+		{"result without content, as documented", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1"}`)), ""},
+		{"orphan beside text", claude(user(res1 + `,` + text)), claude(user(text))},
+		{"orphan alone", claude(hi + `,` + said + `,` + user(res1)), claude(hi + `,` + said + `,{"role":"user","content":"."}`)},
+		{"orphan of the turn before", claude(hi + `,` + use1 + `,` + user(res1) + `,` + said + `,` + user(res1+`,`+text)), claude(hi + `,` + use1 + `,` + user(res1) + `,` + said + `,` + user(text))},
+		{"interrupted, then a string", claude(hi + `,` + use1 + `,` + hi), claude(hi + `,` + use1 + `,` + user(int1+`,{"type":"text","text":"hi"}`))},
+		{"interrupted, then blocks", claude(hi + `,` + use1 + `,` + user(` `+text)), claude(hi + `,` + use1 + `,` + user(int1+`, `+text))},
+		{"interrupted, then nothing", claude(hi + `,` + use1 + `,{"role":"user","content":""}`), claude(hi + `,` + use1 + `,` + user(int1))},
+		{"interrupted, then blank blocks", claude(hi + `,` + use1 + `,` + user(empty)), claude(hi + `,` + use1 + `,` + user(int1))},
+		{"interrupted, then a blank block and text", claude(hi + `,` + use1 + `,` + user(empty+`,`+text)), claude(hi + `,` + use1 + `,` + user(int1+`,`+text))},
+		{"interrupted, then the assistant", claude(hi + `,` + use1 + `,` + said), claude(hi + `,` + use1 + `,` + user(int1) + `,` + said)},
+		{"one of two interrupted", claude(hi + `,` + use2 + `,` + user(res1+`,`+text)), claude(hi + `,` + use2 + `,` + user(int2+`,`+res1+`,`+text))},
+		{"two interrupted, another's answer there", claude(hi + `,` + use2 + `,` + user(`{"type":"tool_result","tool_use_id":"t0","content":"x"}`)), claude(hi + `,` + use2 + `,` + user(int1+`,`+int2))},
+		{"call at the end", claude(hi + `,` + use1), ""},
+		{"unknown keys and cache_control stay", claude(hi + `,` + use1 + `,{"role":"user","x":1,"content":[{"type":"tool_result","tool_use_id":"t1","content":"x","cache_control":{"type":"ephemeral"},"y":2},` + empty + `]}`), claude(hi + `,` + use1 + `,{"role":"user","x":1,"content":[{"type":"tool_result","tool_use_id":"t1","content":"x","cache_control":{"type":"ephemeral"},"y":2}]}`)},
+		{"result without an id", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","content":"x"}`)), ""},
+		{"result whose id stands twice", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t0","tool_use_id":"t1","content":"x"}`)), ""},
+		{"call without an id", claude(hi + `,{"role":"assistant","content":[{"type":"tool_use","name":"ls"}]},` + user(res1)), ""},
+		{"server tools are none of ours", claude(hi + `,{"role":"assistant","content":[{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{}},{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]}]},` + hi), ""},
+		{"system prompt, blank", `{"system":" ","messages":[` + hi + `]}`, `{"messages":[` + hi + `]}`},
+		{"system prompt, blank block", `{"messages":[` + hi + `],"system":[` + empty + `,` + text + `]}`, `{"messages":[` + hi + `],"system":[` + text + `]}`},
+		{"system prompt, blank blocks only", `{"messages":[` + hi + `] , "system":[` + empty + `]}`, `{"messages":[` + hi + `]}`},
+	}
+	runRequests(t, AnthropicMessages, "", cases)
+}
+
+func TestQuirks(t *testing.T) {
+	of := func(model, members string) string { return `{"model":"` + model + `"` + members + `}` }
+	all := `,"stream_options":{"include_usage":true},"reasoningSummary":"auto","reasoning_effort":"low","temperature":0.2,"top_p":1,"top_k":5,"n":1`
+	noGemini := `,"reasoningSummary":"auto","reasoning_effort":"low","temperature":0.2,"top_p":1,"top_k":5,"n":1`
+	noGPT := `,"stream_options":{"include_usage":true},"reasoning_effort":"low","temperature":0.2,"top_p":1,"top_k":5,"n":1`
+	noOpus := `,"stream_options":{"include_usage":true},"reasoningSummary":"auto","reasoning_effort":"low","n":1`
+	var cases []requestCase
+	for model, want := range map[string]string{
+		"databricks-gemini-2-5-pro":     noGemini,
+		"system.ai.Gemini-3-1-flash":    noGemini,
+		"databricks-gpt-5-2":            noGPT,
+		"databricks-gpt-oss-120b":       noGPT,
+		"databricks-claude-opus-4-7":    noOpus,
+		"databricks-claude-opus-4-8":    noOpus,
+		"databricks-claude-opus-4-10":   noOpus,
+		"claude-opus-4.7":               noOpus,
+		"databricks-claude-opus-5":      noOpus,
+		"databricks-claude-opus-5-5":    noOpus,
+		"claude-opus-4-7-20260416":      noOpus,
+		"databricks-claude-opus-4-6":    all,
+		"databricks-claude-opus-4":      all,
+		"claude-opus-4-20250514":        all,
+		"claude-3-opus-20240229":        all,
+		"databricks-claude-sonnet-4-8":  all,
+		"databricks-meta-llama-3-3-70b": all,
+		"":                              all,
+	} {
+		cases = append(cases, requestCase{"model " + model, of(model, all), of(model, want)})
+	}
+	runRequests(t, ChatCompletions, "", cases)
+	runRequests(t, AnthropicMessages, "", cases)
+	runRequests(t, ChatCompletions, "databricks-gemini-2-5-pro", []requestCase{
+		{"the path beats the body", of("databricks-gpt-5", all), of("databricks-gpt-5", noGemini)},
+	})
+	runRequests(t, ChatCompletions, "", []requestCase{
+		{"all of it goes", `{ "stream_options":1 , "stream_options":2 , "model":"gemini" }`, `{ "model":"gemini" }`},
+		{"at the end", `{"model":"gemini","stream_options":1 }`, `{"model":"gemini" }`},
+		{"model twice", `{"model":"gemini","stream_options":1,"model":"x"}`, ""},
+		{"model of another kind", `{"model":["gemini"],"stream_options":1}`, ""},
+	})
+	for _, q := range quirks {
+		if q.why == "" || q.report == "" {
+			t.Errorf("%+v: a quirk needs its reason and report", q)
+		}
+	}
+}
+
+func TestGeminiCallIDs(t *testing.T) {
+	runRequests(t, GeminiGenerate, "gemini-3-1-pro", []requestCase{
+		{
+			"both spellings", `{"contents":[{"role":"model","parts":[{"functionCall":{"id":"a","name":"ls","args":{"id":1}}},{"function_call":{"name":"ls","id":"b"}}]},{"parts":[{"functionResponse":{"name":"ls","id":"a","response":{"id":2}}},{"function_response":{"id":"b"}},{"text":"id"}]}]}`,
+			`{"contents":[{"role":"model","parts":[{"functionCall":{"name":"ls","args":{"id":1}}},{"function_call":{"name":"ls"}}]},{"parts":[{"functionResponse":{"name":"ls","response":{"id":2}}},{"function_response":{}},{"text":"id"}]}]}`,
+		},
+		{"clean", `{"contents":[{"role":"user","parts":[{"text":"hi"}]}]}`, ""},
+		{"not understood", `{"contents":{"parts":[{"functionCall":{"id":"a"}}]}}`, ""},
+		{"nor this", `{"contents":["",null,{"parts":{}},{"parts":["",{"functionCall":"id"}]}]}`, ""},
+	})
+	runRequests(t, GeminiGenerate, "other", []requestCase{
+		{"another model", `{"contents":[{"parts":[{"functionCall":{"id":"a"}}]}]}`, ""},
+	})
+}

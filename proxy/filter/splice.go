@@ -1,0 +1,135 @@
+package filter
+
+import (
+	"cmp"
+	"slices"
+)
+
+// edit replaces src[start:end] by text[from:to] of its edits.
+type edit struct {
+	start, end int
+	from, to   int
+}
+
+// edits are what is to change in one text. They must not overlap; those at the
+// same place are made in the order in which they were recorded.
+type edits struct {
+	list []edit
+	text []byte
+}
+
+func (e *edits) reset() { e.list, e.text = e.list[:0], e.text[:0] }
+
+// replace records that [start, end) becomes s.
+func (e *edits) replace(start, end int, s ...string) {
+	e.begin(start, end)
+	for _, s := range s {
+		e.text = append(e.text, s...)
+	}
+	e.done()
+}
+
+// begin starts an edit of [start, end). What is appended to e.text up to done
+// is its replacement.
+func (e *edits) begin(start, end int) {
+	e.list = append(e.list, edit{start: start, end: end, from: len(e.text)})
+}
+
+func (e *edits) done() { e.list[len(e.list)-1].to = len(e.text) }
+
+// size returns the length of src with the edits made, and puts them in order.
+// ok is false if two of them overlap, which is a fault of a rule.
+func (e *edits) size(src []byte) (n int, ok bool) {
+	slices.SortStableFunc(e.list, func(a, b edit) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
+	})
+	n = len(src)
+	at := 0
+	for _, ed := range e.list {
+		if ed.start < at || ed.end < ed.start || ed.end > len(src) {
+			return 0, false
+		}
+		at = ed.end
+		n += ed.to - ed.from - (ed.end - ed.start)
+	}
+	return n, true
+}
+
+// appendTo appends src with the edits made. They must be in order.
+func (e *edits) appendTo(dst, src []byte) []byte {
+	at := 0
+	for _, ed := range e.list {
+		dst = append(dst, src[at:ed.start]...)
+		dst = append(dst, e.text[ed.from:ed.to]...)
+		at = ed.end
+	}
+	return append(dst, src[at:]...)
+}
+
+// pruner records the edits that take some of the elements of an array, or of
+// the members of an object, out together with the right commas. It is told of
+// all of them, in order.
+type pruner struct {
+	e       *edits
+	keptEnd int // where the last one kept ends; 0 if there is none yet
+	from    int // where the run of dropped ones that is still open starts
+	to      int // and ends; 0 if there is no open run
+}
+
+func (p *pruner) keep(start, end int) {
+	if p.to > 0 {
+		p.e.replace(p.from, start)
+		p.to = 0
+	}
+	p.keptEnd = end
+}
+
+func (p *pruner) drop(start, end int) {
+	if p.to == 0 {
+		p.from = start
+	}
+	p.to = end
+}
+
+// finish records the edit for a run at the end, which takes the comma before
+// it along.
+func (p *pruner) finish() {
+	if p.to == 0 {
+		return
+	}
+	if p.keptEnd > 0 {
+		p.from = p.keptEnd
+	}
+	p.e.replace(p.from, p.to)
+}
+
+// member is a member to be set in an object: v is its value there, 0 if the
+// object has none of that key.
+type member struct {
+	v     int
+	key   string
+	value string // JSON
+}
+
+// set records that these members of obj get these values. Those that it doesn't
+// have yet come first. It must be called at most once for an object.
+func (e *edits) set(d *doc, obj int, members ...member) {
+	for _, m := range members {
+		if m.v != 0 {
+			e.replace(d.start(m.v), d.end(m.v), m.value)
+		}
+	}
+	inside := d.start(obj) + 1
+	e.begin(inside, inside)
+	comma := ""
+	for _, m := range members {
+		if m.v == 0 {
+			e.text = append(append(append(append(append(e.text, comma...), '"'), m.key...), `":`...), m.value...)
+			comma = ","
+		}
+	}
+	if comma != "" && d.next(obj) > obj+1 {
+		e.text = append(e.text, comma...)
+	}
+	e.done()
+}

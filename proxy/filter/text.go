@@ -1,0 +1,157 @@
+package filter
+
+import (
+	"bytes"
+	"unicode"
+	"unicode/utf16"
+	"unicode/utf8"
+)
+
+// hex4 reads four hexadecimal digits.
+func hex4(s []byte) (r rune, ok bool) {
+	if len(s) < 4 {
+		return 0, false
+	}
+	for _, c := range s[:4] {
+		switch {
+		case '0' <= c && c <= '9':
+			c -= '0'
+		case 'a' <= c && c <= 'f':
+			c -= 'a' - 10
+		case 'A' <= c && c <= 'F':
+			c -= 'A' - 10
+		default:
+			return 0, false
+		}
+		r = r<<4 | rune(c)
+	}
+	return r, true
+}
+
+// unescape reads the escape at the start of s and returns its character and
+// length. Two that make a surrogate pair are read as one; a surrogate alone is
+// returned as it is. What is no escape is its backslash.
+func unescape(s []byte) (rune, int) {
+	switch n := escapeLen(s); n {
+	case 0:
+		return '\\', 1
+	case 6:
+		r, _ := hex4(s[2:])
+		if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
+			if low, ok := hex4(s[8:]); ok {
+				if both := utf16.DecodeRune(r, low); both != unicode.ReplacementChar {
+					return both, 12
+				}
+			}
+		}
+		return r, n
+	}
+	switch s[1] {
+	case 'b':
+		return '\b', 2
+	case 'f':
+		return '\f', 2
+	case 'n':
+		return '\n', 2
+	case 'r':
+		return '\r', 2
+	case 't':
+		return '\t', 2
+	}
+	return rune(s[1]), 2
+}
+
+// appendUnescaped appends the value of the inside of a JSON string. Half
+// a surrogate pair, which is all that a piece of a split string may hold, has
+// no UTF-8: it is kept in the three bytes that it would have, and appendQuoted
+// writes it as the escape that it was. Invalid UTF-8 stays as it is.
+func appendUnescaped(dst, s []byte) []byte {
+	for i := 0; i < len(s); {
+		if s[i] != '\\' {
+			n := bytes.IndexByte(s[i:], '\\')
+			if n < 0 {
+				n = len(s) - i
+			}
+			dst = append(dst, s[i:i+n]...)
+			i += n
+			continue
+		}
+		r, n := unescape(s[i:])
+		i += n
+		if utf16.IsSurrogate(r) {
+			dst = append(dst, 0xE0|byte(r>>12), 0x80|byte(r>>6)&0x3F, 0x80|byte(r)&0x3F)
+		} else {
+			dst = utf8.AppendRune(dst, r)
+		}
+	}
+	return dst
+}
+
+// appendQuoted appends s, as appendUnescaped made it, as a JSON string.
+func appendQuoted(dst, s []byte) []byte {
+	dst = append(dst, '"')
+	for i := 0; i < len(s); {
+		c := s[i]
+		switch {
+		case c == '"' || c == '\\':
+			dst = append(dst, '\\', c)
+		case c == '\n':
+			dst = append(dst, `\n`...)
+		case c == '\r':
+			dst = append(dst, `\r`...)
+		case c == '\t':
+			dst = append(dst, `\t`...)
+		case c < ' ':
+			dst = appendEscape(dst, rune(c))
+		case c == 0xED && i+2 < len(s) && s[i+1]&0xE0 == 0xA0 && s[i+2]&0xC0 == 0x80:
+			dst = appendEscape(dst, 0xD000|rune(s[i+1]&0x3F)<<6|rune(s[i+2]&0x3F))
+			i += 3
+			continue
+		default:
+			dst = append(dst, c)
+		}
+		i++
+	}
+	return append(dst, '"')
+}
+
+func appendEscape(dst []byte, r rune) []byte {
+	const digits = "0123456789abcdef"
+	return append(dst, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
+}
+
+// blankText reports whether the inside of a JSON string is white space
+// only, as Unicode has it, or empty.
+func blankText(s []byte) bool {
+	for i := 0; i < len(s); {
+		var r rune
+		var n int
+		if s[i] == '\\' {
+			r, n = unescape(s[i:])
+		} else {
+			r, n = utf8.DecodeRune(s[i:])
+		}
+		if !unicode.IsSpace(r) {
+			return false
+		}
+		i += n
+	}
+	return true
+}
+
+// validString reports whether s may stand between the quotes of a string.
+func validString(s []byte) bool {
+	for i := 0; i < len(s); {
+		n := bytes.IndexByte(s[i:], '\\')
+		if n < 0 {
+			break
+		}
+		i += n
+		n = escapeLen(s[i:])
+		if n == 0 {
+			return false
+		}
+		i += n
+	}
+	return !controls(s)
+}
