@@ -209,9 +209,9 @@ func (s signIn) RoundTrip(r *http.Request) (*http.Response, error) {
 	s.p.answer.Store(a)
 	switch {
 	case resp.StatusCode/100 == 3:
-		return nil, &failure{what: r.URL.Host + " redirects to " + target(resp)}
+		return nil, &failure{what: "the token endpoint at " + r.URL.Host + " redirects to " + target(resp)}
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
-		return nil, &failure{what: fmt.Sprintf("%s answered %d", r.URL.Host, resp.StatusCode)}
+		return nil, &failure{what: fmt.Sprintf("the token endpoint at %s answered %d", r.URL.Host, resp.StatusCode)}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"runtime"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -190,32 +192,89 @@ func TestTokenEndpointFails(t *testing.T) {
 				} else {
 					secret(t, w, err.Error())
 				}
-				if took := time.Since(began); took > workspace.DefaultTimeout {
-					t.Errorf("it took %v", took)
+				want := time.Duration(0)
+				if fault.Effect == workspacetest.Hang {
+					want = workspace.DefaultTimeout
+				}
+				if took := time.Since(began); took != want {
+					t.Errorf("it took %v, want %v", took, want)
+				}
+				for _, r := range w.Requests() {
+					if r.Host != "w.example" {
+						t.Errorf("%s was asked", r.Host)
+					}
+				}
+				if s := "the token endpoint at w.example answered "; fault.Status > 400 && !strings.Contains(err.Error(), s+strconv.Itoa(fault.Status)) {
+					t.Errorf("%v: want %s%d", err, s, fault.Status)
 				}
 				if fault.Status == 503 && workspace.RetryAfter(err) != time.Hour {
 					t.Errorf("Retry-After is lost: %v", err)
 				}
 				w.Heal()
+				began = time.Now()
 				if _, err := session.Mint(t.Context(), request); err != nil {
 					t.Errorf("healed: %v", err)
+				}
+				if took := time.Since(began); took != 0 {
+					t.Errorf("healed, it took %v", took)
 				}
 			})
 		})
 	}
 }
 
+// cli returns a profile that signs in by a databricks command, which does this
+// when it is asked for a token.
+func cli(t *testing.T, host, does string) (file string) {
+	t.Helper()
+	if runtime.GOOS == "windows" {
+		t.Skip("needs a shell")
+	}
+	path := filepath.Join(t.TempDir(), "databricks")
+	// The SDK takes a small file for the old CLI, and asks a new one its version first.
+	script := "#!/bin/sh\nif [ \"$1\" = version ]; then echo Databricks CLI v0.299.0; exit; fi\n" + does + "\nexit\n" + strings.Repeat("#", 1<<20)
+	if err := os.WriteFile(path, []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return profiles(t, "[p]\nhost = %s\nauth_type = databricks-cli\ndatabricks_cli_path = %s\n", host, path)
+}
+
+// The ways to sign in but for a service principal's.
+func TestMintAsOthers(t *testing.T) {
+	s, c, first := start(t, workspacetest.Config{})
+	expiry := time.Now().Add(time.Hour).Format(time.RFC3339)
+	for name, file := range map[string]string{
+		"a token":     profiles(t, "[p]\nhost = %s/\ntoken = %s\n", s.URL, first.Expose()),
+		"the CLI":     cli(t, s.URL, fmt.Sprintf(`echo '{"access_token":"%s","token_type":"Bearer","expiry":"%s"}'`, first.Expose(), expiry)),
+		"by its type": profiles(t, "[p]\nhost = %s\ntoken = %s\nauth_type = pat\nclient_id = x\nclient_secret = y\n", s.URL, first.Expose()),
+	} {
+		session, err := c.AsProfile(t.Context(), file, "p")
+		if err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if _, err := session.Mint(t.Context(), request); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		s.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: 400, Body: "no " + first.Expose()})
+		_, err = session.List(t.Context())
+		secret(t, s.Workspace, err.Error())
+	}
+	session, err := c.AsProfile(t.Context(), cli(t, s.URL, "echo token dapi-canary-1 is no good >&2; exit 1"), "p")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = session.Mint(t.Context(), request)
+	if err == nil || !strings.Contains(err.Error(), "is no good") {
+		t.Errorf("a command that fails: %v", err)
+	}
+	secret(t, s.Workspace, err.Error())
+}
+
 // A command that the SDK runs to sign in, and that hangs.
 func TestSigningInHangs(t *testing.T) {
 	s, c, _ := start(t, workspacetest.Config{})
-	cli := filepath.Join(t.TempDir(), "databricks")
-	// The SDK takes a small file for the old CLI, and asks a new one its version first.
-	script := "#!/bin/sh\nif [ \"$1\" = version ]; then echo Databricks CLI v0.299.0; exit; fi\nexec sleep 1\n" + strings.Repeat("#", 1<<20)
-	if err := os.WriteFile(cli, []byte(script), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	file := profiles(t, "[p]\nhost = %s\nauth_type = databricks-cli\ndatabricks_cli_path = %s\n", s.URL, cli)
-	session, err := c.AsProfile(t.Context(), file, "p")
+	session, err := c.AsProfile(t.Context(), cli(t, s.URL, "exec sleep 1"), "p")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,8 +14,9 @@ var (
 	named = regexp.MustCompile(`(?i)("?\b(?:token_value|access_token|refresh_token|id_token|client_secret|secret|password|assertion|api[_-]?key|authorization)\b"?\s*[:=]\s*"?(?:bearer |basic )?)[^\s",;&}]+`)
 	// shaped finds one by its form: Databricks' own prefixes, JWTs, bearers.
 	shaped = regexp.MustCompile(`(?i)\b(?:dapi|dose|dkea|dsapi)[0-9a-z_-]{4,}|\beyJ[0-9a-z_.-]{8,}|\bbearer\s+\S+`)
-	// opaque finds whatever is long enough to be one.
-	opaque = regexp.MustCompile(`[0-9A-Za-z_+/=~-]{20,}`)
+	// opaque finds whatever is long enough to be one, and longer than the
+	// longest part of a host's name ("adb-1234567890123456").
+	opaque = regexp.MustCompile(`[0-9A-Za-z_+=~-]{24,}`)
 	// harmless is opaque and no secret: a token's id, a request's.
 	harmless = regexp.MustCompile(`^(?:[0-9a-f]{64}|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})$`)
 )

@@ -83,6 +83,10 @@ func TestMintListRevoke(t *testing.T) {
 	if err := c.As(minted).Revoke(t.Context(), listed[0].ID); !errors.Is(err, workspace.ErrNotFound) {
 		t.Errorf("revoking twice: %v", err)
 	}
+	s.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: 400, Body: `{"error_code":"RESOURCE_DOES_NOT_EXIST","message":"Token does not exist"}`})
+	if err := c.As(minted).Revoke(t.Context(), listed[0].ID); !errors.Is(err, workspace.ErrNotFound) {
+		t.Errorf("the same with a 400: %v", err)
+	}
 }
 
 func TestLifetimeIsRoundedUp(t *testing.T) {
@@ -162,6 +166,84 @@ func TestRefusals(t *testing.T) {
 	}
 }
 
+// In time that is faked: not one is tried again, and nobody sleeps on it.
+func TestNothingIsTriedAgain(t *testing.T) {
+	for name, fail := range map[string]any{
+		"too many":      workspacetest.Fault{Effect: workspacetest.Answer, Status: 429, Body: `{"error_code":"REQUEST_LIMIT_EXCEEDED","message":"REQUEST_LIMIT_EXCEEDED: Exceeded"}`},
+		"unavailable":   workspacetest.Fault{Effect: workspacetest.Answer, Status: 503},
+		"in words":      workspacetest.Fault{Effect: workspacetest.Answer, Status: 400, Body: `{"error_code":"X","message":"Timed out after 1s: connection reset by peer"}`},
+		"reset":         workspacetest.Fault{Effect: workspacetest.Reset},
+		"closed":        workspacetest.Fault{Effect: workspacetest.Close},
+		"broken":        workspacetest.Fault{Effect: workspacetest.Break},
+		"refused":       &net.OpError{Op: "dial", Net: "tcp", Err: syscall.ECONNREFUSED},
+		"TLS handshake": errors.New("net/http: TLS handshake timeout"),
+		"i/o":           os.ErrDeadlineExceeded,
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := workspacetest.New(workspacetest.Config{})
+				counted := &counter{next: w.Transport()}
+				switch fail := fail.(type) {
+				case workspacetest.Fault:
+					fail.Times = workspacetest.Always
+					w.Inject(fail)
+				case error:
+					counted.err = fail
+				}
+				c := client(t, workspace.Config{Host: "https://w.example", Transport: counted})
+				as := c.As(pat.New(w.Issue(workspacetest.IssueOptions{}).Value, "https://w.example"))
+				began := time.Now()
+				_, errMint := as.Mint(t.Context(), request)
+				_, errList := as.List(t.Context())
+				errRevoke := as.Revoke(t.Context(), "x")
+				if errMint == nil || errList == nil || errRevoke == nil {
+					t.Errorf("errors: %v, %v, %v", errMint, errList, errRevoke)
+				}
+				if counted.err != nil && !errors.Is(errMint, counted.err) {
+					t.Errorf("%v isn't %v", errMint, counted.err)
+				}
+				if took, n := time.Since(began), counted.n.Load(); took != 0 || n != 3 {
+					t.Errorf("3 calls sent %d requests in %v", n, took)
+				}
+			})
+		})
+	}
+}
+
+// counter counts requests, and fails them if it has an error.
+type counter struct {
+	next http.RoundTripper
+	err  error
+	n    atomic.Int32
+}
+
+func (c *counter) RoundTrip(r *http.Request) (*http.Response, error) {
+	c.n.Add(1)
+	if c.err != nil {
+		return nil, c.err
+	}
+	return c.next.RoundTrip(r)
+}
+
+// The SDK lets 15 calls a second through, a limit that a rotator under test
+// would meet long before a workspace's.
+func TestNoRateLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := workspacetest.New(workspacetest.Config{})
+		c := client(t, workspace.Config{Host: "https://w.example", Transport: w.Transport()})
+		as := c.As(pat.New(w.Issue(workspacetest.IssueOptions{}).Value, "https://w.example"))
+		began := time.Now()
+		for range 100 {
+			if _, err := as.List(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if took := time.Since(began); took != 0 {
+			t.Errorf("100 calls were held back for %v", took)
+		}
+	})
+}
+
 // A reply that doesn't come, or not whole, after a mint: whether a token was
 // made isn't known, and one attempt is all there is.
 func TestUncertainMints(t *testing.T) {
@@ -197,6 +279,8 @@ func TestUncertainMints(t *testing.T) {
 				t.Errorf("%d tokens after %d requests, want %d after one", n, s.Count(), made)
 			}
 			secret(t, s.Workspace, err.Error())
+			fault.Path = ""
+			s.Inject(fault)
 			if err := c.As(first).Revoke(t.Context(), "x"); errors.Is(err, workspace.ErrUncertain) {
 				t.Errorf("a revoke is uncertain: %v", err)
 			}
@@ -462,6 +546,14 @@ func TestNothingIsWritten(t *testing.T) {
 				}
 				tokens += fmt.Sprintf("%v %+v %#v %q\n", err, err, err, err)
 			}
+		}
+	}
+	// A value that looks like nothing known is hidden where it is the session's.
+	odd := pat.New(s.Issue(workspacetest.IssueOptions{Value: "canary.odd"}).Value, s.URL)
+	for _, body := range []string{`{"error_code":"X","message":"no canary.odd"}`, `canary.odd`, `<title>canary.odd</title>`} {
+		s.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: 400, Body: body})
+		if err := c.As(odd).Revoke(t.Context(), "x"); err != nil {
+			tokens += err.Error()
 		}
 	}
 	for _, effect := range []workspacetest.Effect{workspacetest.Reset, workspacetest.Break, workspacetest.Slow} {
