@@ -33,13 +33,13 @@ const Always = -1
 type Fault struct {
 	Method string                   // "" is any
 	Path   string                   // the resolved path, as path.Match knows it; a last "**" is any rest; "" is any
-	Match  func(*http.Request) bool // nil is any
+	Match  func(*http.Request) bool // nil is any; it must not call the workspace
 	Skip   int                      // so many calls that match are left alone first
 	Times  int                      // then so many are struck; 0 is one, Always is all
 
 	Effect Effect
 	After  bool          // see Effect
-	Events int           // a stream is struck (by Hang, Reset or Close) once it has sent so many events
+	Events int           // a stream is struck (by Hang, Reset or Close) only once it has sent so many events
 	Delay  time.Duration // before anything else; it ends early if the client leaves
 	Status int           // for Answer; 0 is 200
 	Header http.Header   // for Answer
@@ -98,10 +98,11 @@ func (f *Fault) matches(r *http.Request, p string) bool {
 	if f.Method != "" && f.Method != r.Method || f.Match != nil && !f.Match(r) {
 		return false
 	}
-	if start, ok := strings.CutSuffix(f.Path, "**"); ok {
+	pattern := strings.ToLower(f.Path) // as resolve does
+	if start, ok := strings.CutSuffix(pattern, "**"); ok {
 		return strings.HasPrefix(p, start)
 	}
-	ok, err := path.Match(f.Path, p)
+	ok, err := path.Match(pattern, p)
 	return f.Path == "" || err == nil && ok
 }
 

@@ -218,7 +218,7 @@ func TestWhichCallsAreStruck(t *testing.T) {
 		"method":         {workspacetest.Fault{Method: "PUT", Times: workspacetest.Always}, ".x.x.x.x"},
 		"path":           {workspacetest.Fault{Path: "/api/2.0/token/*", Method: "GET", Times: 2}, "x.x....."},
 		"other path":     {workspacetest.Fault{Path: "/api/*", Times: workspacetest.Always}, "........"},
-		"rest":           {workspacetest.Fault{Path: "/api/**", Times: workspacetest.Always}, "xxxxxxxx"},
+		"rest":           {workspacetest.Fault{Path: "/API/**", Times: workspacetest.Always}, "xxxxxxxx"},
 		"match":          {workspacetest.Fault{Match: func(r *http.Request) bool { return r.Method == "PUT" }}, ".x......"},
 	} {
 		t.Run(name, func(t *testing.T) {

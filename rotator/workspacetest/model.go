@@ -3,6 +3,7 @@ package workspacetest
 import (
 	"encoding/json"
 	"net/http"
+	"path"
 	"strings"
 )
 
@@ -139,7 +140,7 @@ func (w *Workspace) answerModel(c *call, r *http.Request, p string) {
 		writeError(c, http.StatusMethodNotAllowed, "BAD_REQUEST", "Method "+r.Method+" is not allowed")
 		return
 	}
-	mc, usage, err := parseModelCall(api, p, c)
+	mc, usage, err := parseModelCall(api, path.Clean(r.URL.Path), c)
 	if err != nil {
 		writeError(c, http.StatusBadRequest, "BAD_REQUEST", "Bad request: json: "+err.Error())
 		return
@@ -183,7 +184,7 @@ func parseModelCall(api API, p string, c *call) (mc ModelCall, usage bool, err e
 	switch last := segments[len(segments)-1]; {
 	case api == Gemini:
 		model, method, _ := strings.Cut(last, ":")
-		mc.Model, mc.Stream = model, method == "streamgeneratecontent"
+		mc.Model, mc.Stream = model, strings.EqualFold(method, "streamGenerateContent")
 	case last == "invocations" && mc.Model == "":
 		mc.Model = segments[len(segments)-2]
 	}

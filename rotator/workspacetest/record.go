@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"io"
 	"net/http"
+	"net/url"
 	"path"
 	"strings"
 	"time"
@@ -87,7 +88,7 @@ func (w *Workspace) open(rw http.ResponseWriter, r *http.Request) *call {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	c.req = &Request{
-		Time: now, Method: r.Method, Path: r.URL.Path, Query: r.URL.RawQuery, Host: r.Host, Proto: r.Proto,
+		Time: now, Method: r.Method, Path: r.URL.Path, Query: w.redactQuery(r.URL.RawQuery), Host: r.Host, Proto: r.Proto,
 		Header: w.redact(r.Header), TokenHash: hash(bearer),
 	}
 	if t := w.byHash[hash(bearer)]; t != nil {
@@ -95,6 +96,7 @@ func (w *Workspace) open(rw http.ResponseWriter, r *http.Request) *call {
 		c.req.TokenID, c.req.User, c.req.Valid = t.ID, t.User, c.valid
 	}
 	w.count++
+	w.active++
 	switch keep := w.cfg.KeepRequests; {
 	case keep < 0:
 	case keep > 0 && len(w.requests) >= keep:
@@ -110,6 +112,17 @@ func (c *call) record() {
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
 	c.req.Status, c.req.Done = c.status, true
+	c.w.active--
+	c.w.ended.Broadcast()
+}
+
+// wait waits until no call is under way.
+func (w *Workspace) wait() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.active > 0 {
+		w.ended.Wait()
+	}
 }
 
 // struck notes that a fault struck the call.
@@ -191,16 +204,36 @@ func bearerOf(h http.Header) string {
 // caller holds w.mu.
 func (w *Workspace) redact(in http.Header) http.Header {
 	h := in.Clone()
-	for _, name := range []string{"Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "Proxy-Authorization"} {
+	for _, name := range []string{"X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie"} {
 		for i, v := range h[name] {
-			scheme, value, ok := strings.Cut(v, " ")
-			if !ok || name == "Cookie" {
-				scheme, value = "", v
+			h[name][i] = w.nameOf(v)
+		}
+	}
+	for _, name := range []string{"Authorization", "Proxy-Authorization"} {
+		for i, v := range h[name] {
+			if scheme, value, ok := strings.Cut(v, " "); ok {
+				h[name][i] = scheme + " " + w.nameOf(strings.TrimSpace(value))
+			} else {
+				h[name][i] = w.nameOf(v)
 			}
-			h[name][i] = strings.TrimSpace(scheme + " " + w.nameOf(strings.TrimSpace(value)))
 		}
 	}
 	return h
+}
+
+// redactQuery does it with a query that has a credential in it, as Google's
+// clients send it. Any other query stays as it came. The caller holds w.mu.
+func (w *Workspace) redactQuery(raw string) string {
+	query, err := url.ParseQuery(raw)
+	if err != nil || !query.Has("key") && !query.Has("access_token") {
+		return raw
+	}
+	for _, name := range []string{"key", "access_token"} {
+		for i, v := range query[name] {
+			query[name][i] = w.nameOf(v)
+		}
+	}
+	return query.Encode()
 }
 
 // nameOf returns what may be shown of a credential. The caller holds w.mu.

@@ -3,6 +3,7 @@ package workspacetest_test
 import (
 	"bytes"
 	"compress/gzip"
+	"crypto/sha256"
 	"fmt"
 	"net/http"
 	"strings"
@@ -16,14 +17,15 @@ import (
 func TestRecord(t *testing.T) {
 	both(t, workspacetest.Config{}, func(t *testing.T, w *workspacetest.Workspace, c *http.Client, url string) {
 		tok := w.Issue(workspacetest.IssueOptions{User: "ann@example.com"})
-		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/serving-endpoints/chat/completions?beta=true", strings.NewReader(`{"model":"m"}`))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/serving-endpoints/chat/completions?beta=true&key=canary", strings.NewReader(`{"model":"m"}`))
 		if err != nil {
 			t.Fatal(err)
 		}
 		req.Header.Set("Authorization", "Bearer "+tok.Value)
 		req.Header.Set("X-Api-Key", tok.Value)
 		req.Header.Set("Cookie", "a=canary; b=2")
-		req.Header.Set("X-Goog-Api-Key", "canary")
+		req.Header.Set("X-Goog-Api-Key", "canary with spaces")
+		req.Header.Set("Proxy-Authorization", "canary")
 		req.Header.Set("X-Databricks-Use-Case", "test")
 		resp, err := c.Do(req)
 		if err != nil {
@@ -39,7 +41,7 @@ func TestRecord(t *testing.T) {
 			t.Fatalf("%d requests, count %d", len(all), w.Count())
 		}
 		first := all[0]
-		if first.Method != "POST" || first.Path != "/serving-endpoints/chat/completions" || first.Query != "beta=true" || first.Proto != "HTTP/1.1" ||
+		if first.Method != "POST" || first.Path != "/serving-endpoints/chat/completions" || first.Query != "beta=true&key=sha256%3A"+hash("canary") || first.Proto != "HTTP/1.1" ||
 			first.TokenID != tok.ID || first.User != "ann@example.com" || !first.Valid || first.Status != 200 || !first.Done || first.Fault || string(first.Body) != `{"model":"m"}` {
 			t.Errorf("the first: %+v", first)
 		}
@@ -66,6 +68,8 @@ func TestRecord(t *testing.T) {
 		}
 	})
 }
+
+func hash(s string) string { return fmt.Sprintf("%x", sha256.Sum256([]byte(s))) }
 
 func TestKeepRequests(t *testing.T) {
 	for keep, want := range map[int]int{0: 5, 3: 3, -1: 0} {

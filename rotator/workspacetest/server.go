@@ -55,7 +55,7 @@ func (s *Server) Close() error {
 	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
 		err = errors.Join(err, served)
 	}
-	s.inflight.Wait()
+	s.wait()
 	s.done <- http.ErrServerClosed // a second Close finds it
 	return err
 }

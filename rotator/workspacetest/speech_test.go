@@ -309,7 +309,7 @@ func TestGemini(t *testing.T) {
 			}
 			Finish string `json:"finishReason"`
 		}
-		Version string `json:"modelVersion"`
+		Model string `json:"modelVersion"`
 	}
 	read := func(chunks ...chunk) string {
 		var all string
@@ -329,7 +329,7 @@ func TestGemini(t *testing.T) {
 	const url = "https://w.example/serving-endpoints/google/v1beta/models/Gemini-X:"
 	want := text + "(read)(list)STOP"
 	_, body := ask(t, c, "POST", url+"generateContent", tok, `{}`)
-	if got := decode[chunk](t, body); read(got) != want {
+	if got := decode[chunk](t, body); read(got) != want || got.Model != "Gemini-X" {
 		t.Errorf("plain: %s", body)
 	}
 	var chunks []chunk
@@ -353,7 +353,7 @@ func TestOtherEndpoints(t *testing.T) {
 		status             int
 		want               string
 	}{
-		{"POST", "/serving-endpoints/my-model/invocations", `{"messages":[]}`, 200, `"model":"my-model"`},
+		{"POST", "/serving-endpoints/My-model/invocations", `{"messages":[]}`, 200, `"model":"My-model"`},
 		{"POST", "/ai-gateway/mlflow/v1/chat/completions", `{"model":"m"}`, 200, `"chat.completion"`},
 		{"POST", "/ai-gateway/codex/v1/responses", `{"model":"m"}`, 200, `"object":"response"`},
 		{"POST", "/anthropic/v1/messages", `{"model":"m"}`, 200, `"type":"message"`},

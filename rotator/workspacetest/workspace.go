@@ -54,8 +54,8 @@ type Workspace struct {
 	faults   []*armed
 	requests []*Request
 	count    int
-
-	inflight sync.WaitGroup
+	active   int       // calls under way
+	ended    sync.Cond // a call has ended
 }
 
 // New returns a workspace without tokens. It starts nothing.
@@ -69,7 +69,9 @@ func New(cfg Config) *Workspace {
 	if cfg.Events <= 0 {
 		cfg.Events = 5
 	}
-	return &Workspace{cfg: cfg, byHash: make(map[string]*Token), clients: make(map[string]oauthClient)}
+	w := &Workspace{cfg: cfg, byHash: make(map[string]*Token), clients: make(map[string]oauthClient)}
+	w.ended.L = &w.mu
+	return w
 }
 
 // now is the workspace's wall clock: a laptop's monotonic one stops in its sleep.
@@ -77,8 +79,6 @@ func (w *Workspace) now() time.Time { return w.cfg.Now().Round(0) }
 
 // ServeHTTP answers one request.
 func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
-	w.inflight.Add(1)
-	defer w.inflight.Done()
 	c := w.open(rw, r)
 	defer c.record()
 	f := w.nextFault(r)
