@@ -13,7 +13,6 @@ import (
 
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
-	"patrol/rotator/workspace"
 )
 
 const (
@@ -192,7 +191,7 @@ func (r *Rotator) age(ctx context.Context, a *aged) (again time.Duration, ended 
 		pause := a.pause.NextBackOff()
 		r.mu.Lock()
 		changed := a.waits != err.Error()
-		a.waits, a.due = err.Error(), time.Now().Add(pause)
+		a.entry, a.waits, a.due = end, err.Error(), time.Now().Add(pause)
 		r.mu.Unlock()
 		if changed && ctx.Err() == nil {
 			r.log.Warn("an old token can't be revoked yet", "token", name(e), "err", err)
@@ -234,9 +233,8 @@ func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error)
 	if current.IsZero() {
 		return e, r.Ready()
 	}
-	err := r.cfg.Workspace.As(current).Revoke(ctx, e.ID)
-	if err != nil && !errors.Is(err, workspace.ErrNotFound) {
-		return e, fmt.Errorf("revoking: %w", err)
+	if err := r.revoke(ctx, r.as(current), e.ID); err != nil {
+		return e, err
 	}
 	return ended(e, ledger.Revoked, ""), nil
 }
@@ -307,17 +305,19 @@ func (r *Rotator) sweep(ctx context.Context, e ledger.Entry) (ledger.Entry, erro
 	if current.IsZero() {
 		return e, r.Ready()
 	}
-	session := r.cfg.Workspace.As(current)
-	list, err := session.List(ctx)
-	if err != nil {
-		return e, fmt.Errorf("looking for a token that may have been minted: %w", err)
-	}
-	for _, t := range list {
-		if t.Comment != e.Comment {
-			continue
+	if e.ID == "" {
+		list, err := r.list(ctx, r.as(current))
+		if err != nil {
+			return e, fmt.Errorf("looking for a token that may have been minted: %w", err)
 		}
-		e.ID = t.ID
-		if err := session.Revoke(ctx, t.ID); err != nil && !errors.Is(err, workspace.ErrNotFound) {
+		for _, t := range list {
+			if t.Comment == e.Comment {
+				e.ID = t.ID
+			}
+		}
+	}
+	if e.ID != "" {
+		if err := r.revoke(ctx, r.as(current), e.ID); err != nil {
 			return e, fmt.Errorf("revoking a token whose mint was cut off: %w", err)
 		}
 		return ended(e, ledger.Revoked, "its mint was cut off"), nil
@@ -336,7 +336,7 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 	if r.Ready() != nil || h.entry.ID == "" || h.entry.ID != h.entry.Hash {
 		return nil
 	}
-	list, err := r.cfg.Workspace.As(h.token).List(ctx)
+	list, err := r.list(ctx, r.as(h.token))
 	if err != nil {
 		return fmt.Errorf("rebuilding the ledger from the workspace's list: %w", err)
 	}
@@ -357,7 +357,7 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 // makeRoom revokes what is in the queue and used by nobody, without waiting
 // for its grace: the workspace has no room for another token. It reports
 // whether there is room now.
-func (r *Rotator) makeRoom(ctx context.Context, by *workspace.Session) (room bool) {
+func (r *Rotator) makeRoom(ctx context.Context, by actor) (room bool) {
 	r.mu.Lock()
 	queue := slices.Clone(r.queue)
 	r.mu.Unlock()
@@ -368,7 +368,7 @@ func (r *Rotator) makeRoom(ctx context.Context, by *workspace.Session) (room boo
 		if !quiet || e.ID == "" || e.Host != r.host() || r.notOurs(e) != "" || r.letGo(e) != nil {
 			continue
 		}
-		if err := by.Revoke(ctx, e.ID); err == nil {
+		if r.revoke(ctx, by, e.ID) == nil {
 			room = true
 		}
 	}

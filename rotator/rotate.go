@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -117,15 +118,15 @@ func (r *Rotator) rotate(ctx context.Context, old holding) (Rotation, error) {
 
 // minter returns who mints: the current token, or the mint profile if the
 // current token is dead.
-func (r *Rotator) minter(old holding) (*workspace.Session, error) {
+func (r *Rotator) minter(old holding) (actor, error) {
 	problem := r.Ready()
 	switch {
 	case problem == nil && !old.token.IsZero():
-		return r.cfg.Workspace.As(old.token), nil
+		return r.as(old.token), nil
 	case r.cfg.MintAs != nil:
-		return r.cfg.MintAs, nil
+		return actor{Session: r.cfg.MintAs}, nil
 	}
-	return nil, problem
+	return actor{}, problem
 }
 
 // preflight makes sure, before anything is minted, that the new token can be
@@ -149,7 +150,7 @@ func (r *Rotator) preflight(old holding) error {
 
 // mint makes a new token and records it. What may have been minted and can't
 // be used is left in the queue, to be revoked.
-func (r *Rotator) mint(ctx context.Context, by *workspace.Session, old holding) (holding, error) {
+func (r *Rotator) mint(ctx context.Context, by actor, old holding) (holding, error) {
 	e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: r.host(), Scopes: old.token.Scopes}
 	e.Comment = r.comment(e.Nonce)
 	if err := r.cfg.Ledger.Put(e); err != nil {
@@ -207,7 +208,7 @@ func (r *Rotator) judge(ctx context.Context, old holding, err error) error {
 // alive reports whether the workspace takes t; an error says that it isn't
 // known.
 func (r *Rotator) alive(ctx context.Context, t pat.Token) (bool, error) {
-	_, err := r.cfg.Workspace.As(t).List(ctx)
+	_, err := r.list(ctx, r.as(t))
 	switch {
 	case err == nil, errors.Is(err, workspace.ErrPermission):
 		return true, nil // a narrowly scoped token may not list
@@ -217,10 +218,55 @@ func (r *Rotator) alive(ctx context.Context, t pat.Token) (bool, error) {
 	return false, err
 }
 
+// actor is somebody who may mint, list and revoke.
+type actor struct {
+	*workspace.Session
+	id string // of the token that it acts with; "" if it isn't known, or it is no token
+}
+
+func (r *Rotator) as(t pat.Token) actor { return actor{r.cfg.Workspace.As(t), t.ID} }
+
+// list returns the tokens that the workspace lists. A list without the actor's
+// own is an error: an answer that is empty by mistake must not pass for the
+// news that nothing is left to be revoked.
+func (r *Rotator) list(ctx context.Context, as actor) ([]pat.Token, error) {
+	all, err := as.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if as.id != "" && !slices.ContainsFunc(all, func(t pat.Token) bool { return t.ID == as.id }) {
+		return nil, fmt.Errorf("the list that %s gave is not whole: it lacks the token that asked for it", r.host())
+	}
+	r.mayList.Store(true)
+	return all, nil
+}
+
+// revoke revokes a token and makes sure of it. A token that the workspace
+// doesn't know is revoked.
+func (r *Rotator) revoke(ctx context.Context, as actor, id string) error {
+	err := as.Revoke(ctx, id)
+	if errors.Is(err, workspace.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	all, err := r.list(ctx, as)
+	switch {
+	case errors.Is(err, workspace.ErrPermission) && !r.mayList.Load():
+		return nil // a narrowly scoped token may not list
+	case err != nil:
+		return fmt.Errorf("making sure that token %s is revoked: %w", pat.ShortID(id), err)
+	case slices.ContainsFunc(all, func(t pat.Token) bool { return t.ID == id }):
+		return fmt.Errorf("token %s was revoked, and %s still lists it", pat.ShortID(id), r.host())
+	}
+	return nil
+}
+
 // probe makes sure that the new token works before anyone gets it. One that
 // doesn't is revoked. A token may take a moment to be known everywhere, so it
 // has a few tries.
-func (r *Rotator) probe(ctx context.Context, by *workspace.Session, fresh holding) error {
+func (r *Rotator) probe(ctx context.Context, by actor, fresh holding) error {
 	const tries = 5
 	_, err := backoff.Retry(ctx, func() (struct{}, error) {
 		alive, err := r.alive(ctx, fresh.token)
@@ -235,7 +281,7 @@ func (r *Rotator) probe(ctx context.Context, by *workspace.Session, fresh holdin
 		return nil
 	}
 	err = fmt.Errorf("the new token was given up: %w", err)
-	if revoked := by.Revoke(ctx, fresh.token.ID); revoked != nil && !errors.Is(revoked, workspace.ErrNotFound) {
+	if r.revoke(ctx, by, fresh.token.ID) != nil {
 		r.enqueue(fresh, nil)
 		return err
 	}

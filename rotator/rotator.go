@@ -17,6 +17,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -118,6 +119,8 @@ type Rotator struct {
 	work   sync.WaitGroup // every goroutine that the Rotator has started
 	kick   chan struct{}  // something has changed that the schedule hangs on
 	tend   chan struct{}  // something has changed in the queue or the files
+
+	mayList atomic.Bool // the workspace has listed its tokens for us
 
 	mu      sync.Mutex
 	closed  bool

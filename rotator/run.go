@@ -52,9 +52,10 @@ func (r *Rotator) warnOfGaps() {
 
 // scheduler decides when to rotate. It belongs to the goroutine of Run.
 type scheduler struct {
-	r    *Rotator
-	tick time.Time // the next tick of the schedule with its jitter, wall time; zero: there is no schedule
-	look time.Time // when to look at the profile again
+	r                  *Rotator
+	tick               time.Time // the next tick of the schedule with its jitter, wall time; zero: there is no schedule
+	look               time.Time // when to look at the profile again
+	seenWall, seenMono time.Time // when the clocks were last compared
 
 	// A rotation that failed.
 	want  string    // why it was begun
@@ -78,6 +79,7 @@ func (r *Rotator) runSchedule(ctx context.Context) {
 		s.want, s.of = "little of the token's life is left", h.entry.Nonce
 	}
 	for {
+		s.compareClocks()
 		var wait time.Duration
 		if r.Ready() != nil {
 			wait = s.recover(ctx)
@@ -108,6 +110,20 @@ func (s *scheduler) plan() {
 	s.r.mu.Unlock()
 }
 
+// compareClocks notices, by the monotonic clock, that the wall clock was set
+// back. When the token expires is then anybody's guess, and it is rotated. A
+// clock that jumps forward is taken for a sleep: the expiry comes nearer.
+func (s *scheduler) compareClocks() {
+	const tolerance = time.Minute
+	wall, mono := s.r.now(), time.Now()
+	back := mono.Sub(s.seenMono) - wall.Sub(s.seenWall)
+	if !s.seenMono.IsZero() && back > tolerance {
+		s.want, s.of = "the clock was set back", s.r.held().entry.Nonce
+		s.r.log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
+	}
+	s.seenWall, s.seenMono = wall, mono
+}
+
 // rotate rotates if that is due, and returns how long it won't be.
 func (s *scheduler) rotate(ctx context.Context) time.Duration {
 	r := s.r
@@ -123,20 +139,20 @@ func (s *scheduler) rotate(ctx context.Context) time.Duration {
 		s.want, s.retry = "", time.Time{} // somebody else has replaced the token
 	}
 	reason := cmp.Or(r.due(h, s.tick), s.want)
-	if reason != "" && !time.Now().Before(s.retry) {
-		if !s.tick.IsZero() && !r.now().Before(s.tick) {
-			s.plan()
-		}
+	if pause := time.Until(s.retry); reason != "" && pause > 0 {
+		return min(wallCheck, pause)
+	}
+	if !s.tick.IsZero() && !r.now().Before(s.tick) {
+		s.plan()
+	}
+	if reason != "" {
 		s.try(ctx, reason, h)
+		return 0 // to see what is due now
 	}
-	wait := wallCheck
-	if !s.tick.IsZero() {
-		wait = min(wait, s.tick.Sub(r.now()))
+	if s.tick.IsZero() {
+		return wallCheck
 	}
-	if !s.retry.IsZero() {
-		wait = min(wait, time.Until(s.retry))
-	}
-	return max(wait, 0)
+	return min(wallCheck, max(s.tick.Sub(r.now()), 0))
 }
 
 // try rotates once and plans another try if that failed.
@@ -146,7 +162,7 @@ func (s *scheduler) try(ctx context.Context, reason string, h holding) {
 		s.pause.Reset()
 		return
 	}
-	const parts, least = 8, time.Second // of the time that is left, to have several tries
+	const parts, least = 8, 5 * time.Second // of the time that is left, to have several tries
 	pause := min(s.pause.NextBackOff(), max(s.r.expiry(h).Sub(s.r.now())/parts, least))
 	s.want, s.of, s.retry = reason, h.entry.Nonce, time.Now().Add(pause)
 }

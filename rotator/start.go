@@ -137,7 +137,7 @@ func (f found) rank() int {
 
 // inspect asks the workspace whether the token works, and what it is.
 func (r *Rotator) inspect(ctx context.Context, f *found) (alive bool, err error) {
-	list, err := r.cfg.Workspace.As(f.token).List(ctx)
+	list, err := r.list(ctx, actor{r.cfg.Workspace.As(f.token), f.entry.ID})
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
 		return false, nil
@@ -178,6 +178,9 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 		e.ID, e.Comment, e.Scopes, e.Created, e.Expiry = f.token.ID, f.token.Comment, f.token.Scopes, f.token.Created, f.token.Expiry
 	} else {
 		f.token.ID, f.token.Comment, f.token.Scopes, f.token.Created, f.token.Expiry = e.ID, e.Comment, e.Scopes, e.Created, e.Expiry
+	}
+	if e.Until.After(e.Expiry) {
+		e.Until = e.Expiry // the clock may have been set since it was noted
 	}
 	e.Pinned = e.Pinned || f.pinned
 	e.Stage = ledger.Current

@@ -1,0 +1,347 @@
+package rotator_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/robfig/cron/v3"
+
+	"patrol/credwriter"
+	"patrol/rotator"
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+	"patrol/rotator/workspacetest"
+)
+
+const host = "https://w.example"
+
+// house is a machine with patrol on it, in a bubble of synctest: real files,
+// the real SDK, a workspace in memory, and a clock that can be set.
+type house struct {
+	*testing.T
+	dir   string
+	ws    *workspacetest.Workspace
+	proxy *receiver
+	logs  *tail
+
+	env   string       // DATABRICKS_TOKEN
+	clock atomic.Int64 // by how many nanoseconds this machine's clock is off
+
+	schedule cron.Schedule
+	lifetime time.Duration
+	grace    time.Duration
+	mintAs   *workspace.Session
+
+	ledger *ledger.Ledger
+	r      *rotator.Rotator
+	stop   func()
+}
+
+// receiver stands where the proxy does: it receives handovers.
+type receiver struct {
+	ch   chan pat.Handover
+	mu   sync.Mutex
+	got  []pat.Token
+	hold bool            // keep Drained open
+	open []chan struct{} // Drained channels that were kept open
+}
+
+func (p *receiver) run(ctx context.Context) {
+	for {
+		select {
+		case h := <-p.ch:
+			p.mu.Lock()
+			p.got = append(p.got, h.Token)
+			if p.hold {
+				p.open = append(p.open, h.Drained)
+			} else {
+				close(h.Drained)
+			}
+			p.mu.Unlock()
+			close(h.Installed)
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+// token is what the proxy would put on a request.
+func (p *receiver) token() pat.Token {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if len(p.got) == 0 {
+		return pat.Token{}
+	}
+	return p.got[len(p.got)-1]
+}
+
+// inHouse runs f in a bubble, on a machine with a profile for the workspace
+// and nothing in it.
+func inHouse(t *testing.T, f func(h *house)) {
+	t.Helper()
+	inHouseWith(t, workspacetest.Config{}, f)
+}
+
+func inHouseWith(t *testing.T, cfg workspacetest.Config, f func(h *house)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		h := &house{
+			T: t, dir: memoryDir(t), ws: workspacetest.New(cfg), logs: new(tail),
+			lifetime: 4 * time.Hour, grace: 5 * time.Minute,
+		}
+		h.writeProfile("")
+		f(h)
+		h.close()
+		h.checkCanary()
+	})
+}
+
+func (h *house) cfgPath() string      { return filepath.Join(h.dir, ".databrickscfg") }
+func (h *house) claudePath() string   { return filepath.Join(h.dir, "settings.json") }
+func (h *house) openCodePath() string { return filepath.Join(h.dir, "auth.json") }
+func (h *house) stateDir() string     { return filepath.Join(h.dir, "state") }
+
+func (h *house) writeProfile(token string) {
+	h.Helper()
+	line := ""
+	if token != "" {
+		line = "token = " + token + "\n"
+	}
+	h.write(h.cfgPath(), "[DEFAULT]\nhost = "+host+"\n"+line)
+}
+
+func (h *house) write(path, content string) {
+	h.Helper()
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		h.Fatal(err)
+	}
+}
+
+func (h *house) read(path string) string {
+	h.Helper()
+	data, err := os.ReadFile(path)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return string(data)
+}
+
+// profileToken is the token in the profile.
+func (h *house) profileToken() string {
+	h.Helper()
+	p, err := credwriter.ReadProfile(h.cfgPath(), "DEFAULT")
+	if err != nil {
+		h.Fatal(err)
+	}
+	return p.Token.Expose()
+}
+
+// issue makes a token in the workspace and puts it into the profile.
+func (h *house) issue(lifetime time.Duration) workspacetest.Token {
+	h.Helper()
+	tok := h.ws.Issue(workspacetest.IssueOptions{Lifetime: lifetime})
+	h.writeProfile(tok.Value)
+	return tok
+}
+
+// now is this machine's wall clock.
+func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.clock.Load())) }
+
+func (h *house) client() *workspace.Client {
+	h.Helper()
+	c, err := workspace.New(workspace.Config{Host: host, Transport: h.ws.Transport()})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return c
+}
+
+// open makes a Rotator as a start of the process does; nothing runs yet.
+func (h *house) open() {
+	h.Helper()
+	log := slog.New(slog.NewTextHandler(h.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	var err error
+	if h.ledger, err = ledger.Open(ledger.Config{Dir: h.stateDir(), Now: h.now, Log: log}); err != nil {
+		h.Fatal(err)
+	}
+	owner := credwriter.Owner{Host: host, ProxyURL: "http://127.0.0.1:4000", Ours: h.ledger.Knows}
+	h.proxy = &receiver{ch: make(chan pat.Handover)}
+	h.r, err = rotator.New(rotator.Config{
+		Workspace: h.client(),
+		MintAs:    h.mintAs,
+		Ledger:    h.ledger,
+		Handovers: h.proxy.ch,
+		Profile:   credwriter.NewDatabrickscfg(h.cfgPath(), "DEFAULT", owner),
+		Agents: []rotator.File{
+			credwriter.NewClaude(h.claudePath(), false, owner),
+			credwriter.NewOpenCode(h.openCodePath(), false, owner),
+		},
+		Candidates: h.candidates,
+		Schedule:   h.schedule,
+		Lifetime:   h.lifetime,
+		Grace:      h.grace,
+		Now:        h.now,
+		Log:        log,
+	})
+	if err != nil {
+		h.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(h.Context())
+	var work sync.WaitGroup
+	work.Go(func() { h.proxy.run(ctx) })
+	h.stop = func() {
+		h.r.Close()
+		cancel()
+		work.Wait()
+		if err := h.ledger.Close(); err != nil {
+			h.Error(err)
+		}
+		h.stop = nil
+	}
+}
+
+// serve starts the service: it returns once it has settled.
+func (h *house) serve() {
+	h.Helper()
+	h.open()
+	ctx, cancel := context.WithCancel(h.Context())
+	done := make(chan struct{})
+	stop := h.stop
+	h.stop = func() {
+		cancel()
+		<-done
+		stop()
+	}
+	go func() {
+		defer close(done)
+		_ = h.r.Start(ctx)
+		_ = h.r.Run(ctx)
+	}()
+	synctest.Wait()
+}
+
+func (h *house) close() {
+	if h.stop != nil {
+		h.stop()
+	}
+}
+
+// restart ends the service and starts it anew.
+func (h *house) restart() {
+	h.Helper()
+	h.close()
+	h.serve()
+}
+
+// pass lets time pass.
+func (h *house) pass(d time.Duration) {
+	time.Sleep(d)
+	synctest.Wait()
+}
+
+func (h *house) candidates() ([]rotator.Candidate, error) {
+	var all []rotator.Candidate
+	if h.env != "" {
+		all = append(all, rotator.Candidate{Source: "DATABRICKS_TOKEN", Token: pat.New(h.env, host)})
+	}
+	p, err := credwriter.ReadProfile(h.cfgPath(), "DEFAULT")
+	if err != nil {
+		return nil, err
+	}
+	if !p.Token.IsZero() {
+		all = append(all, rotator.Candidate{Source: "profile DEFAULT", Rewritten: true, Token: pat.New(p.Token.Expose(), host)})
+	}
+	return all, nil
+}
+
+// live returns the ids of the tokens that live in the workspace.
+func (h *house) live() []string {
+	var ids []string
+	for _, t := range h.ws.Live() {
+		ids = append(ids, t.ID)
+	}
+	return ids
+}
+
+func (h *house) isLive(id string) bool { return slices.Contains(h.live(), id) }
+
+// wantOne checks that one token lives, that it is where it should be, and
+// returns it.
+func (h *house) wantOne() workspacetest.Token {
+	h.Helper()
+	live := h.ws.Live()
+	if len(live) != 1 {
+		h.Fatalf("%d tokens live, want 1:\n%s", len(live), h.story())
+	}
+	if got := h.profileToken(); got != live[0].Value {
+		h.Errorf("the profile doesn't hold the token that lives:\n%s", h.story())
+	}
+	if got := h.proxy.token(); got.Expose() != live[0].Value {
+		h.Errorf("the proxy has %v, not the token that lives:\n%s", got, h.story())
+	}
+	return live[0]
+}
+
+// story is the end of the log so far, and the status.
+func (h *house) story() string {
+	const enough = 40
+	lines := strings.Split(strings.TrimSpace(h.logs.String()), "\n")
+	status, _ := json.MarshalIndent(h.r.Status(), "", " ")
+	return fmt.Sprintf("%s\n%s", strings.Join(lines[max(0, len(lines)-enough):], "\n"), status)
+}
+
+// checkCanary looks for the value of every token ever made in whatever patrol
+// has written but the credential files.
+func (h *house) checkCanary() {
+	h.Helper()
+	written := h.logs.String()
+	if h.r != nil {
+		status, err := json.Marshal(h.r.Status())
+		if err != nil {
+			h.Fatal(err)
+		}
+		written += string(status)
+	}
+	files, err := filepath.Glob(filepath.Join(h.stateDir(), "*"))
+	if err != nil {
+		h.Fatal(err)
+	}
+	for _, f := range files {
+		written += h.read(f)
+	}
+	for _, t := range h.ws.Tokens() {
+		if strings.Contains(written, t.Value) {
+			h.Errorf("the value of token %s got out:\n%s", t.ID, written)
+		}
+	}
+}
+
+// tail keeps all that was logged, and is safe for concurrent use.
+type tail struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.Write(p)
+}
+
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.buf.String()
+}

@@ -1,0 +1,110 @@
+package rotator_test
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"patrol/rotator/pat"
+	"patrol/rotator/workspacetest"
+)
+
+// TestRefusedEndpoint: an endpoint that calls a good token invalid mints
+// nothing, however often it is asked.
+func TestRefusedEndpoint(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.wantOne()
+		tokens, requests := len(h.ws.Tokens()), len(h.ws.Requests())
+		current := h.r.Current()
+		var all sync.WaitGroup
+		for range 1000 {
+			all.Go(func() {
+				if again, ok := h.r.Refused(h.Context(), current); ok {
+					h.Errorf("told to try again with %v", again)
+				}
+			})
+		}
+		all.Wait()
+		if minted, asked := len(h.ws.Tokens())-tokens, len(h.ws.Requests())-requests; minted != 0 || asked != 1 {
+			h.Errorf("1000 refusals: %d tokens minted, the workspace asked %d times", minted, asked)
+		}
+	})
+}
+
+func TestRefusedOldToken(t *testing.T) {
+	inHouse(t, func(h *house) {
+		boot := h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		if again, ok := h.r.Refused(h.Context(), pat.New(boot.Value, host)); !ok || !again.Same(h.r.Current()) {
+			h.Errorf("Refused = %v, %v", again, ok)
+		}
+	})
+}
+
+// TestRefusedYoungToken: a new token that isn't known everywhere yet is stood
+// in for by the one before it.
+func TestRefusedYoungToken(t *testing.T) {
+	inHouse(t, func(h *house) {
+		boot := h.issue(24 * time.Hour)
+		h.serve()
+		if again, ok := h.r.Refused(h.Context(), h.r.Current()); !ok || again.Expose() != boot.Value {
+			h.Errorf("Refused = %v, %v", again, ok)
+		}
+		h.pass(2 * time.Minute)
+		if again, ok := h.r.Refused(h.Context(), h.r.Current()); ok {
+			h.Errorf("after two minutes: %v, %v", again, ok)
+		}
+	})
+}
+
+func TestRefusedDeadToken(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.ws.Revoke(h.wantOne().ID)
+		if again, ok := h.r.Refused(h.Context(), h.r.Current()); ok || h.r.Ready() == nil {
+			h.Errorf("Refused = %v, %v; Ready = %v", again, ok, h.r.Ready())
+		}
+	})
+}
+
+// TestQuota: a workspace that has no room makes room among our own.
+func TestQuota(t *testing.T) {
+	inHouseWith(t, workspacetest.Config{Quota: 3}, func(h *house) {
+		h.grace = time.Hour
+		h.issue(24 * time.Hour)
+		other := h.ws.Issue(workspacetest.IssueOptions{Comment: "CI"})
+		h.serve() // the third token
+		if _, err := h.r.Rotate(h.Context(), "asked"); err != nil {
+			h.Fatal(err)
+		}
+		if !h.isLive(other.ID) || len(h.live()) != 3 {
+			h.Errorf("live: %v", h.live())
+		}
+		if _, err := h.r.Rotate(h.Context(), "asked"); err != nil {
+			h.Fatal(err)
+		}
+		h.pass(2 * time.Hour)
+		if !h.isLive(other.ID) || len(h.live()) != 2 {
+			h.Errorf("live: %v", h.live())
+		}
+	})
+}
+
+func TestLifetimeCap(t *testing.T) {
+	inHouseWith(t, workspacetest.Config{MaxLifetime: time.Hour}, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.open()
+		if err := h.r.Start(h.Context()); err != nil {
+			h.Fatal(err)
+		}
+		if _, err := h.r.Rotate(h.Context(), "asked"); err == nil {
+			h.Error("a lifetime over the cap was given")
+		}
+	})
+}

@@ -1,0 +1,310 @@
+package rotator_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"patrol/rotator"
+	"patrol/rotator/ledger"
+	"patrol/rotator/workspacetest"
+)
+
+func invalid() workspacetest.Fault {
+	return workspacetest.Fault{Effect: workspacetest.Answer, Status: 403, Body: `{"error_code":403,"message":"Invalid access token."}`}
+}
+
+// TestStartTokens: which token is taken at start.
+func TestStartTokens(t *testing.T) {
+	const dead = "dapi-dead"
+	tests := []struct {
+		name      string
+		env, file string // "works", "dead" or "": none
+		want      string // "env", "file", "login" or "conflict"
+	}{
+		{"none", "", "", "login"},
+		{"file", "", "works", "file"},
+		{"environment", "works", "", "env"},
+		{"dead file", "", "dead", "login"},
+		{"dead environment", "dead", "", "login"},
+		{"both dead", "dead", "dead", "login"},
+		{"stale environment", "dead", "works", "file"},
+		{"stale file", "works", "dead", "env"},
+		{"two that work", "works", "works", "conflict"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				value := func(kind string) string {
+					switch kind {
+					case "works":
+						return h.ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour}).Value
+					case "dead":
+						tok := h.ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour})
+						h.ws.Revoke(tok.ID)
+						return tok.Value
+					}
+					return ""
+				}
+				h.env = value(test.env)
+				file := value(test.file)
+				h.writeProfile(file)
+				h.open()
+				err := h.r.Start(h.Context())
+				var conflict *rotator.ConflictError
+				switch got := h.r.Current().Expose(); {
+				case test.want == "env" && (err != nil || got != h.env),
+					test.want == "file" && (err != nil || got != file),
+					test.want == "login" && (!errors.Is(err, rotator.ErrNeedsLogin) || got != ""),
+					test.want == "conflict" && (!errors.As(err, &conflict) || got != ""):
+					t.Errorf("Start = %v", err)
+				}
+				if err != nil && test.want == "login" && !strings.Contains(err.Error(), "patrol login") {
+					t.Errorf("the error doesn't say what to do: %v", err)
+				}
+				if conflict != nil && (!strings.Contains(err.Error(), "DATABRICKS_TOKEN") || !strings.Contains(err.Error(), "profile DEFAULT")) {
+					t.Errorf("the error doesn't name the choices: %v", err)
+				}
+				if (err == nil) != (h.r.Ready() == nil) {
+					t.Errorf("Start = %v, Ready = %v", err, h.r.Ready())
+				}
+			})
+		})
+	}
+}
+
+// TestRestartWithAStaleEnvironment: the environment's token was revoked long
+// ago, and doesn't matter.
+func TestRestartWithAStaleEnvironment(t *testing.T) {
+	inHouse(t, func(h *house) {
+		boot := h.ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour})
+		h.env = boot.Value
+		h.serve()
+		h.pass(time.Hour)
+		if !h.isLive(boot.ID) {
+			h.Error("a token that came from the environment was revoked: a restart would find it there, dead")
+		}
+		h.ws.Revoke(boot.ID)
+		tok := h.wantOne()
+		requests := len(h.ws.Requests())
+		h.restart()
+		if got := h.wantOne(); got.ID != tok.ID {
+			h.Errorf("a restart minted")
+		}
+		if n := len(h.ws.Requests()) - requests; n != 0 {
+			h.Errorf("a start with a fresh token asked the workspace %d times", n)
+		}
+	})
+}
+
+// TestComesToLife: the service waits for a token to be put into the profile.
+func TestComesToLife(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.serve()
+		if err := h.r.Ready(); !errors.Is(err, rotator.ErrNeedsLogin) {
+			h.Fatalf("Ready = %v", err)
+		}
+		h.pass(time.Hour)
+		boot := h.issue(24 * time.Hour)
+		h.pass(3 * time.Second)
+		if err := h.r.Ready(); err != nil {
+			h.Fatalf("Ready = %v", err)
+		}
+		h.pass(h.grace + time.Minute)
+		if tok := h.wantOne(); tok.ID == boot.ID {
+			h.Error("the token wasn't rotated")
+		}
+	})
+}
+
+// TestStartWithoutNetwork: what can't be found out now is found out later.
+func TestStartWithoutNetwork(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Reset, Times: 20})
+		h.serve()
+		if err := h.r.Ready(); err == nil || errors.Is(err, rotator.ErrNeedsLogin) {
+			h.Fatalf("Ready = %v", err)
+		}
+		h.pass(30 * time.Minute)
+		h.wantOne()
+	})
+}
+
+// TestPastedToken: a token that a person puts into the profile is used.
+func TestPastedToken(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		first := h.wantOne()
+		pasted := h.ws.Issue(workspacetest.IssueOptions{User: "other@example.com", Lifetime: 24 * time.Hour})
+		h.writeProfile(pasted.Value)
+		h.pass(time.Minute)
+		tok := h.ws.Live("other@example.com")
+		if got := h.proxy.token().Expose(); len(tok) == 0 || got != tok[len(tok)-1].Value {
+			h.Errorf("the proxy doesn't have a token of the other user")
+		}
+		_ = first
+	})
+}
+
+// TestBootstrapIsLeftAlone: a token that isn't certainly ours is never
+// revoked.
+func TestBootstrapIsLeftAlone(t *testing.T) {
+	tests := map[string]struct {
+		cfg     workspacetest.Config
+		comment string
+		env     bool
+		want    bool // revoked
+	}{
+		"plain":                {want: true},
+		"from the environment": {env: true},
+		"its id is unknown":    {cfg: workspacetest.Config{RandomIDs: true}},
+		"another patrol's":     {comment: "patrol/other-12345678/0123456789abcdef"},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			inHouseWith(t, test.cfg, func(h *house) {
+				// A newer token, as a CI job has: it must never be taken for ours.
+				boot := h.ws.Issue(workspacetest.IssueOptions{Comment: test.comment, Lifetime: 24 * time.Hour})
+				ci := h.ws.Issue(workspacetest.IssueOptions{Comment: "CI"})
+				h.writeProfile(boot.Value)
+				if test.env {
+					h.env = boot.Value
+				}
+				h.serve()
+				h.pass(9 * time.Hour) // several rotations
+				if h.isLive(boot.ID) == test.want || !h.isLive(ci.ID) {
+					h.Errorf("the bootstrap token lives: %v; the CI job's: %v\n%s", h.isLive(boot.ID), h.isLive(ci.ID), h.story())
+				}
+				ours := 0
+				for _, tok := range h.ws.Live() {
+					if strings.HasPrefix(tok.Comment, "patrol/"+h.ledger.Instance()) {
+						ours++
+					}
+				}
+				if ours != 1 {
+					h.Errorf("%d of our tokens live", ours)
+				}
+			})
+		})
+	}
+}
+
+// TestChainDies: a token that is revoked behind our back ends the chain, which
+// everyone is told, and a new one begins it anew.
+func TestChainDies(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		tok := h.wantOne()
+		h.ws.Revoke(tok.ID)
+		_, err := h.r.Rotate(h.Context(), "asked")
+		if !errors.Is(err, rotator.ErrNeedsLogin) || !strings.Contains(err.Error(), "patrol login") {
+			h.Errorf("Rotate = %v", err)
+		}
+		if err := h.r.Ready(); !errors.Is(err, rotator.ErrNeedsLogin) || !h.proxy.token().IsZero() {
+			h.Errorf("Ready = %v, the proxy has %v", err, h.proxy.token())
+		}
+		h.pass(time.Hour)
+		h.issue(24 * time.Hour)
+		h.pass(10 * time.Minute)
+		h.wantOne()
+		if err := h.r.Ready(); err != nil {
+			h.Errorf("Ready = %v", err)
+		}
+	})
+}
+
+// TestPassingRefusal: a workspace that calls a good token invalid for a while
+// doesn't end the chain for good.
+func TestPassingRefusal(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.wantOne()
+		f := invalid()
+		f.Times = 10
+		h.ws.Inject(f)
+		if _, err := h.r.Rotate(h.Context(), "asked"); err == nil {
+			h.Error("Rotate worked")
+		}
+		h.pass(10 * time.Minute)
+		h.wantOne()
+		if err := h.r.Ready(); err != nil {
+			h.Errorf("Ready = %v", err)
+		}
+	})
+}
+
+// TestRestartMidway: a ledger as a crash leaves it is brought to its end.
+func TestRestartMidway(t *testing.T) {
+	for _, stage := range []ledger.Stage{ledger.Intended, ledger.Minted, ledger.Probed, ledger.Published, ledger.Current, ledger.Retiring} {
+		t.Run(string(stage), func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.issue(24 * time.Hour)
+				h.serve()
+				h.pass(10 * time.Minute)
+				tok := h.wantOne()
+				h.close()
+
+				// The mint went through; the process died at the stage.
+				l, err := ledger.Open(ledger.Config{Dir: h.stateDir(), Now: h.now})
+				if err != nil {
+					h.Fatal(err)
+				}
+				e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: host}
+				e.Comment = "patrol/" + l.Instance() + "/" + e.Nonce
+				lost := h.ws.Issue(workspacetest.IssueOptions{Comment: e.Comment, Lifetime: 4 * time.Hour})
+				if err := l.Put(e); err != nil {
+					h.Fatal(err)
+				}
+				if stage != ledger.Intended {
+					e.Stage, e.ID, e.Hash, e.Created, e.Expiry = stage, lost.ID, lost.ID, lost.Created, lost.Expiry
+					if err := l.Put(e); err != nil {
+						h.Fatal(err)
+					}
+				}
+				l.Close()
+
+				h.serve()
+				h.pass(h.grace + 5*time.Minute)
+				if got := h.wantOne(); got.ID != tok.ID {
+					h.Errorf("a restart minted")
+				}
+			})
+		})
+	}
+}
+
+// TestRestartAfterTheFileWasWritten: the ledger had no time to hear of it.
+func TestRestartAfterTheFileWasWritten(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.close()
+		l, err := ledger.Open(ledger.Config{Dir: h.stateDir(), Now: h.now})
+		if err != nil {
+			h.Fatal(err)
+		}
+		e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Published, Host: host}
+		e.Comment = "patrol/" + l.Instance() + "/" + e.Nonce
+		fresh := h.ws.Issue(workspacetest.IssueOptions{Comment: e.Comment, Lifetime: 4 * time.Hour})
+		e.ID, e.Hash, e.Created, e.Expiry, e.Until = fresh.ID, fresh.ID, fresh.Created, fresh.Expiry, fresh.Expiry
+		if err := l.Put(e); err != nil {
+			h.Fatal(err)
+		}
+		l.Close()
+		h.writeProfile(fresh.Value)
+		h.serve()
+		h.pass(h.grace + time.Minute)
+		if got := h.wantOne(); got.ID != fresh.ID {
+			h.Errorf("the token in the file isn't the one in use")
+		}
+	})
+}
