@@ -10,6 +10,7 @@ import (
 	"net/http/httptrace"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -95,7 +96,8 @@ func (g *guarded) attempt(r *http.Request, x *exchange) (*http.Response, *failur
 		GotConn: func(httptrace.GotConnInfo) { x.got.Store(true) },
 	}))
 	if g.c.userAgent != "" {
-		out.Header.Set("User-Agent", g.c.userAgent+" "+out.Header.Get("User-Agent"))
+		sdk := strings.TrimPrefix(out.Header.Get("User-Agent"), "unknown/0.0.0 ") // its product, which is a global
+		out.Header.Set("User-Agent", g.c.userAgent+" "+sdk)
 	}
 	resp, err := g.c.base.RoundTrip(out)
 	if err != nil {

@@ -65,6 +65,7 @@ type profileAuth struct {
 
 // signInAnswer is an answer that the SDK got while it signed in.
 type signInAnswer struct {
+	granting   bool // it was asked for a token, and not about itself
 	status     int
 	retryAfter time.Duration
 	body       []byte
@@ -141,7 +142,7 @@ func (p *profileAuth) explain(err error) error {
 	}
 	if a := p.answer.Load(); a != nil {
 		e.retryAfter = a.retryAfter
-		if a.status == http.StatusBadRequest || a.status == http.StatusUnauthorized || a.status == http.StatusForbidden {
+		if a.granting && (a.status == http.StatusBadRequest || a.status == http.StatusUnauthorized || a.status == http.StatusForbidden) {
 			e.is = append(e.is, ErrInvalidToken)
 		}
 	}
@@ -205,19 +206,17 @@ func (s signIn) RoundTrip(r *http.Request) (*http.Response, error) {
 		return nil, &failure{cause: err}
 	}
 	defer func() { _ = resp.Body.Close() }()
-	a := &signInAnswer{status: resp.StatusCode, retryAfter: retryAfter(resp.Header)}
-	s.p.answer.Store(a)
+	a := &signInAnswer{granting: r.Method == http.MethodPost, status: resp.StatusCode, retryAfter: retryAfter(resp.Header)}
+	defer s.p.answer.Store(a)
 	switch {
 	case resp.StatusCode/100 == 3:
 		return nil, &failure{what: "the token endpoint at " + r.URL.Host + " redirects to " + target(resp)}
 	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
 		return nil, &failure{what: fmt.Sprintf("the token endpoint at %s answered %d", r.URL.Host, resp.StatusCode)}
 	}
-	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply))
-	if err != nil {
+	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxReply)); err != nil {
 		return nil, &failure{cause: err}
 	}
-	s.p.answer.Store(&signInAnswer{status: a.status, retryAfter: a.retryAfter, body: body})
-	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.Body = io.NopCloser(bytes.NewReader(a.body))
 	return resp, nil
 }

@@ -153,6 +153,10 @@ func TestProfilesThatWontDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.Inject(workspacetest.Fault{Path: "/oidc/.well-known/**", Effect: workspacetest.Answer, Status: 403, Body: "blocked by an IP access list"})
+	if _, err := session.Mint(t.Context(), request); err == nil || errors.Is(err, workspace.ErrInvalidToken) {
+		t.Errorf("with no way to the token endpoint: %v", err)
+	}
 	_, err = session.Mint(t.Context(), request)
 	if !errors.Is(err, workspace.ErrInvalidToken) || errors.Is(err, workspace.ErrUncertain) {
 		t.Errorf("with the wrong secret: %v", err)

@@ -386,7 +386,7 @@ func TestIsolation(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range s.Requests() {
-		if ua := r.Header.Get("User-Agent"); !strings.HasPrefix(ua, "patrol/1.2.3 ") || !strings.Contains(ua, "databricks-sdk-go/0.175.0") {
+		if ua := r.Header.Get("User-Agent"); !strings.HasPrefix(ua, "patrol/1.2.3 databricks-sdk-go/0.175.0 ") {
 			t.Errorf("User-Agent: %s", ua)
 		}
 		if !strings.HasPrefix(r.Path, "/api/2.0/token/") {

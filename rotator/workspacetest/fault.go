@@ -15,7 +15,7 @@ import (
 type Effect int
 
 // The effects. With Fault.After the call first does what it was asked to do,
-// and it is its answer that is lost.
+// and it is its answer that is lost, or late.
 const (
 	Slow   Effect = iota // nothing but the Delay
 	Answer               // answers with Status, Header and Body
@@ -40,7 +40,7 @@ type Fault struct {
 	Effect Effect
 	After  bool          // see Effect
 	Events int           // a stream is struck (by Hang, Reset or Close) only once it has sent so many events
-	Delay  time.Duration // before anything else; it ends early if the client leaves
+	Delay  time.Duration // before the effect, and before the call does anything, unless After; it ends if the client leaves
 	Status int           // for Answer; 0 is 200
 	Header http.Header   // for Answer
 	Body   string        // for Answer
@@ -109,41 +109,45 @@ func (f *Fault) matches(r *http.Request, p string) bool {
 // fail answers the call as the fault would have it.
 func (w *Workspace) fail(c *call, r *http.Request, f *Fault) {
 	c.struck()
+	var kept *lostAnswer
+	if f.After || f.Effect == Break {
+		kept = w.answerNobody(c, r)
+	}
 	if !sleep(r.Context(), f.Delay) {
 		panic(http.ErrAbortHandler) // the client has left
 	}
-	if f.Effect == Slow {
+	switch {
+	case kept == nil && (f.Effect == Slow || f.Events > 0):
+		if f.Events > 0 {
+			c.limit, c.strike = f.Events, func() { strike(c.ResponseWriter, r, f) }
+		}
 		w.answer(c, r)
-		return
-	}
-	if f.Events > 0 {
-		c.limit, c.strike = f.Events, func() { strike(c.ResponseWriter, r, f) }
-		w.answer(c, r)
-		return
-	}
-	lost := &lostAnswer{header: make(http.Header)}
-	if f.After || f.Effect == Break {
-		client := c.ResponseWriter
-		c.ResponseWriter, c.lost = lost, true
-		w.answer(c, r)
-		c.ResponseWriter, c.lost = client, false
-	} else if f.Effect == Hang {
-		_ = c.readBody(r) // so that net/http notices the client leaving
-	}
-	switch f.Effect {
-	case Answer:
+	case f.Effect == Slow:
+		kept.send(c, kept.body.Bytes())
+	case f.Effect == Break:
+		kept.send(c, broken(kept.body.Bytes()))
+	case f.Effect == Answer:
 		maps.Copy(c.Header(), f.Header)
 		c.WriteHeader(max(f.Status, http.StatusOK))
 		_, _ = c.Write([]byte(f.Body))
-	case Empty:
+	case f.Effect == Empty:
 		writeBody(c, http.StatusOK, "application/json", "{}")
-	case Break:
-		c.Header().Set("Content-Type", lost.header.Get("Content-Type"))
-		c.WriteHeader(max(lost.status, http.StatusOK))
-		_, _ = c.Write(broken(lost.body.Bytes()))
 	default:
+		if kept == nil && f.Effect == Hang {
+			_ = c.readBody(r) // so that net/http notices the client leaving
+		}
 		strike(c.ResponseWriter, r, f)
 	}
+}
+
+// answerNobody does what the call asks for, and keeps the answer.
+func (w *Workspace) answerNobody(c *call, r *http.Request) *lostAnswer {
+	kept := &lostAnswer{header: make(http.Header)}
+	client := c.ResponseWriter
+	c.ResponseWriter, c.lost = kept, true
+	w.answer(c, r)
+	c.ResponseWriter, c.lost = client, false
+	return kept
 }
 
 // broken cuts a JSON answer where it hurts most: the token's value is in it,
@@ -222,6 +226,13 @@ func (l *lostAnswer) Write(p []byte) (int, error) {
 }
 
 func (l *lostAnswer) Flush() {}
+
+// send gives the client the answer after all, with this body.
+func (l *lostAnswer) send(c *call, body []byte) {
+	maps.Copy(c.Header(), l.header)
+	c.WriteHeader(max(l.status, http.StatusOK))
+	_, _ = c.Write(body)
+}
 
 // sleep waits for d; it reports false if ctx was done before.
 func sleep(ctx context.Context, d time.Duration) bool {

@@ -71,6 +71,7 @@ func TestFaults(t *testing.T) {
 		"close":        {workspacetest.Fault{Effect: workspacetest.Close}, outcome{err: io.EOF}},
 		"close after":  {workspacetest.Fault{Effect: workspacetest.Close, After: true}, outcome{err: io.EOF, made: true}},
 		"break":        {workspacetest.Fault{Effect: workspacetest.Break}, outcome{status: 200, body: `{"token_value":"dapi`, made: true}},
+		"late":         {workspacetest.Fault{Delay: time.Millisecond, After: true}, outcome{status: 200, body: `{"token_value":"dapi`, made: true}},
 		"slow":         {workspacetest.Fault{Delay: time.Millisecond}, outcome{status: 200, body: `{"token_value":"dapi`, made: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -260,11 +261,19 @@ func TestFaultSource(t *testing.T) {
 	}
 }
 
-// A client that leaves during a delay gets no answer, and the change is not made.
+// A client that leaves during a delay gets no answer; the change is made only
+// if it comes first.
 func TestLeavingDuringTheDelay(t *testing.T) {
+	for after, want := range map[bool]int{false: 1, true: 2} {
+		leaveDuringTheDelay(t, after, want)
+	}
+}
+
+func leaveDuringTheDelay(t *testing.T, after bool, want int) {
+	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := workspacetest.New(workspacetest.Config{})
-		w.Inject(workspacetest.Fault{Delay: time.Hour})
+		w.Inject(workspacetest.Fault{Delay: time.Hour, After: after})
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://w.example"+create, strings.NewReader(`{}`))
@@ -275,8 +284,8 @@ func TestLeavingDuringTheDelay(t *testing.T) {
 		if resp, err := w.Transport().RoundTrip(req); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("%v, %v", resp, err)
 		}
-		if n := len(w.Live()); n != 1 {
-			t.Errorf("%d tokens", n)
+		if n := len(w.Live()); n != want {
+			t.Errorf("after %v: %d tokens, want %d", after, n, want)
 		}
 	})
 }
