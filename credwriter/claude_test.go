@@ -1,0 +1,142 @@
+package credwriter
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"patrol/rotator/pat"
+)
+
+// claudeEdits are the rows of TestClaude, and what fuzzing starts from.
+func claudeEdits() []edit {
+	return []edit{
+		{
+			name: "as people have it",
+			in:   "{\n  \"$schema\": \"https://json.schemastore.org/claude-code-settings.json\",\n  \"env\": {\n    \"ANTHROPIC_BASE_URL\": \"HOST/serving-endpoints/anthropic\",\n    \"ANTHROPIC_AUTH_TOKEN\": \"OLD\",\n    \"ANTHROPIC_API_KEY\": \"\"\n  },\n  \"big\": 12345678901234567890, \"huge\": 1e400,\n  \"text\": \"\\u00e9\\/\\ud83d\"\n}\n",
+			out:  "{\n  \"$schema\": \"https://json.schemastore.org/claude-code-settings.json\",\n  \"env\": {\n    \"ANTHROPIC_BASE_URL\": \"HOST/serving-endpoints/anthropic\",\n    \"ANTHROPIC_AUTH_TOKEN\": \"NEW\",\n    \"ANTHROPIC_API_KEY\": \"\"\n  },\n  \"big\": 12345678901234567890, \"huge\": 1e400,\n  \"text\": \"\\u00e9\\/\\ud83d\"\n}\n",
+		},
+		{name: "4 blanks, CRLF, BOM, no final newline", in: "\ufeff{\r\n    \"env\": {\r\n        \"ANTHROPIC_AUTH_TOKEN\": \"OLD\"\r\n    }\r\n}", out: "\ufeff{\r\n    \"env\": {\r\n        \"ANTHROPIC_AUTH_TOKEN\": \"NEW\"\r\n    }\r\n}"},
+		{name: "escaped", in: `{"env":{"ANTHROPIC_AUTH_\u0054OKEN":"\u0064` + oldValue[1:] + `"}}`, out: `{"env":{"ANTHROPIC_AUTH_\u0054OKEN":"NEW"}}`},
+		{name: "our token beside another base URL", in: `{"env":{"ANTHROPIC_BASE_URL":"https://llm.example","ANTHROPIC_AUTH_TOKEN":"OLD"}}`, out: `{"env":{"ANTHROPIC_BASE_URL":"https://llm.example","ANTHROPIC_AUTH_TOKEN":"NEW"}}`},
+		{name: "duplicates", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"OLD"},"env":{"ANTHROPIC_AUTH_TOKEN":"x","ANTHROPIC_BASE_URL":"https://evil","ANTHROPIC_BASE_URL":"HOST","ANTHROPIC_AUTH_TOKEN":"y"}}`, out: `{"env":{"ANTHROPIC_AUTH_TOKEN":"NEW"},"env":{"ANTHROPIC_AUTH_TOKEN":"x","ANTHROPIC_BASE_URL":"https://evil","ANTHROPIC_BASE_URL":"HOST","ANTHROPIC_AUTH_TOKEN":"NEW"}}`},
+		{name: "the base URL that counts is another", in: `{"env":{"ANTHROPIC_BASE_URL":"HOST","ANTHROPIC_BASE_URL":"https://evil","ANTHROPIC_AUTH_TOKEN":"y"}}`, left: "leads to https://evil"},
+
+		// Ours by the base URL.
+		{name: "our workspace", in: `{"env":{"ANTHROPIC_BASE_URL":"HOST/ai-gateway/anthropic","ANTHROPIC_AUTH_TOKEN":"dummy"}}`, out: `{"env":{"ANTHROPIC_BASE_URL":"HOST/ai-gateway/anthropic","ANTHROPIC_AUTH_TOKEN":"NEW"}}`},
+		{name: "our proxy", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"dummy","ANTHROPIC_BASE_URL":"http://localhost:4000"}}`, out: `{"env":{"ANTHROPIC_AUTH_TOKEN":"NEW","ANTHROPIC_BASE_URL":"http://localhost:4000"}}`},
+		{name: "null", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":null,"ANTHROPIC_BASE_URL":"http://[::1]:4000/"}}`, out: `{"env":{"ANTHROPIC_AUTH_TOKEN":"NEW","ANTHROPIC_BASE_URL":"http://[::1]:4000/"}}`},
+		{name: "missing", in: "{\n\t\"env\": {\n\t\t\"ANTHROPIC_BASE_URL\": \"http://127.0.0.1:4000\"\n\t}\n}\n", out: "{\n\t\"env\": {\n\t\t\"ANTHROPIC_BASE_URL\": \"http://127.0.0.1:4000\",\n\t\t\"ANTHROPIC_AUTH_TOKEN\": \"NEW\"\n\t}\n}\n"},
+		{name: "missing, on one line", in: `{ "env": { "A": "b", "ANTHROPIC_BASE_URL": "HOST" } }`, out: `{ "env": { "A": "b", "ANTHROPIC_BASE_URL": "HOST", "ANTHROPIC_AUTH_TOKEN": "NEW" } }`},
+		{name: "missing, tight", in: `{"env":{"ANTHROPIC_BASE_URL":"HOST"}}`, out: `{"env":{"ANTHROPIC_BASE_URL":"HOST","ANTHROPIC_AUTH_TOKEN":"NEW"}}`},
+
+		// Not ours.
+		{name: "no env", in: `{"model":"opus"}`},
+		{name: "no base URL, no token", in: `{"env":{"A":"b"}}`},
+		{name: "another base URL, no token", in: `{"env":{"ANTHROPIC_BASE_URL":"https://evil"}}`},
+		{name: "no base URL", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"sk-ant-real"}}`, left: "ANTHROPIC_BASE_URL beside it is missing"},
+		{name: "another base URL", in: `{"env":{"ANTHROPIC_BASE_URL":"https://u:p@HOSTNAME.evil.com/x?y","ANTHROPIC_AUTH_TOKEN":"sk"}}`, left: "is no URL"},
+		{name: "a prefix of ours", in: `{"env":{"ANTHROPIC_BASE_URL":"HOST.evil.com","ANTHROPIC_AUTH_TOKEN":"sk"}}`, left: "leads to HOST.evil.com"},
+		{name: "another port", in: `{"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:4001","ANTHROPIC_AUTH_TOKEN":"sk"}}`, left: "leads to http://127.0.0.1:4001"},
+		{name: "a number", in: `{"env":{"ANTHROPIC_BASE_URL":"HOST","ANTHROPIC_AUTH_TOKEN":12}}`, left: "isn't patrol's"},
+		{name: "our token as an API key", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"OLD","ANTHROPIC_API_KEY":"OLD"},"a/b":[{"c":"OLD"}]}`, out: `{"env":{"ANTHROPIC_AUTH_TOKEN":"NEW","ANTHROPIC_API_KEY":"OLD"},"a/b":[{"c":"OLD"}]}`, left: "/env/ANTHROPIC_API_KEY in "},
+
+		// No settings.
+		{name: "a list", in: "[]", err: "no object"},
+		{name: "null file", in: "null\n", err: "no object"},
+		{name: "empty", in: " \n", err: "is empty"},
+		{name: "env is null", in: `{"env":null}`, err: "env is no object"},
+		{name: "env is a list", in: `{"env":[]}`, err: "env is no object"},
+		{name: "a comment", in: "{\n  // OLD\n}", err: "line 2, column 3 (comments aren't; it is ignored"},
+		{name: "a trailing comma", in: "{\"env\":{\"ANTHROPIC_AUTH_TOKEN\":\"OLD\",}}", err: "not valid JSON"},
+		{name: "cut", in: "{\"env\":{\"ANTHROPIC_AUTH_TOKEN\":\"OLD", err: "not valid JSON"},
+		{name: "no quotes", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":OLD}}`, err: "line 1, column 32"},
+		{name: "two values", in: `{"env":{}}{}`, err: "more than one"},
+		{name: "more after it", in: `{"env":{}} OLD`, err: "not valid JSON"},
+		{name: "invalid UTF-8", in: "{\"env\":{\"A\":\"\xff\"}}", err: "UTF-8"},
+		{name: "too deep", in: strings.Repeat(`{"a":`, 20000), err: "not valid JSON"},
+	}
+}
+
+func TestClaude(t *testing.T) {
+	for _, e := range claudeEdits() {
+		t.Run(e.name, func(t *testing.T) {
+			e.in, e.out, e.left = fill(e.in), fill(e.out), fill(e.left)
+			e.run(t, "settings.json", func(path string) file { return NewClaude(path, false, owner()) })
+		})
+	}
+}
+
+func TestClaudeCreates(t *testing.T) {
+	const both = "\"ANTHROPIC_BASE_URL\": \"http://127.0.0.1:4000\",\n    \"ANTHROPIC_AUTH_TOKEN\": \"NEW\"\n  }\n}\n"
+	for _, e := range []edit{
+		{name: "into nothing", in: "{}\n", out: "{\n  \"env\": {\n    " + both},
+		{name: "into settings", in: "{\n  \"model\": \"opus\"\n}\n", out: "{\n  \"model\": \"opus\",\n  \"env\": {\n    " + both},
+		{name: "into an empty env", in: "{\n  \"env\": {}\n}\n", out: "{\n  \"env\": {\n    " + both},
+		{name: "into an env", in: "{\n  \"env\": {\n    \"A\": \"b\"\n  }\n}\n", out: "{\n  \"env\": {\n    \"A\": \"b\",\n    " + both},
+		{name: "on one line", in: `{"a": 1}`, out: `{"a": 1, "env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:4000", "ANTHROPIC_AUTH_TOKEN": "NEW"}}`},
+		{name: "tight", in: `{"a":1}`, out: `{"a":1,"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:4000","ANTHROPIC_AUTH_TOKEN":"NEW"}}`},
+		{name: "not beside another base URL", in: `{"env":{"ANTHROPIC_BASE_URL":"https://x"}}`, left: "leads to https://x"},
+		{name: "not over another's token", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"sk"}}`, left: "isn't patrol's"},
+	} {
+		t.Run(e.name, func(t *testing.T) {
+			e.in, e.out = fill(e.in), fill(e.out)
+			e.run(t, "settings.json", func(path string) file { return NewClaude(path, true, owner()) })
+		})
+	}
+	path := filepath.Join(t.TempDir(), "new", "settings.json")
+	c := NewClaude(path, true, owner())
+	if err := c.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if left, err := c.Write(newToken); err != nil || len(left) > 0 {
+		t.Fatal(left, err)
+	}
+	if got, want := get(t, path), fill("{\n  \"env\": {\n    "+both); got != want {
+		t.Errorf("the file is %q, want %q", got, want)
+	}
+	o := owner()
+	o.ProxyURL = ""
+	path = filepath.Join(t.TempDir(), "settings.json")
+	if left, err := NewClaude(path, true, o).Write(newToken); err != nil || len(left) != 1 {
+		t.Errorf("without a proxy: %q, %v", left, err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("a file without a base URL was made")
+	}
+}
+
+// TestMissingAgentFile: without create, it is nothing to do.
+func TestMissingAgentFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none", "file.json")
+	for _, f := range []file{NewClaude(path, false, owner()), NewOpenCode(path, false, owner())} {
+		left, err := f.Write(newToken)
+		if err != nil || len(left) > 0 {
+			t.Errorf("%s: Write: %q, %v", f.Name(), left, err)
+		}
+		if err := f.Check(); err != nil {
+			t.Errorf("%s: Check: %v", f.Name(), err)
+		}
+		if holds, err := f.Holds(newToken.Hash()); holds || err != nil {
+			t.Errorf("%s: Holds: %v, %v", f.Name(), holds, err)
+		}
+		if _, err := os.Stat(filepath.Dir(path)); err == nil {
+			t.Errorf("%s made a folder", f.Name())
+		}
+	}
+}
+
+func TestJSONHolds(t *testing.T) {
+	path := put(t, "x.json", `{"OLD":"a","env":{"X":"\u0062"},"env":{"Y":["c",{"d":"e"}]}}`)
+	for _, f := range []file{NewClaude(path, false, owner()), NewOpenCode(path, false, owner())} {
+		for value, want := range map[string]bool{"a": true, "b": true, "c": true, "e": true, "OLD": false, "d": false, "": false} {
+			if got, err := f.Holds(pat.Hash(value)); got != want || err != nil {
+				t.Errorf("%s: Holds(%q) = %v, %v", f.Name(), value, got, err)
+			}
+		}
+	}
+	if _, err := NewClaude(put(t, "x.json", "[]"), false, owner()).Holds(newToken.Hash()); err == nil {
+		t.Error("what can't be read holds nothing?")
+	}
+}

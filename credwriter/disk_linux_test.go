@@ -1,0 +1,317 @@
+package credwriter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"patrol/rotator/pat"
+)
+
+// again runs the calling test once more in a process of its own and reports
+// whether this is that process.
+func again(t *testing.T, attr *syscall.SysProcAttr) bool {
+	t.Helper()
+	if os.Getenv("CREDWRITER_AGAIN") == t.Name() {
+		return true
+	}
+	// Not by its path: another user can't reach the folder of go test.
+	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
+	cmd.Env = append(os.Environ(), "CREDWRITER_AGAIN="+t.Name(), noLinger)
+	cmd.SysProcAttr = attr
+	out, err := cmd.CombinedOutput()
+	switch {
+	case errors.Is(err, syscall.EPERM):
+		t.Skip("not allowed here: ", err)
+	case err != nil:
+		t.Errorf("%v\n%s", err, out)
+	case bytes.Contains(out, []byte("--- SKIP")):
+		t.Skip(string(out))
+	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
+		t.Errorf("it ran nothing:\n%s", out)
+	}
+	return false
+}
+
+// mounts runs the calling test where it may mount what it likes.
+func mounts(t *testing.T) bool {
+	t.Helper()
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if os.Geteuid() != 0 {
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+	}
+	if !again(t, attr) {
+		return false
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Skip(err)
+	}
+	return true
+}
+
+func mount(t *testing.T, source, target, kind string, flags uintptr, data string) {
+	t.Helper()
+	if err := unix.Mount(source, target, kind, flags, data); err != nil {
+		t.Skip(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
+}
+
+// refuses checks that neither Check nor Write gets anywhere, that both say
+// why and name the file, and that nothing has changed or is left behind.
+func refuses(t *testing.T, f file, want string) {
+	t.Helper()
+	before, readErr := os.ReadFile(f.Path())
+	_, err := f.Write(newToken)
+	for op, err := range map[string]error{"Check": f.Check(), "Write": err} {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), f.Path()) {
+			t.Errorf("%s: %v, want it to name %s and say %q", op, err, f.Path(), want)
+		}
+	}
+	after, err := os.ReadFile(f.Path())
+	if !bytes.Equal(before, after) || (err == nil) != (readErr == nil) {
+		t.Errorf("the file holds %q (%v)", after, err)
+	}
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(f.Path()), ".*.patrol-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestFullDisk(t *testing.T) {
+	if !mounts(t) {
+		return
+	}
+	dir := t.TempDir()
+	mount(t, "patrol", dir, "tmpfs", 0, "size=64k")
+	path := filepath.Join(dir, ".databrickscfg")
+	text := fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n") + strings.Repeat("# filler\n", 500)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
+		t.Fatal("the disk isn't full: ", err)
+	}
+	d := NewDatabrickscfg(path, "DEFAULT", owner())
+	refuses(t, d, "no space left on device: free some space on its disk")
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Write(newToken); err != nil || get(t, path) != strings.Replace(text, oldValue, newValue, 1) {
+		t.Errorf("with space again: %v", err)
+	}
+	// No room for another name.
+	mount(t, "patrol", dir, "tmpfs", 0, "size=64k,nr_inodes=2")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	refuses(t, d, "no space left on device")
+}
+
+func TestReadOnlyDisk(t *testing.T) {
+	if !mounts(t) {
+		return
+	}
+	dir := t.TempDir()
+	mount(t, "patrol", dir, "tmpfs", 0, "size=64k")
+	path := filepath.Join(dir, ".databrickscfg")
+	if err := os.WriteFile(path, []byte(fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
+		t.Skip(err)
+	}
+	const want = "read-only file system: its file system is read-only"
+	refuses(t, NewDatabrickscfg(path, "DEFAULT", owner()), want)
+	refuses(t, NewDatabrickscfg(filepath.Join(dir, "new"), "DEFAULT", owner()), want)
+	refuses(t, NewClaude(filepath.Join(dir, "new", "settings.json"), true, owner()), want)
+	if holds, err := NewDatabrickscfg(path, "DEFAULT", owner()).Holds(pat.Hash(oldValue)); !holds || err != nil {
+		t.Errorf("Holds: %v, %v", holds, err)
+	}
+	// Where nothing is to be written nothing is wrong.
+	if err := NewClaude(path+"-none", false, owner()).Check(); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestMountedFile: containers mount single files; a rename over one fails.
+func TestMountedFile(t *testing.T) {
+	if !mounts(t) {
+		return
+	}
+	path := put(t, ".databrickscfg", "")
+	inside := put(t, "real", fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n"))
+	mount(t, inside, path, "", unix.MS_BIND, "")
+	d := NewDatabrickscfg(path, "DEFAULT", owner())
+	if err := d.Check(); err == nil || !strings.Contains(err.Error(), "is mounted by itself and can't be replaced: mount its folder") {
+		t.Errorf("Check: %v", err)
+	}
+	if _, err := d.Write(newToken); err == nil || !strings.Contains(err.Error(), "it may be mounted by itself") {
+		t.Errorf("Write: %v", err)
+	}
+	if got := get(t, inside); got != fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n") {
+		t.Errorf("the file holds %q", got)
+	}
+}
+
+// TestOverlay: the disk of a container.
+func TestOverlay(t *testing.T) {
+	if !mounts(t) {
+		return
+	}
+	dir := t.TempDir()
+	mount(t, "patrol", dir, "tmpfs", 0, "size=1m")
+	at := func(name string) string { return filepath.Join(dir, name) }
+	for _, d := range []string{"lower", "upper", "work", "merged"} {
+		if err := os.Mkdir(at(d), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(at("lower/cfg"), []byte(fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mount(t, "overlay", at("merged"), "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work")))
+	seesWriters(t, at("merged/cfg"))
+	d := NewDatabrickscfg(at("merged/cfg"), "DEFAULT", owner())
+	for range 2 {
+		if _, err := d.Write(newToken); err != nil || get(t, d.Path()) != fill("[DEFAULT]\nhost = HOST\ntoken = NEW\n") {
+			t.Errorf("%q, %v", get(t, d.Path()), err)
+		}
+	}
+}
+
+// TestOtherUsersFiles: what patrol may not do, as a user who isn't root.
+func TestOtherUsersFiles(t *testing.T) {
+	const stranger = 54321
+	if os.Getenv("CREDWRITER_AGAIN") == "" {
+		if os.Geteuid() != 0 {
+			t.Skip("only root can make files of others")
+		}
+		dir := t.TempDir()
+		if err := os.Chmod(filepath.Dir(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range []struct {
+			path         string
+			folder, file os.FileMode
+		}{
+			{"closed/cfg", 0o000, 0o644},
+			{"fixed/cfg", 0o755, 0o644},
+			{"open/secret", 0o777, 0o600},
+			{"open/cfg", 0o777, 0o644},
+		} {
+			path := filepath.Join(dir, c.path)
+			err := errors.Join(
+				os.MkdirAll(filepath.Dir(path), 0o700),
+				os.WriteFile(path, []byte(fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n")), 0o600),
+				os.Chmod(path, c.file), os.Chmod(filepath.Dir(path), c.folder), os.Chmod(dir, 0o755))
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Setenv("CREDWRITER_DIR", dir)
+	}
+	if !again(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}) {
+		return
+	}
+	dir := os.Getenv("CREDWRITER_DIR")
+	for path, want := range map[string]string{
+		"closed/cfg":   "permission denied: give user 54321 the right to it",
+		"fixed/cfg":    "permission denied: give user 54321 the right to it and to write its folder",
+		"fixed/new":    "permission denied",
+		"open/secret":  "permission denied",
+		"open/cfg":     "it belongs to user 0 and patrol runs as user 54321",
+		"fixed/x/y/ng": "permission denied",
+	} {
+		refuses(t, NewDatabrickscfg(filepath.Join(dir, path), "DEFAULT", owner()), want)
+	}
+	made := NewDatabrickscfg(filepath.Join(dir, "open", "new"), "DEFAULT", owner())
+	if _, err := made.Write(newToken); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOwnerIsKept: a service that runs as root takes no file from its user.
+func TestOwnerIsKept(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can make files of others")
+	}
+	path := put(t, ".databrickscfg", fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n"))
+	if err := os.Chown(path, 1234, 5678); err != nil {
+		t.Skip(err)
+	}
+	d := NewDatabrickscfg(path, "DEFAULT", owner())
+	if err := d.Check(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := d.Write(newToken); err != nil {
+		t.Fatal(err)
+	}
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); st.Uid != 1234 || st.Gid != 5678 || info.Mode() != 0o600 {
+		t.Errorf("now it belongs to %d:%d with mode %v", st.Uid, st.Gid, info.Mode())
+	}
+}
+
+// TestPipe: what would block a reader for ever is refused at once.
+func TestPipe(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "settings.json")
+	if err := unix.Mkfifo(path, 0o600); err != nil {
+		t.Skip(err)
+	}
+	c := NewClaude(path, true, owner())
+	_, err := c.Write(newToken)
+	_, err2 := c.Holds(newToken.Hash())
+	for op, err := range map[string]error{"Check": c.Check(), "Write": err, "Holds": err2} {
+		if err == nil || !strings.Contains(err.Error(), "is no regular file") {
+			t.Errorf("%s: %v", op, err)
+		}
+	}
+}
+
+func TestWriting(t *testing.T) {
+	seesWriters(t, put(t, "cfg", "x"))
+}
+
+func seesWriters(t *testing.T, path string) {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = f.Close() }()
+	if yes, known := writing(f); !known || yes {
+		t.Skip("this file system grants no leases")
+	}
+	w, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if yes, known := writing(f); !known || !yes {
+		t.Error("a writer isn't seen")
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if yes, known := writing(f); !known || yes {
+		t.Error("a writer is seen that has gone")
+	}
+	// The lease is given back: nobody has to wait for us.
+	if w, err = os.OpenFile(path, os.O_WRONLY|unix.O_NONBLOCK, 0); err != nil {
+		t.Errorf("opening after it: %v", err)
+	} else if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+}

@@ -1,0 +1,378 @@
+package credwriter
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"gopkg.in/ini.v1"
+)
+
+// FuzzINI edits any text as .databrickscfg. If the edit is made, ini.v1 and
+// Python's configparser read the same values as before, but for the token.
+func FuzzINI(f *testing.F) {
+	for _, e := range databrickscfgEdits() {
+		f.Add([]byte(fill(e.in)), "DEFAULT")
+		f.Add([]byte(fill(e.in)), "x")
+	}
+	python := startPython(f)
+	f.Fuzz(func(t *testing.T, text []byte, profile string) { checkEdit(t, python, text, profile) })
+}
+
+// fragments are what files are made of, and what breaks them.
+var fragments = strings.Split(fill("\n|\n|\r\n|\r| |\t|=|:|\\|`|'|\"|\"\"\"|#| ;|[|]|-|\ufeff|\x00|\x1c|\u2028|\xff|"+
+	"[DEFAULT]|[x]|[x.y]|[__settings__]|default_profile = x|host = HOST|host|HOST|https://other|token = OLD|token|Token|OLD|a = b|client_id = c|auth_type = pat"), "|")
+
+// FuzzINIFragments does the same with texts that are put together from what
+// ini files are made of: byte by byte these are hard to hit.
+func FuzzINIFragments(f *testing.F) {
+	for i := range fragments {
+		f.Add([]byte{24, 0, 29, 0, 33, 0, byte(i), byte(i / 2), 0, byte(i * 7)}, i%2 == 0)
+	}
+	python := startPython(f)
+	f.Fuzz(func(t *testing.T, choices []byte, other bool) {
+		var text []byte
+		for _, c := range choices[:min(len(choices), 60)] {
+			text = append(text, fragments[int(c)%len(fragments)]...)
+		}
+		checkEdit(t, python, text, map[bool]string{true: "x", false: "DEFAULT"}[other])
+	})
+}
+
+// checkEdit checks all that must hold of an edit of a text.
+func checkEdit(t *testing.T, python *python, text []byte, profile string) {
+	t.Helper()
+	if bytes.Contains(text, []byte(newValue)) {
+		t.Skip()
+	}
+	edit := NewDatabrickscfg("/cfg", profile, owner()).editor(newToken)
+	was := bytes.Clone(text)
+	got, err := edit(text, true)
+	if !bytes.Equal(text, was) {
+		t.Fatal("the edit changed its input")
+	}
+	if err != nil {
+		if strings.Contains(err.Error(), oldValue) {
+			t.Fatalf("a token is in the error: %v", err)
+		}
+		return
+	}
+	if second, err := edit(got.content, true); err != nil || !bytes.Equal(second.content, got.content) {
+		t.Errorf("a second edit (%v) makes %q of %q", err, second.content, got.content)
+	}
+	if profile == "" {
+		profile, _ = pick(iniValues(t, text), "")
+	}
+	d := checkINI(t, text, got.content, profile)
+	checkBytes(t, text, got.content, d)
+	checkPython(t, python, text, got.content, profile, d)
+}
+
+func iniValues(t *testing.T, text []byte) values {
+	t.Helper()
+	file, err := ini.LoadSources(ini.LoadOptions{SpaceBeforeInlineComment: true}, text)
+	if err != nil {
+		t.Fatalf("ini.v1: %v", err)
+	}
+	all := values{}
+	for _, s := range file.Sections() {
+		all[s.Name()] = s.KeysHash()
+	}
+	return all
+}
+
+// difference is what an edit changed of what ini.v1 reads.
+type difference struct {
+	replaced []string // the values that were
+	added    []string // keys of the profile that were not there
+}
+
+// checkINI checks what ini.v1 reads.
+func checkINI(t *testing.T, before, after []byte, profile string) (d difference) {
+	t.Helper()
+	was, is := iniValues(t, before), iniValues(t, after)
+	if is[profile]["token"] != newValue || !sameHost(is[profile]["host"], host) {
+		t.Errorf("profile %q of %q: host %q, token %q", profile, after, is[profile]["host"], is[profile]["token"])
+	}
+	for section, keys := range is {
+		for key, value := range keys {
+			old, had := was[section][key]
+			switch {
+			case had && value == old:
+				continue
+			case section == profile && key == "host" && old == "":
+			case section == profile && key == "token":
+			case had && strings.EqualFold(key, "token") && owner().ours(old) && value == newValue:
+			default:
+				t.Errorf("%s of %s was %q and is %q", key, section, old, value)
+			}
+			if !had {
+				d.added = append(d.added, key)
+			}
+			d.replaced = append(d.replaced, old)
+		}
+	}
+	for section, keys := range was {
+		for key := range keys {
+			if _, has := is[section][key]; !has {
+				t.Errorf("%s of %s is gone", key, section)
+			}
+		}
+	}
+	return d
+}
+
+// checkBytes checks that nothing but values went, and nothing but the token
+// came.
+func checkBytes(t *testing.T, before, after []byte, d difference) {
+	t.Helper()
+	if len(d.added) > 0 || slices.Contains(d.replaced, "") { // with a host, or a blank before a value
+		return
+	}
+	rest := before
+	for i, part := range bytes.Split(after, []byte(newValue)) {
+		at := bytes.Index(rest, part)
+		if i == 0 && at != 0 || at < 0 {
+			t.Errorf("%q became %q", before, after)
+			return
+		}
+		rest = rest[at+len(part):]
+	}
+}
+
+// checkPython checks what Python reads, if it reads the file at all.
+func checkPython(t *testing.T, p *python, before, after []byte, profile string, d difference) {
+	t.Helper()
+	was, ok := p.read(t, before)
+	if !ok {
+		return
+	}
+	is, ok := p.read(t, after)
+	if !ok {
+		t.Errorf("Python read %q and doesn't read %q", before, after)
+		return
+	}
+	for section, keys := range was {
+		for key, old := range keys {
+			value, has := is[section][key]
+			// Where Python takes a line for a part of another value, the token
+			// changes in that.
+			back := slices.ContainsFunc(append(d.replaced, ""), func(r string) bool { return strings.ReplaceAll(value, newValue, r) == old })
+			filled := section == profile && key == "host" && old == "" && value == host
+			if !has || value != old && !back && !filled {
+				t.Errorf("Python read %q for %s of %s, and now %q", old, key, section, value)
+			}
+		}
+	}
+	for section, keys := range is {
+		for key, value := range keys {
+			if _, had := was[section][key]; !had && (section != profile || value != newValue && value != host) {
+				t.Errorf("Python now reads %q for %s of %s", value, key, section)
+			}
+		}
+	}
+	for _, key := range d.added {
+		if value := is[profile][key]; value != newValue && value != host {
+			t.Errorf("Python reads %q for %s of %s from %q", value, key, profile, after)
+		}
+	}
+}
+
+// python is a Python that reads ini files, nil if there is none.
+type python struct {
+	in  io.Writer
+	out *bufio.Reader
+}
+
+const reader = `
+import base64, configparser, io, json, sys
+for line in sys.stdin:
+    c = configparser.ConfigParser()
+    try:
+        c.read_file(io.TextIOWrapper(io.BytesIO(base64.b64decode(line)), encoding="utf-8"))
+        all = {name: dict(values) for name, values in c._sections.items()}
+        all["DEFAULT"] = dict(c._defaults)
+    except Exception as e:
+        all = None
+    print(json.dumps(all), flush=True)
+`
+
+func startPython(t testing.TB) *python {
+	cmd := exec.Command("python3", "-c", reader)
+	in, err := cmd.StdinPipe()
+	out, err2 := cmd.StdoutPipe()
+	if err := errors.Join(err, err2); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Log("without Python: ", err)
+		return nil
+	}
+	t.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	return &python{in, bufio.NewReaderSize(out, 1<<20)}
+}
+
+// read returns what Python's SDK sees of a file; ok is false if it can't be
+// read.
+func (p *python) read(t *testing.T, text []byte) (all values, ok bool) {
+	t.Helper()
+	if p == nil {
+		return nil, false
+	}
+	if _, err := fmt.Fprintln(p.in, base64.StdEncoding.EncodeToString(text)); err != nil {
+		t.Fatal(err)
+	}
+	line, err := p.out.ReadBytes('\n')
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(line, &all); err != nil {
+		t.Fatalf("%v: %s", err, line)
+	}
+	return all, all != nil
+}
+
+// TestPythonReadsWhatWeWrite runs the table of .databrickscfg past Python.
+func TestPythonReadsWhatWeWrite(t *testing.T) {
+	python := startPython(t)
+	if python == nil {
+		t.Skip("no python3")
+	}
+	read := 0
+	for _, e := range databrickscfgEdits() {
+		in := []byte(fill(e.in))
+		got, err := NewDatabrickscfg("/cfg", "DEFAULT", owner()).editor(newToken)(in, true)
+		if err != nil {
+			continue
+		}
+		if _, ok := python.read(t, in); ok {
+			read++
+		}
+		checkPython(t, python, in, got.content, "DEFAULT", checkINI(t, in, got.content, "DEFAULT"))
+	}
+	if read < 20 {
+		t.Errorf("Python reads only %d of the files", read)
+	}
+}
+
+// FuzzJSON edits any text as Claude's and OpenCode's files. If an edit is made,
+// the values are the same as before, but for the token's.
+func FuzzJSON(f *testing.F) {
+	for _, e := range append(claudeEdits(), openCodeEdits()...) {
+		f.Add([]byte(fill(e.in)), true)
+		f.Add([]byte(fill(e.in)), false)
+	}
+	f.Fuzz(checkJSONEdits)
+}
+
+var jsonFragments = strings.Split(fill("{|}|{|}|[|]|,|:| |\n|\r\n|\t|\n  |\ufeff|//|null|1e400|\"\"|\"a\"|\"\\ud800\"|"+
+	"\"env\":{|\"databricks\":{|\"databricks-x\":|\"type\":\"api\"|\"type\": \"oauth\"|\"key\":\"OLD\"|\"api_key\": \"OLD\"|\"api_key\":\"x\"|"+
+	"\"ANTHROPIC_AUTH_TOKEN\":\"OLD\"|\"ANTHROPIC_AUTH_TOKEN\":\"x\"|\"ANTHROPIC_AUTH_TOKEN\":null|\"ANTHROPIC_BASE_URL\": \"HOST/x\"|\"ANTHROPIC_BASE_URL\":\"http://localhost:4000\"|\"ANTHROPIC_BASE_URL\":1"), "|")
+
+// FuzzJSONFragments does the same with texts that are put together from what
+// these files are made of.
+func FuzzJSONFragments(f *testing.F) {
+	for i := range jsonFragments {
+		f.Add([]byte{0, 20, byte(i), 6, byte(i + 7), 1, 1}, i%2 == 0)
+		f.Add([]byte{0, 21, byte(i), 6, byte(i + 3), 1, 1}, i%2 == 0)
+	}
+	f.Fuzz(func(t *testing.T, choices []byte, create bool) {
+		var text []byte
+		for _, c := range choices[:min(len(choices), 60)] {
+			text = append(text, jsonFragments[int(c)%len(jsonFragments)]...)
+		}
+		checkJSONEdits(t, text, create)
+	})
+}
+
+// checkJSONEdits checks all that must hold of the edits of a text.
+func checkJSONEdits(t *testing.T, text []byte, create bool) {
+	t.Helper()
+	if bytes.Contains(text, []byte("dapinew")) || bytes.Contains(text, []byte("\\u")) && bytes.Contains(text, []byte("new")) {
+		t.Skip()
+	}
+	claude, opencode := NewClaude("/c", create, owner()), NewOpenCode("/o", create, owner())
+	for name, edit := range map[string]editor{"claude": claude.editor(newToken), "opencode": opencode.editor(newToken)} {
+		was := bytes.Clone(text)
+		got, err := edit(text, true)
+		if !bytes.Equal(text, was) {
+			t.Fatal("the edit changed its input")
+		}
+		if err != nil && strings.Contains(err.Error(), oldValue) || strings.Contains(fmt.Sprint(got.left), oldValue) {
+			t.Fatalf("a token got out: %v %v", err, got.left)
+		}
+		if err != nil || got.content == nil {
+			continue
+		}
+		second, err := edit(got.content, true)
+		if err != nil || !bytes.Equal(second.content, got.content) || !slices.Equal(second.left, got.left) {
+			t.Errorf("%s: a second edit (%v) makes %q of %q, and leaves %q, not %q", name, err, second.content, got.content, second.left, got.left)
+		}
+		checkJSON(t, name, text, got.content)
+	}
+}
+
+func checkJSON(t *testing.T, name string, before, after []byte) {
+	t.Helper()
+	was, is := decode(t, before), decode(t, after)
+	switch name {
+	case "claude":
+		old, _ := was["env"].(map[string]any)
+		env, _ := is["env"].(map[string]any)
+		for _, key := range []string{authVar, baseVar} {
+			if value := env[key]; !reflect.DeepEqual(value, old[key]) && value != newValue && (value != "http://127.0.0.1:4000" || old[key] != nil) {
+				t.Errorf("%s was %q and is %q", key, old[key], value)
+			}
+			delete(old, key)
+			delete(env, key)
+		}
+		if len(env) == 0 && len(old) == 0 {
+			delete(is, "env")
+			delete(was, "env")
+		}
+	case "opencode":
+		for id, entry := range is {
+			now, _ := entry.(map[string]any)
+			if now["key"] != newValue || id != "databricks" && !strings.HasPrefix(id, "databricks-") {
+				continue
+			}
+			old, _ := was[id].(map[string]any)
+			if now["type"] != "api" {
+				t.Errorf("%s is of type %v", id, now["type"])
+			}
+			for _, key := range []string{"type", "key", "api_key"} {
+				delete(now, key)
+				delete(old, key)
+			}
+			if was[id] == nil && len(now) == 0 {
+				delete(is, id)
+			}
+		}
+	}
+	if !reflect.DeepEqual(was, is) {
+		t.Errorf("%s: %q became %q", name, before, after)
+	}
+}
+
+func decode(t *testing.T, text []byte) map[string]any {
+	t.Helper()
+	d := json.NewDecoder(bytes.NewReader(bytes.TrimPrefix(text, []byte(bom))))
+	d.UseNumber()
+	var all map[string]any
+	if err := d.Decode(&all); err != nil {
+		t.Fatalf("%v: %q", err, text)
+	}
+	return all
+}

@@ -1,0 +1,286 @@
+package credwriter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"unicode"
+
+	"gopkg.in/ini.v1"
+)
+
+// iniFile is an ini file as ini.v1 reads it with the options of the Databricks
+// SDK for Go, and where in the text everything stands. What differs from
+// ini.v1's own reading is refused, so that we never edit what we misread.
+type iniFile struct {
+	text     []byte
+	sections []iniSection // in the order of the text; a name may come again
+}
+
+// iniSection is the part of the text under one header, or before the first:
+// that belongs to DEFAULT.
+type iniSection struct {
+	name string
+	head iniLine // of the header; none in the part before the first
+	keys []iniKey
+}
+
+// iniLine is where a line stands; end is before its line end.
+type iniLine struct{ start, end int }
+
+type iniKey struct {
+	name, value string
+	line        iniLine // all its lines
+	start, end  int     // of the value, without quotes
+	simple      bool    // the value stands in the text as it is, between start and end
+}
+
+// values are the values by section and key, as the SDKs see them.
+type values map[string]map[string]string
+
+// parseINI reads an ini file. Its errors name lines and never quote them: any
+// line may hold a secret.
+func parseINI(text []byte) (*iniFile, error) {
+	f := &iniFile{text: text}
+	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) || bytes.IndexByte(text, 0) >= 0 {
+		return nil, errors.New("it is no plain text: save it as UTF-8")
+	}
+	s := iniScanner{text: text, count: 1}
+	if bytes.HasPrefix(text, []byte(bom)) {
+		s.next = len(bom)
+	}
+	f.sections = []iniSection{{name: ini.DefaultSection}}
+	for s.line() {
+		trimmed := strings.TrimLeftFunc(s.raw, unicode.IsSpace)
+		at := s.start + len(s.raw) - len(trimmed)
+		switch {
+		case trimmed == "", trimmed[0] == '#', trimmed[0] == ';':
+		case trimmed[0] == '[':
+			end := strings.LastIndexByte(trimmed, ']')
+			if end < 2 {
+				return nil, s.errorf("a section's header needs a name between [ and ]")
+			}
+			s.count = 1
+			f.sections = append(f.sections, iniSection{name: trimmed[1:end], head: s.here()})
+		default:
+			key, err := s.key(trimmed, at)
+			if err != nil {
+				return nil, err
+			}
+			last := &f.sections[len(f.sections)-1]
+			last.keys = append(last.keys, key)
+		}
+	}
+	seen, err := parseValues(text)
+	if err != nil || !seen.equal(f.values()) {
+		return nil, errors.New("it can't be read the way the Databricks tools read it: put each setting on a line of its own, key = value, without quotes")
+	}
+	return f, nil
+}
+
+const bom = "\xef\xbb\xbf"
+
+// parseValues reads the values with ini.v1.
+func parseValues(text []byte) (values, error) {
+	file, err := ini.LoadSources(ini.LoadOptions{SpaceBeforeInlineComment: true}, text)
+	if err != nil {
+		return nil, err
+	}
+	all := values{}
+	for _, section := range file.Sections() {
+		all[section.Name()] = section.KeysHash()
+	}
+	return all, nil
+}
+
+// values returns what the last of each key says.
+func (f *iniFile) values() values {
+	all := values{ini.DefaultSection: {}}
+	for _, section := range f.sections {
+		if all[section.name] == nil {
+			all[section.name] = map[string]string{}
+		}
+		for _, key := range section.keys {
+			all[section.name][key.name] = key.value
+		}
+	}
+	return all
+}
+
+func (v values) equal(w values) bool {
+	if len(v) != len(w) {
+		return false
+	}
+	for name, section := range v {
+		other, ok := w[name]
+		if !ok || len(section) != len(other) {
+			return false
+		}
+		for key, value := range section {
+			if got, ok := other[key]; !ok || got != value {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// iniScanner goes through the text line by line, as ini.v1's parser does.
+type iniScanner struct {
+	text        []byte
+	raw         string // the line, with its line end
+	start, next int    // of the line, and of the one after it
+	number      int    // of the line, from 1
+	count       int    // of keys named "-" in this section
+}
+
+func (s *iniScanner) line() bool {
+	if s.next >= len(s.text) {
+		return false
+	}
+	s.start, s.number = s.next, s.number+1
+	if i := bytes.IndexByte(s.text[s.start:], '\n'); i >= 0 {
+		s.next = s.start + i + 1
+	} else {
+		s.next = len(s.text)
+	}
+	s.raw = string(s.text[s.start:s.next])
+	return true
+}
+
+// here returns where the line stands.
+func (s *iniScanner) here() iniLine {
+	return iniLine{s.start, s.start + len(strings.TrimRight(s.raw, "\r\n"))}
+}
+
+func (s *iniScanner) errorf(format string, args ...any) error {
+	return fmt.Errorf("line %d: "+format, append([]any{s.number}, args...)...)
+}
+
+// key reads a key and its value, and the further lines that it may have.
+func (s *iniScanner) key(line string, at int) (iniKey, error) {
+	name, offset, ok := keyName(line)
+	if !ok {
+		return iniKey{}, s.errorf("it is no comment, no [section] and no key = value")
+	}
+	if name == "-" {
+		name = "#" + strconv.Itoa(s.count)
+		s.count++
+	}
+	k := iniKey{name: name, line: s.here()}
+	rest := strings.TrimLeftFunc(line[offset:], unicode.IsSpace)
+	k.start = at + len(line) - len(rest)
+	err := s.value(&k, rest)
+	k.line.end = s.here().end
+	if rest == "" {
+		// The value goes after the blanks behind the delimiter.
+		blanks := line[offset:]
+		k.start = at + offset + len(blanks) - len(strings.TrimLeft(blanks, " \t"))
+		k.end = k.start
+	}
+	return k, err
+}
+
+// keyName returns the name that a line starts with and where its value
+// begins. Names may be quoted.
+func keyName(line string) (name string, offset int, ok bool) {
+	quote := ""
+	switch {
+	case len(line) > 6 && strings.HasPrefix(line, `"""`):
+		quote = `"""`
+	case line[0] == '"' || line[0] == '`':
+		quote = line[:1]
+	}
+	n := len(quote)
+	end := 0
+	if n > 0 {
+		if end = strings.Index(line[n:], quote); end < 0 {
+			return "", 0, false
+		}
+		end += n
+	}
+	i := strings.IndexAny(line[end+n:], "=:")
+	if i < 0 {
+		return "", 0, false
+	}
+	offset = end + n + i + 1
+	if n == 0 {
+		end = i
+	}
+	name = strings.TrimSpace(line[n:end])
+	return name, offset, name != ""
+}
+
+// value reads the value that begins with rest, which is trimmed on the left.
+func (s *iniScanner) value(k *iniKey, rest string) error {
+	k.simple = true
+	quote := ""
+	switch {
+	case rest == "":
+		return nil
+	case len(rest) > 3 && strings.HasPrefix(rest, `"""`):
+		quote = `"""`
+	case rest[0] == '`':
+		quote = "`"
+	}
+	if quote != "" {
+		k.start += len(quote)
+		rest = rest[len(quote):]
+		end := strings.LastIndex(rest, quote)
+		if end < 0 {
+			return s.quoted(k, rest, quote)
+		}
+		k.value, k.end = rest[:end], k.start+end
+		return nil
+	}
+	rest = strings.TrimSpace(rest)
+	if strings.HasSuffix(rest, `\`) {
+		s.continued(k, rest[:len(rest)-1])
+		return nil
+	}
+	i := strings.Index(rest, " #")
+	if i < 0 {
+		i = strings.Index(rest, " ;")
+	}
+	if i >= 0 {
+		rest = strings.TrimSpace(rest[:i])
+	}
+	if n := len(rest); n >= 2 && (rest[0] == '\'' || rest[0] == '"') && strings.IndexByte(rest[1:], rest[0]) == n-2 {
+		k.start++
+		rest = rest[1 : n-1]
+	}
+	k.value, k.end = rest, k.start+len(rest)
+	return nil
+}
+
+// quoted reads on to the quote that ends a value of several lines.
+func (s *iniScanner) quoted(k *iniKey, value, quote string) error {
+	first := *s
+	k.simple = false
+	for s.line() {
+		end := strings.LastIndex(s.raw, quote)
+		if end < 0 || strings.HasSuffix(strings.TrimSpace(s.raw[end+len(quote):]), `\`) {
+			value += s.raw
+			continue
+		}
+		k.value = value + s.raw[:end]
+		return nil
+	}
+	return first.errorf("the quote that begins here never ends")
+}
+
+// continued reads the lines that follow one with a backslash at its end.
+func (s *iniScanner) continued(k *iniKey, value string) {
+	k.simple = false
+	for s.line() {
+		next := strings.TrimSpace(s.raw)
+		value += next
+		if !strings.HasSuffix(next, `\`) {
+			break
+		}
+		value = strings.TrimSuffix(value, `\`)
+	}
+	k.value = value
+}

@@ -1,0 +1,260 @@
+package credwriter
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// value is a JSON value and where it stands in the text.
+type value struct {
+	kind       jsontext.Kind
+	start, end int
+	str        string   // of a string
+	members    []member // of an object, in the order of the text; a name may come again
+}
+
+type member struct {
+	name       string
+	start, end int // of the name, with its quotes
+	value      value
+}
+
+// last returns the member that readers take for this name.
+func (v value) last(name string) (value, bool) {
+	for _, m := range slices.Backward(v.members) {
+		if m.name == name {
+			return m.value, true
+		}
+	}
+	return value{}, false
+}
+
+// isString reports whether v is a string that isn't empty.
+func (v value) isString() bool { return v.kind == '"' && v.str != "" }
+
+// jsonFile is a JSON text that is an object. What no JSON.parse takes, such as
+// comments, is refused: Claude Code and OpenCode ignore such a file whole.
+type jsonFile struct {
+	text []byte
+	root value
+}
+
+// parseJSON reads a JSON text. Its errors name places and never quote them.
+func parseJSON(text []byte) (*jsonFile, error) {
+	start := 0
+	if bytes.HasPrefix(text, []byte(bom)) {
+		start = len(bom)
+	}
+	body := text[start:]
+	switch {
+	case len(bytes.TrimSpace(body)) == 0:
+		return nil, errors.New("it is empty: put {} in it, or delete it")
+	case !utf8.Valid(body):
+		return nil, errors.New("it is not valid UTF-8: save it as UTF-8, or delete it")
+	}
+	p := jsonParser{
+		Decoder: jsontext.NewDecoder(bytes.NewReader(body),
+			jsontext.AllowDuplicateNames(true),
+			// For lone surrogates written as \u escapes, which JSON.parse takes.
+			jsontext.AllowInvalidUTF8(true)),
+		start: start,
+	}
+	root, err := p.value()
+	if err == nil {
+		if _, more := p.ReadToken(); more != io.EOF { //nolint:errorlint // io.EOF itself says that nothing follows
+			err = more
+			if err == nil {
+				return nil, errors.New("it holds more than one JSON value: leave one, and no more")
+			}
+		}
+	}
+	if err != nil {
+		return nil, explain(text, start, err)
+	}
+	if root.kind != '{' {
+		return nil, errors.New("it is JSON but no object: put {} in it, or delete it")
+	}
+	return &jsonFile{text: text, root: root}, nil
+}
+
+// explain says where a text is no JSON.
+func explain(text []byte, start int, err error) error {
+	var syntax *jsontext.SyntacticError
+	if !errors.As(err, &syntax) {
+		return errors.New("it is not valid JSON: mend it, or delete it")
+	}
+	at := min(start+int(syntax.ByteOffset), len(text))
+	line := 1 + bytes.Count(text[:at], []byte("\n"))
+	column := at - bytes.LastIndexByte(text[:at], '\n')
+	why := "it"
+	if rest := text[at:]; bytes.HasPrefix(rest, []byte("/")) {
+		why = "comments aren't; it"
+	}
+	return fmt.Errorf("it is not valid JSON at line %d, column %d (%s is ignored as it stands by the tool that it is for): mend it, or delete it", line, column, why)
+}
+
+type jsonParser struct {
+	*jsontext.Decoder
+	start int // of its input in the text
+}
+
+// value reads the next value.
+func (p *jsonParser) value() (value, error) {
+	v := value{kind: p.PeekKind()}
+	if v.kind != '{' {
+		raw, err := p.ReadValue()
+		if err != nil {
+			return v, err
+		}
+		v.end = p.start + int(p.InputOffset())
+		v.start = v.end - len(raw)
+		if v.kind == '"' {
+			v.str = unquote(raw)
+		}
+		return v, nil
+	}
+	if _, err := p.ReadToken(); err != nil {
+		return v, err
+	}
+	v.start = p.start + int(p.InputOffset()) - 1
+	for p.PeekKind() != '}' {
+		name, err := p.ReadValue()
+		if err != nil {
+			return v, err
+		}
+		m := member{name: unquote(name), end: p.start + int(p.InputOffset())}
+		m.start = m.end - len(name)
+		if m.value, err = p.value(); err != nil {
+			return v, err
+		}
+		v.members = append(v.members, m)
+	}
+	_, err := p.ReadToken()
+	v.end = p.start + int(p.InputOffset())
+	return v, err
+}
+
+func unquote(raw []byte) string {
+	s, _ := jsontext.AppendUnquote(nil, raw) // fails on lone surrogates only, and replaces them
+	return string(s)
+}
+
+func quote(s string) string {
+	b, _ := jsontext.AppendQuote(nil, s) // fails on invalid UTF-8 only, and replaces it
+	return string(b)
+}
+
+// stringAt is a string somewhere in the text.
+type stringAt struct {
+	value string
+	path  string // as a JSON pointer
+	end   int
+}
+
+// strings returns all strings of the text that are values, at any depth.
+func (f *jsonFile) strings() []stringAt {
+	var all []stringAt
+	d := jsontext.NewDecoder(bytes.NewReader(f.text[f.root.start:f.root.end]),
+		jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
+	for {
+		isName := false
+		if kind, n := d.StackIndex(d.StackDepth()); kind == '{' {
+			isName = n%2 == 0
+		}
+		t, err := d.ReadToken()
+		if err != nil {
+			return all // the end: the text is known to be JSON
+		}
+		if t.Kind() == '"' && !isName {
+			all = append(all, stringAt{t.String(), string(d.StackPointer()), f.root.start + int(d.InputOffset())})
+		}
+	}
+}
+
+// pair is a member to be: text is its value in JSON, or it is the object of
+// pairs.
+type pair struct {
+	name, text string
+	pairs      []pair
+}
+
+// layout is how a text is laid out: the line end and the indentation of one
+// level, both empty if all is on one line, and what stands after a name.
+type layout struct{ eol, indent, colon string }
+
+func (f *jsonFile) layout() layout {
+	if len(f.root.members) == 0 {
+		return layout{eol: "\n", indent: "  ", colon: ": "}
+	}
+	first := f.root.members[0]
+	l := layout{colon: string(f.text[first.end:first.value.start])}
+	blank := string(f.text[f.root.start+1 : first.start])
+	if i := strings.LastIndexByte(blank, '\n'); i >= 0 {
+		l.eol, l.indent = "\n", blank[i+1:]
+		if strings.HasSuffix(blank[:i], "\r") {
+			l.eol = "\r\n"
+		}
+	}
+	return l
+}
+
+// object lays out an object whose members stand depth levels deep.
+func (l layout) object(pairs []pair, depth int) string {
+	var b strings.Builder
+	b.WriteByte('{')
+	for i, p := range pairs {
+		if i > 0 {
+			b.WriteByte(',')
+			if l.eol == "" && strings.HasSuffix(l.colon, " ") {
+				b.WriteByte(' ')
+			}
+		}
+		b.WriteString(l.eol + strings.Repeat(l.indent, depth) + l.pair(p, depth))
+	}
+	b.WriteString(l.eol + strings.Repeat(l.indent, depth-1) + "}")
+	return b.String()
+}
+
+func (l layout) pair(p pair, depth int) string {
+	text := p.text
+	if p.pairs != nil {
+		text = l.object(p.pairs, depth+1)
+	}
+	return quote(p.name) + l.colon + text
+}
+
+// add adds members at the end of an object depth levels deep, laid out as its
+// others are.
+func (f *jsonFile) add(object value, depth int, pairs ...pair) splice {
+	l := f.layout()
+	n := len(object.members)
+	if n == 0 {
+		return splice{object.start, object.end, l.object(pairs, depth)}
+	}
+	end := object.members[n-1].value.end
+	var b strings.Builder
+	for _, p := range pairs {
+		b.WriteString(f.between(object) + l.pair(p, depth))
+	}
+	return splice{end, end, b.String()}
+}
+
+// between returns what separates the members of an object, comma included.
+func (f *jsonFile) between(object value) string {
+	m := object.members
+	if n := len(m); n > 1 {
+		return string(f.text[m[n-2].value.end:m[n-1].start])
+	}
+	blank := string(f.text[object.start+1 : m[0].start])
+	if blank == "" && strings.HasSuffix(f.layout().colon, " ") {
+		blank = " "
+	}
+	return "," + blank
+}

@@ -1,0 +1,28 @@
+package credwriter
+
+import (
+	"bytes"
+	"slices"
+)
+
+// splice puts text in place of what stands between start and end.
+type splice struct {
+	start, end int
+	text       string
+}
+
+// apply returns content with the splices made, which must not overlap. Those
+// at one place are made in the order given.
+func apply(content []byte, splices []splice) []byte {
+	splices = slices.Clone(splices)
+	slices.SortStableFunc(splices, func(a, b splice) int { return a.start - b.start })
+	var out bytes.Buffer
+	at := 0
+	for _, s := range splices {
+		out.Write(content[at:s.start])
+		out.WriteString(s.text)
+		at = s.end
+	}
+	out.Write(content[at:])
+	return out.Bytes()
+}
