@@ -1,0 +1,165 @@
+package guard
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"net/netip"
+	"sync"
+
+	"golang.org/x/sys/unix"
+)
+
+// The sock_diag protocol, from the kernel's uapi/linux/sock_diag.h and
+// inet_diag.h. Numbers are in the machine's order, addresses and ports in the
+// network's.
+const (
+	sockDiagByFamily = 20
+	loopbackIndex    = 1 // of the interface lo, the same in every network namespace
+
+	headerLen  = 16 // struct nlmsghdr
+	requestLen = 56 // struct inet_diag_req_v2
+	sockIDLen  = 48 // struct inet_diag_sockid
+	messageLen = 72 // struct inet_diag_msg
+)
+
+// diag finds a socket by asking the kernel for just this one. The kernel
+// answers within the call that asks, so it never waits.
+type diag struct {
+	mu     sync.Mutex
+	fd     int // -1: not open
+	closed bool
+	seq    uint32
+	buf    [1024]byte
+}
+
+func (d *diag) find(t tuple) (row, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := d.open(); err != nil {
+		return row{}, fmt.Errorf("opening a socket to the kernel: %w", err)
+	}
+	r, err := d.ask(t)
+	if err != nil && !errors.Is(err, errNoSocket) {
+		d.drop() // an answer that comes late must not be taken for the next one
+		return row{}, fmt.Errorf("asking the kernel for a socket: %w", err)
+	}
+	return r, err
+}
+
+func (d *diag) open() error {
+	switch {
+	case d.closed:
+		return unix.EBADF
+	case d.fd >= 0:
+		return nil
+	}
+	fd, err := unix.Socket(unix.AF_NETLINK, unix.SOCK_RAW|unix.SOCK_CLOEXEC, unix.NETLINK_SOCK_DIAG)
+	if err == nil {
+		d.fd = fd
+	}
+	return err
+}
+
+func (d *diag) drop() {
+	if d.fd >= 0 {
+		_ = unix.Close(d.fd)
+		d.fd = -1
+	}
+}
+
+func (d *diag) close() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.drop()
+	d.closed = true
+	return nil
+}
+
+func (d *diag) ask(t tuple) (row, error) {
+	d.seq++
+	request := d.request(t)
+	if err := unix.Sendto(d.fd, request, unix.MSG_DONTWAIT, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
+		return row{}, err
+	}
+	n, from, err := unix.Recvfrom(d.fd, d.buf[:], unix.MSG_DONTWAIT)
+	if err != nil {
+		return row{}, err
+	}
+	if nl, ok := from.(*unix.SockaddrNetlink); !ok || nl.Pid != 0 {
+		return row{}, errors.New("the answer isn't the kernel's")
+	}
+	return parseAnswer(d.buf[:n], d.seq, t)
+}
+
+// request writes the question for t into buf.
+func (d *diag) request(t tuple) []byte {
+	b := d.buf[:headerLen+requestLen]
+	clear(b)
+	ne := binary.NativeEndian
+	ne.PutUint32(b[0:], uint32(len(b)))
+	ne.PutUint16(b[4:], sockDiagByFamily)
+	ne.PutUint16(b[6:], unix.NLM_F_REQUEST)
+	ne.PutUint32(b[8:], d.seq)
+
+	req := b[headerLen:]
+	// An IPv4 look-up finds IPv6 sockets with mapped addresses too.
+	req[0] = unix.AF_INET
+	if t.local.Addr().Is6() {
+		req[0] = unix.AF_INET6
+	}
+	req[1] = unix.IPPROTO_TCP
+	ne.PutUint32(req[4:], ^uint32(0)) // any state
+
+	id := req[8:]
+	binary.BigEndian.PutUint16(id[0:], t.local.Port())
+	binary.BigEndian.PutUint16(id[2:], t.remote.Port())
+	copy(id[4:20], t.local.Addr().AsSlice())
+	copy(id[20:36], t.remote.Addr().AsSlice())
+	// Without the interface, sockets bound to it wouldn't be found.
+	ne.PutUint32(id[36:], loopbackIndex)
+	ne.PutUint32(id[40:], ^uint32(0)) // any cookie
+	ne.PutUint32(id[44:], ^uint32(0))
+	return b
+}
+
+// parseAnswer reads the kernel's answer to the question seq for t.
+func parseAnswer(b []byte, seq uint32, t tuple) (row, error) {
+	ne := binary.NativeEndian
+	if len(b) < headerLen+4 || ne.Uint32(b[8:]) != seq {
+		return row{}, errors.New("the answer is to another question")
+	}
+	body := b[headerLen:]
+	switch kind := ne.Uint16(b[4:]); kind {
+	case unix.NLMSG_ERROR:
+		errno := unix.Errno(-int32(ne.Uint32(body)))
+		if errno == unix.ENOENT {
+			return row{}, errNoSocket
+		}
+		return row{}, errno
+	case sockDiagByFamily:
+	default:
+		return row{}, fmt.Errorf("the answer is of kind %d", kind)
+	}
+	if len(body) < messageLen {
+		return row{}, errors.New("the answer is too short")
+	}
+	// Where no connection matches, the kernel offers a listener on the port.
+	if got, ok := answerTuple(body[0], body[4:4+sockIDLen]); !ok || got != t {
+		return row{}, errNoSocket
+	}
+	return row{state: body[1], uid: ne.Uint32(body[64:]), inode: ne.Uint32(body[68:])}, nil
+}
+
+func answerTuple(family byte, id []byte) (tuple, bool) {
+	size := 4
+	if family == unix.AF_INET6 {
+		size = 16
+	}
+	local, ok1 := netip.AddrFromSlice(id[4 : 4+size])
+	remote, ok2 := netip.AddrFromSlice(id[20 : 20+size])
+	return tuple{
+		local:  netip.AddrPortFrom(local.Unmap(), binary.BigEndian.Uint16(id[0:])),
+		remote: netip.AddrPortFrom(remote.Unmap(), binary.BigEndian.Uint16(id[2:])),
+	}, ok1 && ok2
+}

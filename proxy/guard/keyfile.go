@@ -1,0 +1,128 @@
+package guard
+
+import (
+	"bufio"
+	"bytes"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"time"
+)
+
+const (
+	maxKeyFile     = 1 << 20     // bytes
+	keyFileRecheck = time.Second // between two readings
+)
+
+// keyFile holds the client keys of a file, and follows its changes.
+type keyFile struct {
+	path string
+	log  *slog.Logger
+	sums atomic.Pointer[[][sha256.Size]byte]
+
+	mu      sync.Mutex // held while the file is read
+	readAt  time.Time
+	problem string // why the last reading failed; "" if it didn't
+}
+
+// openKeyFile reads the file for the first time.
+func openKeyFile(path string, log *slog.Logger) (*keyFile, error) {
+	sums, err := readKeyFile(path)
+	if err != nil {
+		return nil, err
+	}
+	f := &keyFile{path: path, log: log, readAt: time.Now()}
+	f.sums.Store(&sums)
+	return f, nil
+}
+
+// keys returns the hashes of the keys that stand in the file, as of a second
+// ago at most. It reads the file whole each time instead of comparing times
+// and sizes, which miss a quick second edit; it is small. While one goroutine
+// reads, the others take the keys as they were.
+func (f *keyFile) keys() [][sha256.Size]byte {
+	if f.mu.TryLock() {
+		defer f.mu.Unlock()
+		if time.Since(f.readAt) >= keyFileRecheck {
+			f.reread()
+		}
+	}
+	return *f.sums.Load()
+}
+
+// reread fails closed: of a file that can't be trusted, no key is valid.
+func (f *keyFile) reread() {
+	sums, err := readKeyFile(f.path)
+	f.readAt = time.Now()
+	f.sums.Store(&sums)
+	switch {
+	case err != nil && err.Error() != f.problem:
+		f.problem = err.Error()
+		f.log.Error("client keys are out of force", "err", err)
+	case err == nil && f.problem != "":
+		f.problem = ""
+		f.log.Info("client keys are in force again", "file", f.path, "keys", len(sums))
+	}
+}
+
+// readKeyFile returns the hashes of the keys in the file. Its errors name
+// lines, never what stands in them.
+func readKeyFile(path string) ([][sha256.Size]byte, error) {
+	// Without O_NONBLOCK, opening a pipe would wait for a writer.
+	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the client key file: %w", err)
+	}
+	defer func() { _ = file.Close() }()
+	info, err := file.Stat()
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("examining the client key file: %w", err)
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("the client key file %s is no regular file", path)
+	}
+	if err := checkPrivate(path, info); err != nil {
+		return nil, err
+	}
+	data, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("reading the client key file: %w", err)
+	case len(data) > maxKeyFile:
+		return nil, fmt.Errorf("the client key file %s is larger than 1 MiB", path)
+	}
+	sums, err := parseKeys(data)
+	if err != nil {
+		return nil, fmt.Errorf("client key file %s: %w", path, err)
+	}
+	return sums, nil
+}
+
+func parseKeys(data []byte) (sums [][sha256.Size]byte, err error) {
+	lines := bufio.NewScanner(bytes.NewReader(data))
+	lines.Buffer(nil, maxKeyFile+1)
+	for n := 1; lines.Scan(); n++ {
+		key := strings.Trim(lines.Text(), " \t\r")
+		if key == "" || key[0] == '#' {
+			continue
+		}
+		if err := checkKey(key); err != nil {
+			return nil, fmt.Errorf("line %d: %w", n, err)
+		}
+		sums = append(sums, sha256.Sum256([]byte(key)))
+	}
+	if err := lines.Err(); err != nil {
+		return nil, err
+	}
+	if len(sums) == 0 {
+		return nil, errors.New("it holds no key: put one on a line of its own; `openssl rand -hex 32` makes a good one")
+	}
+	return sums, nil
+}

@@ -1,0 +1,29 @@
+//go:build !linux
+
+package guard
+
+import (
+	"errors"
+	"log/slog"
+	"syscall"
+)
+
+// ownersKnown says that this system doesn't tell who owns a socket.
+const ownersKnown = false
+
+type owners struct{}
+
+func newOwners() *owners { return &owners{} }
+
+func (*owners) of(syscall.RawConn, tuple) (standing, uint32) { return standingUnknown, 0 }
+
+func (*owners) warn(*slog.Logger, map[uint32]struct{}) {}
+
+func (*owners) close() error { return nil }
+
+func allowedUsers(names []string) (map[uint32]struct{}, string, error) {
+	if len(names) > 0 {
+		return nil, "", errors.New("users can be allowed on Linux only, where the kernel tells who owns a connection: give the client a key instead (--client-key-file)")
+	}
+	return nil, "", nil
+}

@@ -1,0 +1,179 @@
+package guard
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"os/exec"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// The test binary plays other users' processes when it is started with these
+// in its environment.
+const (
+	roleEnv = "GUARD_TEST_ROLE"
+	argsEnv = "GUARD_TEST_ARGS"
+)
+
+func TestMain(m *testing.M) {
+	switch os.Getenv(roleEnv) {
+	case "client":
+		playClient()
+	case "server":
+		playServer()
+	default:
+		// No test gets the main thread: one of them moves its own to another
+		// network namespace, and the main one's is that of /proc/net.
+		runtime.LockOSThread()
+		os.Exit(m.Run())
+	}
+}
+
+// clientArgs say what another user's client does.
+type clientArgs struct {
+	Addr    string
+	Request string
+	Source  string // address that it binds to first; "": none
+	Reset   bool   // it sends, and resets the connection without waiting
+	Close   bool   // it sends, and closes
+}
+
+type clientAnswer struct {
+	Status       int
+	Reason, Body string
+	Local        string
+	Err          string
+}
+
+func playClient() {
+	var args clientArgs
+	if err := json.Unmarshal([]byte(os.Getenv(argsEnv)), &args); err != nil {
+		panic(err)
+	}
+	_ = json.NewEncoder(os.Stdout).Encode(args.run())
+}
+
+func (args clientArgs) run() (answer clientAnswer) {
+	d := net.Dialer{}
+	if args.Source != "" {
+		d.LocalAddr = net.TCPAddrFromAddrPort(netip.MustParseAddrPort(args.Source))
+	}
+	c, err := d.Dial("tcp", args.Addr)
+	if err != nil {
+		return clientAnswer{Err: err.Error()}
+	}
+	defer func() { _ = c.Close() }()
+	answer.Local = c.LocalAddr().String()
+	if args.Reset || args.Close {
+		if args.Reset {
+			_ = c.(*net.TCPConn).SetLinger(0)
+		}
+		_, _ = io.WriteString(c, strings.ReplaceAll(args.Request, "\n", "\r\n"))
+		return answer
+	}
+	answer.Status, answer.Reason, answer.Body, err = exchange(c, args.Request)
+	if err != nil {
+		answer.Err = err.Error()
+	}
+	return answer
+}
+
+// serverArgs configure another user's server.
+type serverArgs struct{ AllowUsers []string }
+
+func playServer() {
+	var args serverArgs
+	if err := json.Unmarshal([]byte(os.Getenv(argsEnv)), &args); err != nil {
+		panic(err)
+	}
+	g, err := New(Config{AllowUsers: args.AllowUsers, ClientKeys: []string{key}})
+	if err != nil {
+		panic(err)
+	}
+	l, err := net.Listen("tcp4", "127.0.0.1:0")
+	if err != nil {
+		panic(err)
+	}
+	fmt.Println(l.Addr())
+	go func() {
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
+		os.Exit(0)
+	}()
+	panic((&http.Server{Handler: handler(g), ConnContext: g.ConnContext}).Serve(l))
+}
+
+// needOthers skips the test where no process can be started as another user:
+// that takes root, and not every container's.
+func needOthers(t *testing.T) {
+	t.Helper()
+	cmd := exec.Command("true")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: mallory, Gid: mallory}}
+	if err := cmd.Run(); err != nil {
+		t.Skip("no process can be started as another user: ", err)
+	}
+}
+
+// as returns a command that plays a role as this user.
+func as(t *testing.T, uid uint32, role string, args any) *exec.Cmd {
+	t.Helper()
+	needOthers(t)
+	text, err := json.Marshal(args)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/proc/self/exe") // its path may be closed to the other user
+	cmd.Dir = "/"
+	cmd.Env = []string{roleEnv + "=" + role, argsEnv + "=" + string(text), "GORACE=atexit_sleep_ms=0"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
+	cmd.Stderr = t.Output()
+	return cmd
+}
+
+func clientAs(t *testing.T, uid uint32, args clientArgs) (answer clientAnswer) {
+	t.Helper()
+	out, err := as(t, uid, "client", args).Output()
+	if err != nil {
+		t.Fatalf("client as uid %d: %v", uid, err)
+	}
+	if err := json.Unmarshal(out, &answer); err != nil {
+		t.Fatalf("client as uid %d: %v in %q", uid, err, out)
+	}
+	return answer
+}
+
+// start runs cmd, a server, until the test ends, and returns its address.
+func start(t *testing.T, cmd *exec.Cmd) string {
+	t.Helper()
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = in.Close(); _ = cmd.Wait() })
+	addr, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		t.Fatalf("the server says nothing: %v", err)
+	}
+	return strings.TrimSpace(addr)
+}
+
+const (
+	get        = "GET / HTTP/1.1\nHost: localhost\n\n"
+	getWithKey = "GET / HTTP/1.1\nHost: localhost\nX-Api-Key: " + key + "\n\n"
+
+	alice, bob, mallory = 41001, 41002, 41003
+)
