@@ -134,7 +134,7 @@ func (r *Rotator) runTend(ctx context.Context) {
 		case fileDue.IsZero():
 			fileDue = time.Now().Add(pause.NextBackOff())
 		case !time.Now().Before(fileDue):
-			r.written(r.files.put(r.Current))
+			r.mend()
 			fileDue = time.Now().Add(pause.NextBackOff())
 		}
 		if !fileDue.IsZero() {
@@ -283,10 +283,16 @@ func (r *Rotator) notOurs(e ledger.Entry) string {
 		return "the workspace's list doesn't tell which one it is: revoke it by hand if it is no longer needed"
 	case e.Pinned || r.pinned(e.Hash):
 		return "it came from the environment, which patrol can't rewrite"
-	case strings.HasPrefix(e.Comment, "patrol/") && !strings.HasPrefix(e.Comment, r.prefix()):
+	case r.isAnothers(e.Comment):
 		return "another patrol minted it"
 	}
 	return ""
+}
+
+// isAnothers reports whether a token with this comment was minted by a patrol,
+// and not by this one.
+func (r *Rotator) isAnothers(comment string) bool {
+	return strings.HasPrefix(comment, "patrol/") && !strings.HasPrefix(comment, r.prefix())
 }
 
 // pinned reports whether a place that we can't rewrite holds the token now.
@@ -333,7 +339,7 @@ func (r *Rotator) sweep(ctx context.Context, e ledger.Entry) (ledger.Entry, erro
 // workspace's ids are hashes; elsewhere they are left to expire.
 func (r *Rotator) rebuild(ctx context.Context) error {
 	h := r.held()
-	if r.Ready() != nil || h.entry.ID == "" || h.entry.ID != h.entry.Hash {
+	if h.entry.ID == "" || h.entry.ID != h.entry.Hash {
 		return nil
 	}
 	list, err := r.list(ctx, r.as(h.token))

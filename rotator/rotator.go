@@ -134,6 +134,7 @@ type Rotator struct {
 	next    time.Time
 	probing *probe
 	forced  time.Time // when a refusal last brought about a rotation
+	warned  string    // what warnOnce last warned about
 }
 
 // holding is a token in use, and what its clock is.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,6 +16,9 @@ const (
 	// wallCheck is how often the wall clock and the profile are looked at:
 	// timers stop while a laptop sleeps.
 	wallCheck = 30 * time.Second
+
+	// fileCheck is how often all credential files are looked at.
+	fileCheck = 5 * time.Minute
 
 	// tokenWatch is how often a token is looked for while there is none.
 	tokenWatch = 2 * time.Second
@@ -55,6 +59,7 @@ type scheduler struct {
 	r                  *Rotator
 	tick               time.Time // the next tick of the schedule with its jitter, wall time; zero: there is no schedule
 	look               time.Time // when to look at the profile again
+	tidy               time.Time // when to look at all the files again
 	seenWall, seenMono time.Time // when the clocks were last compared
 
 	// A rotation that failed.
@@ -135,6 +140,10 @@ func (s *scheduler) rotate(ctx context.Context) time.Duration {
 		r.reconcile(ctx)
 	}
 	h := r.held()
+	if h.entry.Ours() && time.Now().After(s.tidy) {
+		s.tidy = time.Now().Add(fileCheck)
+		r.mend()
+	}
 	if s.of != h.entry.Nonce {
 		s.want, s.retry = "", time.Time{} // somebody else has replaced the token
 	}
@@ -213,17 +222,61 @@ func (r *Rotator) reconcile(ctx context.Context) {
 		case f.pinned || f.token.Same(current):
 		case f.known:
 			r.log.Info("an old token stands in the profile: writing the current one", "from", f.sources)
-			r.written(r.files.put(r.Current))
+			r.mend()
 		default:
-			alive, err := r.inspect(ctx, &f)
-			if err != nil || !alive {
-				continue
-			}
-			r.log.Info("a new token stands in the profile", "from", f.sources)
-			if err := r.take(ctx, f); err != nil {
-				r.log.Error("the new token can't be used", "err", err)
-			}
+			r.consider(ctx, f)
 		}
+	}
+}
+
+// mend writes the files again: what others have put back into them, and files
+// that are new. Whoever has just read an old token there gets another grace.
+func (r *Rotator) mend() {
+	r.mu.Lock()
+	queue := slices.Clone(r.queue)
+	r.mu.Unlock()
+	for _, a := range queue {
+		r.mu.Lock()
+		hash := a.entry.Hash
+		r.mu.Unlock()
+		if paths, err := r.files.holders(hash); err == nil && len(paths) == 0 {
+			continue
+		}
+		r.mu.Lock()
+		if !a.quiet.IsZero() {
+			a.quiet = time.Now()
+		}
+		r.mu.Unlock()
+	}
+	r.written(r.files.put(r.Current))
+}
+
+// consider makes a token that was put into the profile the current one, if it
+// works. One that another patrol has minted is left to it: two that took each
+// other's tokens over would never rest.
+func (r *Rotator) consider(ctx context.Context, f found) {
+	alive, err := r.inspect(ctx, &f)
+	switch {
+	case err != nil || !alive:
+		return
+	case r.isAnothers(f.token.Comment):
+		r.warnOnce("another patrol writes this profile too: give each a profile of its own", f.token.Comment)
+		return
+	}
+	r.log.Info("a new token stands in the profile", "from", f.sources)
+	if err := r.take(ctx, f); err != nil {
+		r.log.Error("the new token can't be used", "err", err)
+	}
+}
+
+// warnOnce logs a warning about something, once as long as it is the same.
+func (r *Rotator) warnOnce(what, about string) {
+	r.mu.Lock()
+	again := r.warned == about
+	r.warned = about
+	r.mu.Unlock()
+	if !again {
+		r.log.Warn(what, "about", about) //nolint:sloglint // the callers' messages are static
 	}
 }
 

@@ -17,7 +17,6 @@ func invalid() workspacetest.Fault {
 
 // TestStartTokens: which token is taken at start.
 func TestStartTokens(t *testing.T) {
-	const dead = "dapi-dead"
 	tests := []struct {
 		name      string
 		env, file string // "works", "dead" or "": none
@@ -269,7 +268,9 @@ func TestRestartMidway(t *testing.T) {
 						h.Fatal(err)
 					}
 				}
-				l.Close()
+				if err := l.Close(); err != nil {
+					h.Fatal(err)
+				}
 
 				h.serve()
 				h.pass(h.grace + 5*time.Minute)
@@ -299,12 +300,49 @@ func TestRestartAfterTheFileWasWritten(t *testing.T) {
 		if err := l.Put(e); err != nil {
 			h.Fatal(err)
 		}
-		l.Close()
+		if err := l.Close(); err != nil {
+			h.Fatal(err)
+		}
 		h.writeProfile(fresh.Value)
 		h.serve()
 		h.pass(h.grace + time.Minute)
 		if got := h.wantOne(); got.ID != fresh.ID {
 			h.Errorf("the token in the file isn't the one in use")
+		}
+	})
+}
+
+// TestTwoPatrolsOnOneProfile: neither takes the other's tokens over, or they
+// would mint without end.
+func TestTwoPatrolsOnOneProfile(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		other := h.ws.Issue(workspacetest.IssueOptions{Comment: "patrol/other-01234567/0123456789abcdef", Lifetime: 4 * time.Hour})
+		h.writeProfile(other.Value)
+		before := len(h.ws.Tokens())
+		h.pass(time.Hour)
+		if got := len(h.ws.Tokens()) - before; got != 0 {
+			h.Errorf("%d tokens were minted", got)
+		}
+		if !h.isLive(other.ID) {
+			h.Error("the other's token was revoked")
+		}
+	})
+}
+
+// TestFilesAreMended: a file that appears later, or that somebody puts an old
+// token back into, gets the current one without waiting for a rotation.
+func TestFilesAreMended(t *testing.T) {
+	inHouse(t, func(h *house) {
+		boot := h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.write(h.openCodePath(), `{"databricks": {"type": "api", "key": "`+boot.Value+`"}}`)
+		h.pass(6 * time.Minute)
+		if tok := h.wantOne(); !strings.Contains(h.read(h.openCodePath()), tok.Value) {
+			h.Error("OpenCode's file holds a token that was revoked")
 		}
 	})
 }
