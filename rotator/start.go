@@ -221,7 +221,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	case err != nil:
 		return Rotation{}, fmt.Errorf("asking %s whether the token works: %w", r.host(), err)
 	case !alive:
-		return Rotation{}, fmt.Errorf("%w: %s doesn't take this one; make a new one there, in Settings, Developer, Access tokens", ErrNeedsLogin, r.host())
+		return Rotation{}, fmt.Errorf("%s refuses this token as invalid, revoked or expired (%w); make one there under Settings, Developer, Access tokens", r.host(), ErrNeedsLogin)
 	}
 	r.mu.Lock()
 	flight := r.flight
