@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -74,8 +75,8 @@ func (d *Databrickscfg) editor(t pat.Token) editor {
 		if err != nil {
 			return change{}, err
 		}
-		e := profileEdit{Databrickscfg: d, file: f, value: value, was: f.values(), want: f.values()}
-		if e.profile, err = pick(e.want, d.profile); err != nil {
+		e := profileEdit{Databrickscfg: d, file: f, value: value, was: f.values()}
+		if e.profile, err = pick(e.was, d.profile); err != nil {
 			return change{}, err
 		}
 		if err := e.ownProfile(); err != nil {
@@ -83,7 +84,7 @@ func (d *Databrickscfg) editor(t pat.Token) editor {
 		}
 		e.otherProfiles()
 		out := apply(content, e.splices)
-		if got, err := parseValues(out); err != nil || !got.equal(e.want) {
+		if got, err := parseValues(out); err != nil || !got.equal(e.wanted()) {
 			return change{}, fmt.Errorf("profile %s can't be changed without changing what else is read from the file: put its settings on lines of their own, key = value, without quotes", e.profile)
 		}
 		return change{content: out, left: e.left}, nil
@@ -96,10 +97,20 @@ type profileEdit struct {
 	profile string
 	file    *iniFile
 	value   string
-	splices []splice
 	was     values // what is read from the file
-	want    values // what is to be read from it afterwards
+	splices []splice
+	added   map[string]string // to the profile
 	left    []string
+}
+
+// wanted returns what is to be read from the file afterwards.
+func (e *profileEdit) wanted() values {
+	all := e.file.values()
+	if all[e.profile] == nil {
+		all[e.profile] = map[string]string{}
+	}
+	maps.Copy(all[e.profile], e.added)
+	return all
 }
 
 // ownProfile puts the token into the profile.
@@ -111,8 +122,8 @@ func (e *profileEdit) ownProfile() error {
 	if !e.file.has(e.profile) {
 		return e.addProfile()
 	}
-	var missing []string
-	for _, setting := range []struct{ name, value string }{{"host", e.owner.Host}, {"token", e.value}} {
+	var missing []setting
+	for _, setting := range e.settings() {
 		set := false
 		for _, k := range keys {
 			if k.name != setting.name {
@@ -122,20 +133,26 @@ func (e *profileEdit) ownProfile() error {
 			if k.name == "host" && k.value != "" {
 				continue
 			}
-			if err := e.set(e.profile, k, setting.value); err != nil {
+			if err := e.set(k, setting.value); err != nil {
 				return err
 			}
 		}
 		if !set {
-			missing = append(missing, setting.name+" = "+setting.value)
-			e.want[e.profile][setting.name] = setting.value
+			missing = append(missing, setting)
 		}
 	}
 	return e.add(missing)
 }
 
+type setting struct{ name, value string }
+
+// settings are what the profile must have.
+func (e *profileEdit) settings() []setting {
+	return []setting{{"host", e.owner.Host}, {"token", e.value}}
+}
+
 // permit reports why the token may not be written into the profile.
-func (e *profileEdit) permit(keys []iniKey) error {
+func (e *profileEdit) permit(keys []*iniKey) error {
 	own := e.was[e.profile]
 	if method := otherAuth(own); method != "" {
 		return &OtherAuthError{Path: e.path, Profile: e.profile, Method: method}
@@ -175,7 +192,8 @@ func (e *profileEdit) here(host, workspaceID string) bool {
 // the old one's place too; nothing else changes for it.
 func (e *profileEdit) otherProfiles() {
 	for _, s := range e.file.sections {
-		for _, k := range s.keys {
+		for i := range s.keys {
+			k := &s.keys[i]
 			if !e.owner.ours(k.value) || k.value == e.value || s.name == e.profile && k.name == "token" {
 				continue
 			}
@@ -186,7 +204,7 @@ func (e *profileEdit) otherProfiles() {
 				e.left = append(e.left, fmt.Sprintf("%s holds one of patrol's tokens, in a place that patrol doesn't write", where))
 			case host != "" && !e.here(host, e.was[s.name]["workspace_id"]):
 				e.left = append(e.left, fmt.Sprintf("%s holds one of patrol's tokens beside another host, %s", where, safe(host)))
-			case e.set(s.name, k, e.value) != nil:
+			case e.set(k, e.value) != nil:
 				e.left = append(e.left, fmt.Sprintf("%s holds one of patrol's tokens, over several lines: write it on one", where))
 			}
 		}
@@ -194,22 +212,22 @@ func (e *profileEdit) otherProfiles() {
 }
 
 // set replaces the value of a key.
-func (e *profileEdit) set(section string, k iniKey, value string) error {
+func (e *profileEdit) set(k *iniKey, value string) error {
 	if !k.simple {
-		return fmt.Errorf("%s of profile %s goes over several lines: write it on one", k.name, section)
+		return fmt.Errorf("its %s goes over several lines: write it on one", k.name)
 	}
-	e.want[section][k.name] = value
 	text := value
 	if before := e.file.text[:k.start]; k.start == k.end && (bytes.HasSuffix(before, []byte(" =")) || bytes.HasSuffix(before, []byte(" :"))) {
 		text = " " + value
 	}
 	e.splices = append(e.splices, splice{k.start, k.end, text})
+	k.value = value
 	return nil
 }
 
 // add adds settings to the profile, after its last one.
-func (e *profileEdit) add(lines []string) error {
-	if len(lines) == 0 {
+func (e *profileEdit) add(missing []setting) error {
+	if len(missing) == 0 {
 		return nil
 	}
 	if err := e.file.extensible(); err != nil {
@@ -229,8 +247,21 @@ func (e *profileEdit) add(lines []string) error {
 		return fmt.Errorf("nothing can be added to profile %s: its header or a line below it is indented, and Python's reader would take what is added for something else: take the indentation away", e.profile)
 	}
 	eol := e.file.eol(at)
-	e.splices = append(e.splices, splice{at, at, eol + strings.Join(lines, eol)})
+	var lines strings.Builder
+	for _, s := range missing {
+		lines.WriteString(eol + e.line(s))
+	}
+	e.splices = append(e.splices, splice{at, at, lines.String()})
 	return nil
+}
+
+// line notes that a setting is added, and returns its line.
+func (e *profileEdit) line(s setting) string {
+	if e.added == nil {
+		e.added = map[string]string{}
+	}
+	e.added[s.name] = s.value
+	return s.name + " = " + s.value
 }
 
 // indented reports whether the first line that says something is indented:
@@ -266,12 +297,11 @@ func (e *profileEdit) addProfile() error {
 			add += eol
 		}
 	}
-	add += fmt.Sprintf("[%s]%shost = %s%stoken = %s%s", e.profile, eol, e.owner.Host, eol, e.value, eol)
-	e.splices = append(e.splices, splice{len(text), len(text), add})
-	if e.want[e.profile] == nil {
-		e.want[e.profile] = map[string]string{}
+	add += "[" + e.profile + "]" + eol
+	for _, s := range e.settings() {
+		add += e.line(s) + eol
 	}
-	e.want[e.profile]["host"], e.want[e.profile]["token"] = e.owner.Host, e.value
+	e.splices = append(e.splices, splice{len(text), len(text), add})
 	return nil
 }
 
@@ -288,11 +318,13 @@ func (f *iniFile) extensible() error {
 }
 
 // keys returns the keys of all sections of this name.
-func (f *iniFile) keys(name string) []iniKey {
-	var all []iniKey
+func (f *iniFile) keys(name string) []*iniKey {
+	var all []*iniKey
 	for _, s := range f.sections {
-		if s.name == name {
-			all = append(all, s.keys...)
+		for i := range s.keys {
+			if s.name == name {
+				all = append(all, &s.keys[i])
+			}
 		}
 	}
 	return all

@@ -95,6 +95,11 @@ func databrickscfgEdits() []edit {
 			left: "my_token of profile DEFAULT",
 		},
 		{
+			name: "our token in another profile, where another is read",
+			in:   "[DEFAULT]\nhost =\nhost = HOST/\ntoken = OLD\n[x]\ntoken = OLD\ntoken = other\n",
+			out:  "[DEFAULT]\nhost = HOST\nhost = HOST/\ntoken = NEW\n[x]\ntoken = NEW\ntoken = other\n",
+		},
+		{
 			name: "our token in capitals",
 			in:   "[DEFAULT]\nhost = HOST\ntoken = OLD\n[x]\nTOKEN = OLD\n",
 			out:  "[DEFAULT]\nhost = HOST\ntoken = NEW\n[x]\nTOKEN = NEW\n",
@@ -143,6 +148,28 @@ func TestDatabrickscfgOtherProfile(t *testing.T) {
 		t.Run(e.name, func(t *testing.T) {
 			e.in, e.out = fill(in), fill(e.out)
 			e.run(t, ".databrickscfg", func(path string) file { return NewDatabrickscfg(path, e.name, owner()) })
+		})
+	}
+}
+
+// TestDatabrickscfgOnAHostOfManyWorkspaces: there a number tells them apart.
+func TestDatabrickscfgOnAHostOfManyWorkspaces(t *testing.T) {
+	o := owner()
+	o.Host = host + "/?o=1"
+	for _, e := range []edit{
+		{name: "ours", in: "[DEFAULT]\nhost = HOST\nworkspace_id = 1\ntoken = OLD\n", out: "[DEFAULT]\nhost = HOST\nworkspace_id = 1\ntoken = NEW\n"},
+		{name: "another, by its own key", in: "[DEFAULT]\nhost = HOST\nworkspace_id = 2\ntoken = OLD\n", err: "belongs to"},
+		{name: "another, in the host", in: "[DEFAULT]\nhost = HOST?w=2\ntoken = OLD\n", err: "belongs to"},
+		{name: "none said", in: "[DEFAULT]\nhost = HOST\ntoken = OLD\n", out: "[DEFAULT]\nhost = HOST\ntoken = NEW\n"},
+		{
+			name: "another profile of another", left: "beside another host",
+			in:  "[DEFAULT]\nhost = HOST\ntoken = OLD\n[x]\nhost = HOST\nworkspace_id = 2\ntoken = OLD\n",
+			out: "[DEFAULT]\nhost = HOST\ntoken = NEW\n[x]\nhost = HOST\nworkspace_id = 2\ntoken = OLD\n",
+		},
+	} {
+		t.Run(e.name, func(t *testing.T) {
+			e.in, e.out = fill(e.in), fill(e.out)
+			e.run(t, ".databrickscfg", func(path string) file { return NewDatabrickscfg(path, "DEFAULT", o) })
 		})
 	}
 }

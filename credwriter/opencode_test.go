@@ -23,6 +23,7 @@ func openCodeEdits() []edit {
 		{name: "no key", in: `{"databricks":{"type":"api"}}`, left: "has no key"},
 		{name: "empty key", in: `{"databricks":{"type":"api","key":""}}`, left: "isn't patrol's"},
 		{name: "other types", in: `{"databricks":{"type":"oauth","access":"a"},"databricks-x":{"type":"wellknown","key":"K","token":"T"}}`, left: "databricks-x in "},
+		{name: "our token in another type", in: `{"databricks":{"type":"wellknown","key":"OLD","token":"x"}}`, left: "/databricks/key in "},
 		{name: "no object", in: `{"databricks":"OLD"}`, left: "databricks in "},
 		{name: "our token elsewhere", in: `{"openai":{"type":"api","key":"OLD"}}`, left: "/openai/key in "},
 		{name: "duplicates", in: `{"databricks":{"type":"api","key":"OLD"},"databricks":{"type":"api","key":"x","key":"OLD"}}`, out: `{"databricks":{"type":"api","key":"NEW"},"databricks":{"type":"api","key":"x","key":"NEW"}}`},

@@ -158,17 +158,17 @@ func (t *target) swap(tmp string, exchange func(a, b string) error) (newer []byt
 	}
 	// Another program has put a file of its own there.
 	other, err := find(tmp)
-	if err != nil || !other.exists() || other.path != tmp {
-		if err := exchange(tmp, t.path); err != nil {
-			return nil, fmt.Errorf("undoing a replacement of what is no file any more: %w", err)
+	if err == nil && other.exists() && other.path == tmp {
+		defer other.close()
+		if err = other.read(); err == nil {
+			return other.content, nil
 		}
-		return nil, errChanged
 	}
-	defer other.close()
-	if err := other.read(); err != nil {
-		return nil, err
+	// Or what is no file, or can't be read: it must stay.
+	if err := exchange(tmp, t.path); err != nil {
+		return nil, fmt.Errorf("undoing the replacement of what another program put there: %w", err)
 	}
-	return other.content, nil
+	return nil, errChanged
 }
 
 // create puts the file tmp where there was none, and leaves alone what has
