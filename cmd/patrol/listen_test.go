@@ -1,0 +1,100 @@
+package main
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+func TestListenAll(t *testing.T) {
+	any4 := listenAddr{addr: netip.MustParseAddrPort("127.0.0.1:0")}
+	lns, err := listenAll(t.Context(), []listenAddr{any4, any4})
+	if err != nil || len(lns) != 2 {
+		t.Fatalf("%v, %v", lns, err)
+	}
+	defer closeAll(lns)
+
+	taken := lns[0].Addr().(*net.TCPAddr).AddrPort()
+	_, err = listenAll(t.Context(), []listenAddr{any4, {addr: taken, optional: true}})
+	if err == nil {
+		t.Fatal("a port in use is no error")
+	}
+	if !strings.Contains(err.Error(), taken.String()) {
+		t.Errorf("%v doesn't name %s", err, taken)
+	}
+	if _, hint := hintOf(err); !strings.Contains(hint, "--listen") {
+		t.Errorf("hint %q", hint)
+	}
+	if runtime.GOOS == "linux" && !strings.Contains(err.Error(), fmt.Sprintf("(pid %d)", os.Getpid())) {
+		t.Errorf("%v doesn't say by whom", err)
+	}
+}
+
+// An address that this machine doesn't have: an error if it was asked for.
+func TestListenAllMissing(t *testing.T) {
+	any4 := listenAddr{addr: netip.MustParseAddrPort("127.0.0.1:0")}
+	missing := netip.MustParseAddrPort("192.0.2.1:0")
+	lns, err := listenAll(t.Context(), []listenAddr{any4, {addr: missing, optional: true}})
+	if err != nil || len(lns) != 1 {
+		t.Errorf("optional: %v, %v", lns, err)
+	}
+	closeAll(lns)
+	for _, addrs := range [][]listenAddr{{any4, {addr: missing}}, {{addr: missing, optional: true}}} {
+		if lns, err := listenAll(t.Context(), addrs); err == nil {
+			t.Errorf("%v: no error", addrs)
+			closeAll(lns)
+		}
+	}
+}
+
+func TestPortOwner(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("only Linux knows")
+	}
+	for _, addr := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0"} {
+		ln, err := net.Listen("tcp", addr)
+		if err != nil {
+			t.Logf("%s: %v", addr, err)
+			continue
+		}
+		got := ln.Addr().(*net.TCPAddr).AddrPort()
+		if got.Addr().IsUnspecified() {
+			got = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), got.Port())
+		}
+		if owner := portOwner(got); !strings.Contains(owner, fmt.Sprintf("(pid %d)", os.Getpid())) {
+			t.Errorf("%s belongs to %q", got, owner)
+		}
+		closeAll([]net.Listener{ln})
+		if owner := portOwner(got); owner != "" {
+			t.Errorf("%s is closed and belongs to %q", got, owner)
+		}
+	}
+}
+
+func TestOwnListener(t *testing.T) {
+	addrs := []listenAddr{{addr: netip.MustParseAddrPort("127.0.0.1:4000")}, {addr: netip.MustParseAddrPort("127.0.0.1:80")}}
+	for raw, want := range map[string]bool{
+		"http://127.0.0.1:4000":        true,
+		"http://localhost:4000/v1":     true,
+		"https://LOCALHOST:4000":       true,
+		"http://[::ffff:127.0.0.1]:80": true,
+		"http://127.0.0.1":             true,
+		"http://127.0.0.1:4001":        false,
+		"http://[::1]:4000":            false,
+		"https://127.0.0.1":            false,
+		"https://w.example:4000":       false,
+	} {
+		u, err := url.Parse(raw)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := ownListener(u, addrs); got != want {
+			t.Errorf("%s: %v, want %v", raw, got, want)
+		}
+	}
+}

@@ -1,0 +1,74 @@
+// Command patrol keeps one Databricks personal access token fresh and keeps
+// every local tool signed in with it: a rotator on a schedule, writers for the
+// files that tools read, and a proxy on localhost for those that never read
+// them again.
+//
+// This package knows all the others and wires them: one file per subcommand.
+// Run "patrol help" for what it does.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	_ "time/tzdata" // a CRON_TZ must work in a container that has no zone files
+)
+
+func main() {
+	os.Exit(mainCode())
+}
+
+// mainCode runs patrol until it is done. The first SIGINT or SIGTERM cancels its
+// context, and a second one ends the process at once.
+func mainCode() int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() { // ends with the process
+		<-signals
+		cancel()
+		die(<-signals)
+	}()
+	return run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
+}
+
+// die ends the process as if nobody had listened for the signal.
+func die(sig os.Signal) {
+	signal.Reset(sig)
+	if self, err := os.FindProcess(os.Getpid()); err != nil || self.Signal(sig) != nil {
+		os.Exit(exitFailed)
+	}
+}
+
+// run is patrol without the process around it. It takes the whole environment
+// and not a look-up function, because exec and env pass it on.
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	out := &checkedWriter{w: stdout}
+	a := &app{environ: environ, stdin: stdin, stdout: out, stderr: stderr}
+	root := newRoot(a)
+	root.SetArgs(args)
+	err := root.ExecuteContext(ctx)
+	if err == nil && out.err != nil {
+		err = fmt.Errorf("writing to stdout: %w", out.err)
+	}
+	return a.report(err)
+}
+
+// checkedWriter remembers that a write failed, so that no command has to check
+// what it prints and none ends well whose output was lost.
+type checkedWriter struct {
+	w   io.Writer
+	err error
+}
+
+func (c *checkedWriter) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	if err != nil && c.err == nil {
+		c.err = err
+	}
+	return n, err
+}

@@ -1,0 +1,43 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+)
+
+// canary is a token's value that no output may contain.
+const canary = "dapi-canary-0123456789abcdef"
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){
+		"patrol": func() { os.Exit(mainCode()) },
+	})
+}
+
+// newApp returns an app with a home of its own and this environment besides.
+func newApp(t *testing.T, environ ...string) *app {
+	t.Helper()
+	return &app{
+		environ: append([]string{"HOME=" + t.TempDir()}, environ...),
+		stdin:   strings.NewReader(""),
+		stdout:  t.Output(),
+		stderr:  t.Output(),
+	}
+}
+
+// write makes a file below an app's home.
+func (a *app) write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(a.getenv("HOME"), name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}

@@ -1,0 +1,103 @@
+package main
+
+import (
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// The groups that the overview shows the commands in.
+const (
+	groupService = "service"
+	groupUse     = "use"
+)
+
+const rootLong = `patrol keeps one Databricks personal access token fresh, and keeps every local
+tool signed in with it: it mints a new token on a schedule, writes it to the
+files that tools read, and puts it on the requests of those that never read
+them again, in a proxy on localhost:4000.
+
+Flags come after the command, and each of them can be set by an environment
+variable: PATROL_LISTEN for --listen, and so on. Flags win. The workspace and
+the profile are read as every Databricks tool reads them, from DATABRICKS_HOST,
+DATABRICKS_TOKEN, DATABRICKS_CONFIG_PROFILE, DATABRICKS_CONFIG_FILE and
+~/.databrickscfg.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage, 3 needs "patrol login".`
+
+// newRoot returns the whole command line. Its errors go back to run: cobra
+// prints nothing but help.
+func newRoot(a *app) *cobra.Command {
+	root := &cobra.Command{
+		Use:           "patrol",
+		Short:         "Keep a Databricks token fresh and every tool signed in with it",
+		Long:          rootLong,
+		Version:       versionText(),
+		SilenceErrors: true,
+		SilenceUsage:  true,
+		// With Args set, cobra leaves an unknown command to RunE.
+		Args: cobra.ArbitraryArgs,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return unknownCommand(cmd, args[0])
+			}
+			return cmd.Help()
+		},
+	}
+	root.SetIn(a.stdin)
+	root.SetOut(a.stdout)
+	root.SetErr(a.stderr)
+	root.SetVersionTemplate("patrol {{.Version}}\n")
+	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 90"))
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		hint := "see " + cmd.CommandPath() + " --help"
+		if cmd == root {
+			hint = "flags come after the command: patrol serve --listen 127.0.0.1:4000; see patrol --help"
+		}
+		return usageError(hint, "%s", err.Error())
+	})
+	root.AddGroup(
+		&cobra.Group{ID: groupService, Title: "The service:"},
+		&cobra.Group{ID: groupUse, Title: "Working with it:"},
+	)
+	root.AddCommand(newServe(a), newRotate(a), newStatus(a), newToken(a), newExec(a), newEnv(a), newVersion(a))
+	root.SetHelpCommand(newHelp())
+	return root
+}
+
+// newHelp replaces cobra's help command, which exits with 0 on a topic that it
+// doesn't know.
+func newHelp() *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND]",
+		Short: "Help about a command",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			about, rest, err := cmd.Root().Find(args)
+			if err != nil || len(rest) > 0 {
+				return unknownCommand(cmd.Root(), strings.Join(args, " "))
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+// unknownCommand says so and names what may have been meant.
+func unknownCommand(root *cobra.Command, name string) error {
+	hint := "see patrol --help"
+	root.SuggestionsMinimumDistance = 2
+	if near := root.SuggestionsFor(name); len(near) > 0 {
+		hint = "did you mean patrol " + strings.Join(near, ", patrol ") + "?"
+	}
+	return usageError(hint, "unknown command %s", quote(name))
+}
+
+// noArgs refuses arguments. It doesn't repeat them: one may be a token that was
+// pasted where a prompt was expected.
+func noArgs(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	return usageError("see "+cmd.CommandPath()+" --help",
+		"%s takes no arguments, but got %d", cmd.CommandPath(), len(args))
+}

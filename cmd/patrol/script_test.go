@@ -1,0 +1,248 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"patrol/rotator/workspacetest"
+)
+
+// workspaces holds the workspace of each script, by its work folder.
+var workspaces sync.Map
+
+// TestScripts runs the binary as users do: see testdata/script. Besides
+// testscript's own, the scripts have the commands below.
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		Setup:               setupScript,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exits":      exits,
+			"workspace":  startWorkspace,
+			"issue":      issue,
+			"revoke":     revoke,
+			"live":       live,
+			"expand":     expand,
+			"serving":    serving,
+			"agent":      agent,
+			"term":       term,
+			"secretfree": secretFree,
+		},
+	})
+}
+
+func setupScript(env *testscript.Env) error {
+	home := filepath.Join(env.WorkDir, "home")
+	run, err := os.MkdirTemp("/tmp", "patrol-test-") // a short path, for sockets
+	if err != nil {
+		return err
+	}
+	env.Defer(func() { _ = os.RemoveAll(run) })
+	env.Setenv("HOME", home)
+	env.Setenv("XDG_RUNTIME_DIR", run)
+	env.Setenv("CANARY", canary)
+	env.Setenv("GORACE", "atexit_sleep_ms=0") // or each success costs a second under -race
+	return os.MkdirAll(home, 0o700)
+}
+
+// patience is how long scripts wait for what must happen.
+const patience = 15 * time.Second
+
+// eventually waits until what returns nil.
+func eventually(ts *testscript.TestScript, what func() error) {
+	var err error
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if err = what(); err == nil {
+			return
+		}
+	}
+	ts.Fatalf("not within %v: %v", patience, err)
+}
+
+func usage(ts *testscript.TestScript, ok bool, text string) {
+	if !ok {
+		ts.Fatalf("usage: %s", text)
+	}
+}
+
+// exits runs a program that must end with the given code: exits 2 patrol bogus.
+func exits(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) > 1, "exits CODE PROGRAM [ARGUMENT...]")
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	if err := ts.Exec(args[1], args[2:]...); err != nil {
+		failed, ok := errors.AsType[*exec.ExitError](err)
+		if !ok {
+			ts.Fatalf("running %s: %v", args[1], err)
+		}
+		got = failed.ExitCode()
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// startWorkspace starts a workspace whose URL is in $SITE: workspace.
+func startWorkspace(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "workspace")
+	w, err := workspacetest.Start(workspacetest.Config{})
+	ts.Check(err)
+	ts.Defer(func() { _ = w.Close() })
+	ts.Setenv("SITE", w.URL)
+	workspaces.Store(ts.Getenv("WORK"), w)
+}
+
+// ofScript returns the script's workspace.
+func ofScript(ts *testscript.TestScript) *workspacetest.Server {
+	w, ok := workspaces.Load(ts.Getenv("WORK"))
+	if !ok {
+		ts.Fatalf("there is no workspace")
+	}
+	return w.(*workspacetest.Server)
+}
+
+// issue makes a token, whose value is then in a variable: issue TOKEN.
+func issue(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "issue VARIABLE")
+	ts.Setenv(args[0], ofScript(ts).Issue(workspacetest.IssueOptions{}).Value)
+}
+
+// revoke revokes all tokens.
+func revoke(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "revoke")
+	w := ofScript(ts)
+	for _, t := range w.Live() {
+		w.Revoke(t.ID)
+	}
+}
+
+// live waits until so many tokens are valid: live 1.
+func live(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 1, "live COUNT")
+	eventually(ts, func() error {
+		if got := strconv.Itoa(len(ofScript(ts).Live())); got != args[0] {
+			return fmt.Errorf("%s tokens live, want %s", got, args[0])
+		}
+		return nil
+	})
+}
+
+// expand copies a file with the variables in it replaced: expand cfg $HOME/.databrickscfg.
+func expand(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "expand FROM TO")
+	to := ts.MkAbs(args[1])
+	ts.Check(os.MkdirAll(filepath.Dir(to), 0o700))
+	ts.Check(os.WriteFile(to, []byte(os.Expand(ts.ReadFile(args[0]), ts.Getenv)), 0o600))
+}
+
+// serving waits until a service runs for the profile DEFAULT, or with the state
+// in a folder, and puts its proxy's URL into $PROXY. "ready" also waits until the
+// profile holds a token that it has minted: serving [ready] [STATE].
+func serving(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg, "serving [ready] [STATE]")
+	state := filepath.Join(ts.Getenv("HOME"), ".local", "state", "patrol", "DEFAULT")
+	ready := len(args) > 0 && args[0] == "ready"
+	if ready {
+		args = args[1:]
+	}
+	if len(args) > 0 {
+		state = ts.MkAbs(args[0])
+	}
+	eventually(ts, func() error {
+		c, err := dialControl(context.Background(), state, time.Second)
+		if err != nil {
+			return err
+		}
+		var p ping
+		if err := c.do(context.Background(), http.MethodGet, pingPath, nil, &p); err != nil {
+			return err
+		}
+		ts.Setenv("PROXY", "http://"+p.Listen[0])
+		if !ready {
+			return nil
+		}
+		var s statusReport
+		if err := c.do(context.Background(), http.MethodGet, "/status", nil, &s); err != nil || !s.Token.Ours {
+			return fmt.Errorf("status %+v, %w", s, err)
+		}
+		return signedIn(context.Background(), selection{name: p.Profile, file: filepath.Join(ts.Getenv("HOME"), ".databrickscfg")}, state)
+	})
+}
+
+// agent sends a chat completion through the proxy, with a token or "none", and
+// checks the answer's status: agent $TOKEN 200.
+func agent(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "agent TOKEN STATUS")
+	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, ts.Getenv("PROXY")+"/v1/chat/completions",
+		strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`))
+	ts.Check(err)
+	req.Header.Set("Content-Type", "application/json")
+	if args[0] != "none" {
+		req.Header.Set("Authorization", "Bearer "+args[0])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	ts.Check(err)
+	if strconv.Itoa(resp.StatusCode) != args[1] {
+		ts.Fatalf("status %d, want %s: %s", resp.StatusCode, args[1], body)
+	}
+	ts.Logf("%s", body)
+}
+
+// term sends SIGTERM to what runs in the background.
+func term(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "term")
+	for _, cmd := range ts.BackgroundCmds() {
+		if err := cmd.Process.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			ts.Check(err)
+		}
+	}
+}
+
+// secretFree makes sure that no token of the workspace is in the output of the
+// last command or in the state folders.
+func secretFree(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "secretfree")
+	places := map[string]string{"stdout": ts.ReadFile("stdout"), "stderr": ts.ReadFile("stderr")}
+	err := filepath.WalkDir(filepath.Join(ts.Getenv("HOME"), ".local", "state"), func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			places[path] = ts.ReadFile(path)
+		}
+		return err
+	})
+	ts.Check(err)
+	all := ofScript(ts).Tokens()
+	if len(all) == 0 || len(places) < 3 {
+		ts.Fatalf("nothing to look for, or nowhere")
+	}
+	for place, text := range places {
+		for _, t := range all {
+			if strings.Contains(text, t.Value) {
+				ts.Fatalf("the value of token %v is in %s:\n%s", t, place, text)
+			}
+		}
+		if m := regexp.MustCompile(`dapi[0-9a-f]{8,}`).FindString(text); m != "" {
+			ts.Fatalf("something like a token is in %s: %s", place, m)
+		}
+	}
+}

@@ -1,0 +1,233 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"patrol/proxy"
+	"patrol/rotator"
+	"patrol/rotator/pat"
+)
+
+const serveLong = `Keep the token of one profile fresh, and every local tool signed in with it,
+until SIGINT or SIGTERM.
+
+patrol starts with the token that it finds: in the profile, or in
+DATABRICKS_TOKEN if that came with this workspace's DATABRICKS_HOST. It mints
+the next ones itself, writes them to the files, puts them on the requests that
+pass its proxy, and revokes the old ones once nobody uses them any more.
+
+A token that is missing or dead doesn't end the service: it says so, in its log,
+in "patrol status" and to every agent that asks, and goes on as soon as there is
+one that works.
+
+At SIGTERM requests that are under way have 10 seconds to finish; a second
+signal ends them at once. What is still to be revoked is left to the next start.`
+
+// shutdownGrace is how long requests under way may take to finish at the end.
+const shutdownGrace = 10 * time.Second
+
+func newServe(a *app) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:     "serve",
+		GroupID: groupService,
+		Short:   "Run the service: rotate on a schedule, and serve the proxy",
+		Long:    serveLong,
+		Example: `  patrol serve
+  patrol serve --profile work --schedule '0 */2 * * *' --lifetime 3h
+  patrol serve --host https://dbc-1234.cloud.databricks.com --listen 127.0.0.1:4001
+  PATROL_LOG_FORMAT=json patrol serve`,
+		Args: noArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o, err := a.options(cmd)
+			if err != nil {
+				return err
+			}
+			return a.serve(cmd.Context(), o)
+		},
+	}
+	addFlags(cmd, "host", "profile", "listen", "upstream", "schedule", "lifetime", "grace",
+		"write", "instance", "state-dir", "log-level", "log-format")
+	return cmd
+}
+
+// serve runs the service until ctx is done.
+func (a *app) serve(ctx context.Context, o options) error {
+	log := newLog(a.stderr, o.logFormat, o.level)
+	t, err := a.resolveTarget(o)
+	if err != nil {
+		return err
+	}
+	if t.ignored != "" {
+		log.Warn("DATABRICKS_TOKEN is set and not used", "why", t.ignored)
+	}
+	dir, err := a.stateDir(o, t.profile.name)
+	if err != nil {
+		return err
+	}
+	led, running, err := a.acquire(ctx, dir, o.instance, lockPatience, log)
+	if err != nil {
+		return err
+	}
+	if running != nil {
+		return alreadyRuns(ctx, running, dir)
+	}
+	lns, err := listenAll(ctx, o.listen)
+	if err == nil {
+		err = checkUpstreams(o, t, lns)
+	}
+	if err != nil {
+		closeAll(lns)
+		_ = led.Close()
+		return err
+	}
+	handovers := make(chan pat.Handover)
+	c, err := a.newCore(o, t, led, proxyURL(addrOf(lns[0])), handovers, log)
+	if err != nil {
+		closeAll(lns)
+		return err
+	}
+	defer c.close()
+	s, err := a.newService(o, c, dir, lns, handovers, log)
+	if err != nil {
+		closeAll(lns)
+		return err
+	}
+	return s.run(ctx)
+}
+
+// alreadyRuns says which service has the state.
+func alreadyRuns(ctx context.Context, running *controlClient, dir string) error {
+	var p ping
+	if err := running.do(ctx, "GET", pingPath, nil, &p); err != nil {
+		return muteError(dir, err)
+	}
+	return hinted(fmt.Errorf("a patrol runs already for profile %s: pid %d on %s", p.Profile, p.PID, p.addresses()),
+		"see patrol status; for another profile: --profile NAME --listen 127.0.0.1:4001")
+}
+
+// checkUpstreams refuses to send requests back to ourselves.
+func checkUpstreams(o options, t target, lns []net.Listener) error {
+	var own []listenAddr
+	for _, ln := range lns {
+		own = append(own, listenAddr{addr: addrOf(ln)})
+	}
+	if u, err := url.Parse(t.workspace.host); err == nil && ownListener(u, own) {
+		return usageError("the workspace is on the Databricks side", "%s, the workspace, is the address that patrol itself listens on", u)
+	}
+	if o.upstream != nil && ownListener(o.upstream, own) {
+		return usageError("--upstream is the Databricks side: {host}/serving-endpoints, or a gateway",
+			"--upstream %s is the address that patrol itself listens on", o.upstream)
+	}
+	return nil
+}
+
+// addrOf returns where a listener of TCP listens.
+func addrOf(ln net.Listener) netip.AddrPort {
+	if addr, ok := ln.Addr().(*net.TCPAddr); ok {
+		return addr.AddrPort()
+	}
+	return netip.AddrPort{}
+}
+
+// A service is everything that serve runs.
+type service struct {
+	*core
+	info    ping
+	lns     []net.Listener
+	proxy   *proxy.Proxy
+	control *control
+	log     *slog.Logger
+}
+
+// newService makes the proxy and opens the control socket.
+func (a *app) newService(o options, c *core, dir string, lns []net.Listener, handovers <-chan pat.Handover, log *slog.Logger) (*service, error) {
+	s := &service{core: c, lns: lns, log: log}
+	s.info = ping{
+		PID:     os.Getpid(),
+		Version: versionText(),
+		Since:   time.Now().Round(0),
+		Host:    c.client.Host(),
+		Profile: c.target.profile.name,
+		State:   dir,
+	}
+	for _, ln := range lns {
+		s.info.Listen = append(s.info.Listen, addrOf(ln).String())
+	}
+	cfg := proxy.Config{
+		Host:      c.client.Host(),
+		Handovers: handovers,
+		Ready:     c.rotator.Ready,
+		Refused:   c.rotator.Refused,
+		Log:       log,
+	}
+	if o.upstream != nil {
+		cfg.Upstream = o.upstream.String()
+	}
+	var err error
+	if s.proxy, err = proxy.New(cfg); err != nil {
+		return nil, fmt.Errorf("setting up the proxy: %w", err)
+	}
+	ln, err := a.listenControl(dir, log)
+	if err != nil {
+		return nil, err
+	}
+	s.control = newControl(ln, s.handler(), log)
+	return s, nil
+}
+
+// run serves until ctx is done or a part of the service fails. In the end the
+// proxy goes on receiving tokens until the rotator has stopped, so that a
+// rotation that is under way can finish.
+func (s *service) run(ctx context.Context) error {
+	s.log.Info("patrol serves", "profile", s.info.Profile, "host", s.info.Host, "listen", s.info.Listen,
+		"state", s.info.State, "version", s.info.Version)
+	receiving, received := s.receive(context.WithoutCancel(ctx))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.proxy.Serve(s.lns...) })
+	g.Go(func() error { return s.control.run(ctx, shutdownGrace) })
+	g.Go(func() error { return s.rotate(ctx) })
+	g.Go(func() error { return s.watch(ctx) })
+	g.Go(func() error {
+		<-ctx.Done()
+		s.log.Info("stopping: no new requests, those under way may finish", "within", shutdownGrace)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		if err := s.proxy.Shutdown(drain); err != nil {
+			s.log.Warn("requests were cut off", "err", err)
+		}
+		return nil
+	})
+	err := g.Wait()
+	receiving()
+	return errors.Join(err, <-received)
+}
+
+// receive has the proxy take tokens until stop is called.
+func (s *service) receive(ctx context.Context) (stop func(), done <-chan error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- s.proxy.Run(ctx) }()
+	return cancel, ended
+}
+
+// rotate keeps the token fresh until ctx is done. That there is no token yet is
+// no reason to stop; that nobody can tell which one to use is.
+func (s *service) rotate(ctx context.Context) error {
+	defer s.rotator.Close()
+	err := s.rotator.Start(ctx)
+	if _, ok := errors.AsType[*rotator.ConflictError](err); ok {
+		return atEdge(err)
+	}
+	return s.rotator.Run(ctx) // which says what Start could not find
+}
