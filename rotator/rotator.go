@@ -121,6 +121,7 @@ type Rotator struct {
 	tend   chan struct{}  // something has changed in the queue or the files
 
 	mayList atomic.Bool // the workspace has listed its tokens for us
+	glance  atomic.Bool // the profile is to be looked at now: see Look
 
 	mu      sync.Mutex
 	closed  bool
@@ -209,6 +210,13 @@ func (r *Rotator) Ready() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.problem
+}
+
+// Look has Run look at the profile now, and not only when it would by itself,
+// which is every 30 seconds (2 while there is no token). It doesn't block.
+func (r *Rotator) Look() {
+	r.glance.Store(true)
+	wake(r.kick)
 }
 
 // now is the wall time without a monotonic reading, which stops while a

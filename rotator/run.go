@@ -135,7 +135,7 @@ func (s *scheduler) rotate(ctx context.Context) time.Duration {
 	if now := r.now(); !s.tick.IsZero() && s.tick.After(r.cfg.Schedule.Next(now).Add(jitterAtMost)) {
 		s.plan() // the clock was set back
 	}
-	if time.Now().After(s.look) {
+	if r.glance.Swap(false) || time.Now().After(s.look) {
 		s.look = time.Now().Add(wallCheck)
 		r.reconcile(ctx)
 	}

@@ -149,6 +149,22 @@ func TestPastedToken(t *testing.T) {
 	})
 }
 
+// TestLook: who is told that the profile has changed needn't wait.
+func TestLook(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Second)
+		pasted := h.issue(24 * time.Hour)
+		h.r.Look()
+		h.pass(time.Second)
+		tokens := h.ws.Tokens()
+		if last := tokens[len(tokens)-1]; last.ID == pasted.ID || h.proxy.token().Expose() != last.Value {
+			h.Error("the token in the profile was not taken over")
+		}
+	})
+}
+
 // TestBootstrapIsLeftAlone: a token that isn't certainly ours is never
 // revoked.
 func TestBootstrapIsLeftAlone(t *testing.T) {
