@@ -1,6 +1,7 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"net/http"
 	"strings"
@@ -83,6 +84,18 @@ func (s *service) handler() http.Handler {
 	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, r *http.Request) {
 		rotation, err := s.rotator.Rotate(r.Context(), "patrol rotate")
 		reply(w, newRotateReply(rotation), atEdge(err))
+	})
+	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
+		var secret secretReply
+		if err := json.NewDecoder(r.Body).Decode(&secret); err != nil || secret.Token == "" {
+			reply(w, nil, usageError("", "the request holds no token"))
+			return
+		}
+		rotation, err := s.rotator.Login(r.Context(), pat.New(secret.Token, s.client.Host()))
+		if err != nil {
+			err = loginFailed(err, rotation)
+		}
+		reply(w, newRotateReply(rotation), err)
 	})
 	return mux
 }
