@@ -116,18 +116,3 @@ func guessAPI(r *http.Request) api {
 	}
 	return openAI
 }
-
-// wrongPath names the routes, to a person whose base URL is a little off.
-func wrongPath(path string) answer {
-	const most = 200
-	if len(path) > most {
-		path = path[:most] + "…"
-	}
-	var b strings.Builder
-	b.WriteString("patrol has no route for " + path + ". It has:")
-	for _, row := range table {
-		b.WriteString(" " + row.from)
-	}
-	b.WriteString(". Set the agent's base URL to this address, or to it with /v1, /anthropic, /openai/v1 or /gemini.")
-	return answer{status: http.StatusNotFound, message: b.String()}
-}

@@ -6,6 +6,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/iotest"
 )
@@ -18,19 +19,19 @@ func TestReadBody(t *testing.T) {
 	}
 	for _, size := range []int{0, 1, 100, firstRead - 1, firstRead, firstRead + 1, 2*firstRead + 1, limit - 1, limit, limit + 1, 2 * limit} {
 		for _, chunked := range []bool{false, true} {
-			for _, left := range []int64{1 << 20, limit, 5000, 0} {
-				var mem budget
+			for _, left := range []int{1 << 20, limit, 5000, 0} {
+				var mem memory
 				mem.give(left)
 				r := &http.Request{ContentLength: int64(size), Body: io.NopCloser(iotest.HalfReader(bytes.NewReader(text[:size])))}
 				if chunked {
 					r.ContentLength = -1
 				}
-				b, taken, err := readBody(r, limit, &mem)
+				b, err := mem.readBody(r, limit)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if mem.left.Load() != left-taken || mem.left.Load() < 0 || int64(cap(b.kept)) > taken {
-					t.Errorf("%d bytes of %d: took %d for %d, %d left", size, left, taken, cap(b.kept), mem.left.Load())
+				if b.payload != nil && (int(mem.left.Load()) != left-b.taken || mem.left.Load() < 0 || len(b.data) > b.taken) {
+					t.Errorf("%d bytes of %d: took %d for %d, %d left", size, left, b.taken, len(b.data), mem.left.Load())
 				}
 				// One of unknown length that just fits can't be known to have ended.
 				if (size < limit || size == limit && !chunked) && left == 1<<20 && !b.whole {
@@ -41,7 +42,9 @@ func TestReadBody(t *testing.T) {
 					b.attach(out)
 					var got []byte
 					if out.Body != nil {
-						got, _ = io.ReadAll(out.Body)
+						if got, err = io.ReadAll(out.Body); err != nil || out.Body.Close() != nil {
+							t.Error(err)
+						}
 					}
 					if !bytes.Equal(got, text[:size]) {
 						t.Errorf("%d bytes of %d, chunked %v: sent %d, whole %v", size, left, chunked, len(got), b.whole)
@@ -53,16 +56,80 @@ func TestReadBody(t *testing.T) {
 						break
 					}
 				}
+				if b.payload != nil {
+					b.release()
+				}
+				if int(mem.left.Load()) != left || mem.kept > mostKept {
+					t.Errorf("%d bytes of %d left, %d kept", mem.left.Load(), left, mem.kept)
+				}
 			}
 		}
 	}
 }
 
 func TestReadBodyFails(t *testing.T) {
-	var mem budget
+	var mem memory
 	mem.give(1 << 20)
 	r := &http.Request{ContentLength: 100, Body: io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 50)), iotest.ErrReader(io.ErrUnexpectedEOF)))}
-	if _, taken, err := readBody(r, 1<<20, &mem); !errors.Is(err, io.ErrUnexpectedEOF) || taken != 100 {
-		t.Errorf("%v, took %d", err, taken)
+	if b, err := mem.readBody(r, 1<<20); !errors.Is(err, io.ErrUnexpectedEOF) || b.payload != nil || mem.left.Load() != 1<<20 {
+		t.Errorf("%v, %d left", err, mem.left.Load())
+	}
+}
+
+// TestMemoryKeepsLittle: what is kept for the next body is bounded, and of no
+// use to a body that is much smaller.
+func TestMemoryKeepsLittle(t *testing.T) {
+	var mem memory
+	for n := smallBody; n <= 64<<20; n *= 2 {
+		for range 4 {
+			mem.recycle(make([]byte, n))
+		}
+		var sum int
+		for _, buf := range mem.free {
+			sum += cap(buf)
+		}
+		if mem.kept != sum || sum > mostKept {
+			t.Fatalf("%d bytes kept, %d counted", sum, mem.kept)
+		}
+	}
+	if got := mem.buffer(8 << 20); cap(got) != 8<<20 || mem.kept != 0 {
+		t.Errorf("a buffer of %d, %d kept", cap(got), mem.kept)
+	}
+	mem.recycle(make([]byte, 1<<20))
+	if got := mem.buffer(8 << 10); cap(got) != 8<<10 {
+		t.Errorf("a small body got a buffer of %d", cap(got))
+	}
+}
+
+// TestPayloadClosedWhileRead: HTTP/2 closes a body in the middle of a read.
+// Its memory may be another body's from then on.
+func TestPayloadClosedWhileRead(t *testing.T) {
+	var mem memory
+	mem.give(1 << 30)
+	const size = 64 << 10
+	for range 200 {
+		r := &http.Request{ContentLength: size, Body: io.NopCloser(bytes.NewReader(bytes.Repeat([]byte("a"), size)))}
+		b, err := mem.readBody(r, size)
+		if err != nil || !b.whole {
+			t.Fatal(err)
+		}
+		in := b.open()
+		b.release()
+		var reading sync.WaitGroup
+		reading.Go(func() {
+			got, err := io.ReadAll(in)
+			if i := bytes.IndexByte(got, 'b'); i >= 0 || err == nil && len(got) != size {
+				t.Errorf("%d bytes, another body's from %d, %v", len(got), i, err)
+			}
+		})
+		_ = in.Close()
+		_ = in.Close()
+		next := mem.buffer(size)
+		copy(next[:size], bytes.Repeat([]byte("b"), size))
+		reading.Wait()
+		mem.recycle(next)
+	}
+	if mem.left.Load() != 1<<30 {
+		t.Errorf("%d left", mem.left.Load())
 	}
 }

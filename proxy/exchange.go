@@ -5,15 +5,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"io"
-	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httputil"
 	"strings"
 	"syscall"
 	"time"
-
-	"patrol/rotator/pat"
 )
 
 // exchange is one request's way upstream and its answer's way back. It is the
@@ -24,6 +21,11 @@ type exchange struct {
 	route *route
 	raw   string // the path as it came
 	body  body
+
+	tries    tries
+	deadline time.Time // for all waiting; zero: it hasn't waited yet
+	conn     connection
+	watching bool
 }
 
 // errAborted ends a handler without an end of its answer, so that the client
@@ -33,26 +35,33 @@ var errAborted = http.ErrAbortHandler
 // serve sends the request on and its answer back.
 func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	p := e.proxy
-	b, taken, err := readBody(r, p.replayLimit, &p.memory)
-	defer p.memory.give(taken)
-	if err != nil {
+	var err error
+	if e.body, err = p.memory.readBody(r, p.replayLimit); err != nil {
 		e.badBody(w, r, err)
 		return
 	}
-	e.body = b
+	defer e.release()                // for a request that doesn't get as far as RoundTrip
 	in := r.WithContext(r.Context()) // a copy: the server goes on using r
-	if b.whole {
+	if e.body.whole {
 		in.Body, in.ContentLength = http.NoBody, 0
 	}
 	reverse := httputil.ReverseProxy{
 		Rewrite:       e.rewrite,
 		Transport:     e,
 		FlushInterval: -1,
-		BufferPool:    p.buffers,
+		BufferPool:    &p.buffers,
 		ErrorHandler:  e.failed,
 		ErrorLog:      p.errorLog,
 	}
 	reverse.ServeHTTP(w, in)
+}
+
+// release gives the body's memory back, early if the answer is a long stream.
+func (e *exchange) release() {
+	if e.body.payload != nil {
+		e.body.release()
+		e.body.payload = nil
+	}
 }
 
 // badBody answers a request whose body can't be read.
@@ -111,37 +120,6 @@ func withoutKey(query string) string {
 	return strings.Join(kept, "&")
 }
 
-// noToken is the error of a request that there is no token for.
-type noToken struct{ reason string }
-
-func (e noToken) Error() string { return e.reason }
-
-// RoundTrip puts the token on and sends the request.
-func (e *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
-	p := e.proxy
-	g := p.tokens.acquire()
-	defer p.tokens.release(g)
-	if g.token.IsZero() || g.token.Expired(time.Now()) {
-		return nil, noToken{p.whyNoToken(g.token)}
-	}
-	e.body.attach(out)
-	out.Header.Set("Authorization", "Bearer "+g.token.Expose())
-	return p.transport.RoundTrip(out)
-}
-
-// whyNoToken says what is wrong with tok, the one in use, and what to do.
-func (p *Proxy) whyNoToken(tok pat.Token) string {
-	if p.ready != nil {
-		if err := p.ready(); err != nil {
-			return err.Error()
-		}
-	}
-	if tok.IsZero() {
-		return "patrol has no Databricks token yet. Try again in a few seconds; `patrol status` says more."
-	}
-	return "patrol's Databricks token has expired and no new one is there yet. `patrol status` says why, `patrol login` gives it another."
-}
-
 // failed answers a request that has no answer from upstream.
 func (e *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	if r.Context().Err() != nil {
@@ -150,10 +128,12 @@ func (e *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 		panic(errAborted)
 	}
 	if none, ok := errors.AsType[noToken](err); ok {
+		e.proxy.stats.noToken.Add(1)
 		e.proxy.log.Warn("request refused", "method", r.Method, "path", r.URL.Path, "reason", none.reason)
 		answer{http.StatusServiceUnavailable, none.reason, 5 * time.Second}.send(w, e.route.api)
 		return
 	}
+	e.proxy.stats.failed.Add(1)
 	host := e.route.to.Scheme + "://" + e.route.to.Host
 	e.proxy.log.Warn("no answer from upstream", "method", r.Method, "upstream", host, "path", r.URL.Path, "err", err)
 	answer{
@@ -169,7 +149,7 @@ func explain(err error) string {
 		return "its name can't be resolved (" + dns.Name + ")"
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
-		return "its certificate is signed by an authority that this machine doesn't know"
+		return "its certificate is signed by an authority that this machine doesn't know (a private one is named with --upstream-ca)"
 	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return "it took too long to connect"
@@ -185,5 +165,14 @@ func explain(err error) string {
 	return "the connection failed"
 }
 
-// discard is the logger of those who want none.
-func discard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+// wantsWebsocket reports whether the request asks to become a WebSocket. Other
+// upgrades (h2c, as Java's client asks with each call) are no reason not to
+// answer it as it is.
+func wantsWebsocket(h http.Header) bool {
+	for _, v := range h["Upgrade"] {
+		if strings.Contains(strings.ToLower(v), "websocket") {
+			return true
+		}
+	}
+	return false
+}

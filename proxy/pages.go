@@ -17,26 +17,43 @@ func (p *Proxy) own(w http.ResponseWriter, r *http.Request) bool {
 		answer{status: http.StatusMethodNotAllowed, message: "patrol answers GET and HEAD here."}.send(w, openAI)
 		return true
 	}
-	status, page := http.StatusOK, map[string]any{"status": "ok"}
 	switch r.URL.Path {
 	case "/readyz":
 		if err := p.usable(); err != nil {
-			status, page = http.StatusServiceUnavailable, map[string]any{"status": "not ready", "reason": err.Error()}
+			writePage(w, http.StatusServiceUnavailable, page{Status: "not ready", Reason: err.Error()})
+			return true
 		}
-	case "/health": // alive, whatever its token; what CoDA's proxy calls so
-		err := p.usable()
-		page["ready"] = err == nil
-		if err != nil {
-			page["reason"] = err.Error()
+		writePage(w, http.StatusOK, page{Status: "ok"})
+	case "/health": // alive, whatever its token; other proxies have it on this path
+		about := page{Status: "ok", Ready: new(true)}
+		if err := p.usable(); err != nil {
+			about.Ready, about.Reason = new(false), err.Error()
 		}
-	case "/":
-		page["service"] = "patrol"
+		writePage(w, http.StatusOK, about)
+	default:
+		writePage(w, http.StatusOK, page{Status: "ok", Service: "patrol"})
 	}
+	return true
+}
+
+// page is what patrol says about itself.
+type page struct {
+	Service string `json:"service,omitempty"`
+	Status  string `json:"status"`
+	Ready   *bool  `json:"ready,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+}
+
+// writePage sends a page as JSON, or nothing but the status if it is nil.
+func writePage(w http.ResponseWriter, status int, v any) {
 	h := w.Header()
-	h.Set("Content-Type", "application/json")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
+	if v == nil {
+		w.WriteHeader(status)
+		return
+	}
+	h.Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(page) // a client that is gone needs no answer
-	return true
+	_ = json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
 }

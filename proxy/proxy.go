@@ -12,120 +12,68 @@ package proxy
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log"
 	"log/slog"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
+	"patrol/proxy/guard"
 	"patrol/rotator/pat"
-)
-
-// Config says whom the proxy speaks to.
-type Config struct {
-	Host     string // the workspace, "https://…"; tokens of another one are never used
-	Upstream string // the base for chat completions, completions and embeddings; "" is Host + "/serving-endpoints"
-
-	Handovers <-chan pat.Handover // new tokens, for Run
-
-	// Ready says what is wrong, in a sentence for users that names what to do,
-	// or nil. Nil func: nothing is. It is asked when a request can't be
-	// served, from several goroutines at once, and must not block.
-	Ready func() error
-
-	Transport http.RoundTripper // the way upstream; nil is our own, with the environment's proxies
-	Log       *slog.Logger      // nil logs nothing
-}
-
-// Bounds of what is kept in memory to be sent, in bytes.
-const (
-	defaultReplayLimit = 16 << 20  // per request
-	defaultMemory      = 128 << 20 // of all requests together
 )
 
 // Proxy is an http.Handler. It has no token until Run has received one.
 type Proxy struct {
-	host        string
+	host        string // the origin that tokens come with
+	bases       [upstreams]*url.URL
 	router      *router
+	guard       *guard.Guard
 	tokens      *tokens
 	handovers   <-chan pat.Handover
 	ready       func() error
+	refused     func(context.Context, pat.Token) (pat.Token, bool)
 	transport   http.RoundTripper
-	buffers     *bufferPool
-	memory      budget
-	replayLimit int64
+	wait        time.Duration
+	replayLimit int
+	memory      memory
+	buffers     bufferPool
+	filter      bool
+	stats       stats
 	server      *server
 	log         *slog.Logger
 	errorLog    *log.Logger
 }
 
-// New returns a proxy. It starts nothing and sends nothing.
+// New returns a proxy, or an error that says which setting is wrong. It starts
+// nothing and sends nothing.
 func New(cfg Config) (*Proxy, error) {
-	host, err := parseBase("the workspace's host", cfg.Host)
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	bases, err := cfg.bases()
 	if err != nil {
 		return nil, err
 	}
-	if host.Path != "" {
-		return nil, fmt.Errorf("the workspace's host %q has a path; leave it out", host)
-	}
-	bases, err := cfg.bases(host)
-	if err != nil {
-		return nil, err
-	}
+	cfg = cfg.withDefaults()
 	p := &Proxy{
-		host:        origin(host),
-		router:      newRouter(bases),
+		host:        origin(bases[workspaceBase]),
+		bases:       bases,
+		router:      newRouter(bases, cfg.AllowAPI),
+		guard:       cfg.Guard,
 		tokens:      newTokens(),
 		handovers:   cfg.Handovers,
 		ready:       cfg.Ready,
+		refused:     cfg.Refused,
 		transport:   cfg.Transport,
-		buffers:     new(bufferPool),
-		replayLimit: defaultReplayLimit,
+		wait:        cfg.Wait,
+		replayLimit: cfg.ReplayLimit,
+		filter:      !cfg.NoFilter,
 		log:         cfg.Log,
+		errorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
-	if p.transport == nil {
-		p.transport = newTransport()
-	}
-	if p.log == nil {
-		p.log = discard()
-	}
-	p.memory.give(defaultMemory)
-	p.errorLog = slog.NewLogLogger(p.log.Handler(), slog.LevelDebug)
+	p.memory.give(cfg.ReplayMemory)
 	p.server = newServer(p, p.errorLog)
 	return p, nil
-}
-
-// bases returns each upstream's URL. The token goes to these and nowhere else:
-// the workspace that it came with, and what the user has named besides.
-func (cfg *Config) bases(host *url.URL) (bases [upstreams]*url.URL, err error) {
-	bases[workspaceBase] = host
-	bases[chatBase] = below(host, "/serving-endpoints")
-	bases[openAIBase] = below(host, "/serving-endpoints")
-	bases[anthropicBase] = below(host, "/serving-endpoints/anthropic")
-	bases[geminiBase] = below(host, "/serving-endpoints/google")
-	if cfg.Upstream != "" {
-		if bases[chatBase], err = parseBase("--upstream", cfg.Upstream); err != nil {
-			return bases, err
-		}
-	}
-	return bases, nil
-}
-
-func below(base *url.URL, path string) *url.URL {
-	u := *base
-	u.Path += path
-	return &u
-}
-
-// origin is what must be alike in two URLs for a token to go to both.
-func origin(u *url.URL) string {
-	host := u.Host
-	if port := u.Port(); (u.Scheme == "https" && port == "443") || (u.Scheme == "http" && port == "80") {
-		host = strings.TrimSuffix(host, ":"+port)
-	}
-	return u.Scheme + "://" + host
 }
 
 // Run receives tokens and puts them into use, until ctx is done.
@@ -157,36 +105,100 @@ func (p *Proxy) ours(tok pat.Token) pat.Token {
 	return pat.Token{}
 }
 
+// current returns the token in use, for a look: what is sent with it is
+// counted by acquire.
+func (p *Proxy) current() pat.Token { return p.tokens.current.Load().token }
+
 // usable says why requests can't be served, nil if they can.
 func (p *Proxy) usable() error {
-	tok := p.tokens.current.Load().token
 	if p.ready != nil {
 		if err := p.ready(); err != nil {
 			return err
 		}
 	}
-	if tok.IsZero() || tok.Expired(time.Now()) {
+	if tok := p.current(); tok.IsZero() || tok.Expired(time.Now()) {
 		return errors.New(p.whyNoToken(tok))
 	}
 	return nil
 }
 
+// whyNoToken says what is wrong with tok, the one in use, and what to do.
+func (p *Proxy) whyNoToken(tok pat.Token) string {
+	if p.ready != nil {
+		if err := p.ready(); err != nil {
+			return err.Error()
+		}
+	}
+	switch {
+	case tok.IsZero():
+		return "patrol has no Databricks token yet. Try again in a few seconds; `patrol status` says more."
+	case tok.Expired(time.Now()):
+		return "patrol's Databricks token has expired and no new one is there yet. `patrol status` says why, `patrol login` gives it another."
+	}
+	return "Try again in a few seconds; `patrol status` says more."
+}
+
 // ServeHTTP answers one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.stats.requests.Add(1)
 	raw, err := checkTarget(r)
 	if err != nil {
-		p.log.Warn("request refused", "method", r.Method, "reason", err.Error())
-		answer{status: http.StatusBadRequest, message: "patrol refuses this request: " + err.Error() + "."}.send(w, openAI)
+		p.refuse(w, r, openAI, answer{status: http.StatusBadRequest, message: "patrol refuses this request: " + err.Error() + "."})
 		return
+	}
+	if p.guard != nil {
+		if refusal := p.guard.Check(r); refusal != nil { // and logged
+			p.turnAway(w, r, refusal)
+			return
+		}
 	}
 	if p.own(w, r) {
 		return
 	}
 	route := p.router.find(r.URL.Path)
 	if route == nil {
-		wrongPath(r.URL.Path).send(w, guessAPI(r))
+		answer{status: http.StatusNotFound, message: p.router.wrongPath(r.URL.Path)}.send(w, guessAPI(r))
+		return
+	}
+	if !route.model() {
+		if err := checkAPI(r.URL.Path); err != nil {
+			p.refuse(w, r, route.api, answer{status: http.StatusForbidden, message: err.Error()})
+			return
+		}
+	} else if wantsWebsocket(r.Header) {
+		// At once, and with this status: on any other, agents try again
+		// before they fall back to plain HTTP.
+		w.Header().Set("Upgrade", "HTTP/1.1")
+		w.Header().Set("Connection", "close")
+		answer{status: http.StatusUpgradeRequired, message: "patrol speaks plain HTTP here, not WebSocket."}.send(w, route.api)
 		return
 	}
 	e := &exchange{proxy: p, route: route, raw: raw}
 	e.serve(w, r)
+}
+
+// turnAway answers whom the guard doesn't let in. Supervisors that probe from
+// another machine learn whether patrol is well, and no more.
+func (p *Proxy) turnAway(w http.ResponseWriter, r *http.Request, refusal *guard.Refusal) {
+	if refusal.Close {
+		w.Header().Set("Connection", "close")
+	}
+	switch r.URL.Path {
+	case "/healthz":
+		writePage(w, http.StatusOK, nil)
+	case "/readyz":
+		status := http.StatusOK
+		if p.usable() != nil {
+			status = http.StatusServiceUnavailable
+		}
+		writePage(w, status, nil)
+	default:
+		answer{status: refusal.Status, message: refusal.Message}.send(w, guessAPI(r))
+	}
+}
+
+// refuse logs and sends a refusal.
+func (p *Proxy) refuse(w http.ResponseWriter, r *http.Request, api api, a answer) {
+	p.log.Warn("request refused", "method", r.Method, "reason", a.message)
+	a.send(w, api)
 }

@@ -113,7 +113,7 @@ func TestNoToken(t *testing.T) {
 	for name, tok := range map[string]pat.Token{"none": {}, "zero": pat.New("", ws.URL), "expired": expired, "foreign": foreign} {
 		t.Run(name, func(t *testing.T) {
 			var sentence error
-			h := open(t, proxy.Config{Host: ws.URL, Ready: func() error { return sentence }})
+			h := open(t, proxy.Config{Host: ws.URL, Wait: -1, Ready: func() error { return sentence }})
 			if name != "none" {
 				h.publish(t, issue(ws))
 				<-h.publish(t, tok)
@@ -158,7 +158,7 @@ func TestTokenStaysWithItsHost(t *testing.T) {
 		{"https://w.example", "", false},
 	} {
 		var carried string
-		h := open(t, proxy.Config{Host: tt.host, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
+		h := open(t, proxy.Config{Host: tt.host, Wait: -1, Transport: roundTrip(func(r *http.Request) (*http.Response, error) {
 			carried = r.Header.Get("Authorization")
 			return nil, errors.New("no network")
 		})})

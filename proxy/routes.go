@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"net/url"
 	"strings"
 )
@@ -83,7 +82,12 @@ var table = []struct {
 	{"/ai-gateway/anthropic/", anthropic, workspaceBase, "/ai-gateway/anthropic/"},
 	{"/ai-gateway/anthropic/v1/messages", messages, workspaceBase, "/ai-gateway/anthropic/v1/messages"},
 	{"/ai-gateway/gemini/", gemini, workspaceBase, "/ai-gateway/gemini/"},
+
+	{restAPI, databricks, workspaceBase, restAPI}, // with Config.AllowAPI; see checkAPI
 }
+
+// restAPI is the folder of the workspace's REST API.
+const restAPI = "/api/"
 
 // route is a row of the table with its upstream's URL. It never changes.
 type route struct {
@@ -97,15 +101,20 @@ type route struct {
 type router struct {
 	exact   map[string]*route
 	folders []*route
+	list    string // of all, for people
 }
 
 // newRouter fills the table in with the bases, which are URLs that parseBase
 // returned.
-func newRouter(bases [upstreams]*url.URL) *router {
+func newRouter(bases [upstreams]*url.URL, allowAPI bool) *router {
 	rt := &router{exact: make(map[string]*route)}
 	for _, row := range table {
+		if row.from == restAPI && !allowAPI {
+			continue
+		}
 		to := *bases[row.base]
 		to.Path += row.to
+		rt.list += " " + row.from
 		r := &route{from: row.from, api: row.api, to: to, raw: to.EscapedPath()}
 		if strings.HasSuffix(row.from, "/") {
 			rt.folders = append(rt.folders, r)
@@ -132,6 +141,20 @@ func (rt *router) find(path string) *route {
 	return best
 }
 
+// wrongPath names the routes, to a person whose base URL is a little off.
+func (rt *router) wrongPath(path string) string {
+	const most = 200
+	if len(path) > most {
+		path = path[:most] + "…"
+	}
+	return "patrol has no route for " + path + ". It has:" + rt.list +
+		". Set the agent's base URL to this address, or to it with /v1, /anthropic, /openai/v1 or /gemini."
+}
+
+// model reports whether a model answers on the route, rather than the
+// workspace's REST API: its requests may be sent again, whatever their method.
+func (r *route) model() bool { return r.from != restAPI }
+
 // target returns the URL upstream of a request for path, whose bytes on the
 // wire were raw, with the query.
 func (r *route) target(path, raw, query string) url.URL {
@@ -149,28 +172,4 @@ func (r *route) target(path, raw, query string) url.URL {
 		u.RawQuery += "&" + query
 	}
 	return u
-}
-
-// parseBase reads the URL of an upstream; name is the setting that it comes
-// from.
-func parseBase(name, s string) (*url.URL, error) {
-	u, err := url.Parse(s)
-	switch {
-	case err != nil:
-		// url.Parse quotes what it was given, which may hold a password.
-		return nil, fmt.Errorf("%s is not a URL; it looks like https://host/path", name)
-	case u.Scheme != "https" && u.Scheme != "http":
-		return nil, fmt.Errorf("%s %q doesn't start with https://", name, u.Redacted())
-	case u.Hostname() == "":
-		return nil, fmt.Errorf("%s %q names no host", name, u.Redacted())
-	case u.User != nil:
-		return nil, fmt.Errorf("%s %q holds a user or password; patrol signs in with its own token", name, u.Redacted())
-	case u.Fragment != "":
-		return nil, fmt.Errorf("%s %q has a fragment (#)", name, u.Redacted())
-	case u.RawPath != "" || checkPath(u.Path) != nil:
-		return nil, fmt.Errorf("%s %q has a path that servers may read in different ways", name, u.Redacted())
-	}
-	u.Path = strings.TrimRight(u.Path, "/")
-	u.Host = strings.ToLower(u.Host)
-	return u, nil
 }

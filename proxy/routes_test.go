@@ -2,12 +2,15 @@ package proxy_test
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"patrol/proxy"
 	"patrol/rotator/pat"
+	"patrol/rotator/workspacetest"
 )
 
 // TestRoutes asks for every kind of path and looks where it comes out.
@@ -67,6 +70,121 @@ func TestRoutes(t *testing.T) {
 		if got, want := <-seen, server+" POST "+path; got != want {
 			t.Errorf("%s: got %q, want %q", tt.path, got, want)
 		}
+	}
+}
+
+// TestBases: which setting leads where.
+func TestBases(t *testing.T) {
+	const host = "https://w.example"
+	type bases struct{ chat, openAI, anthropic, gemini string }
+	for name, tt := range map[string]struct {
+		cfg  proxy.Config
+		want bases
+	}{
+		"default": {proxy.Config{}, bases{
+			host + "/serving-endpoints", host + "/serving-endpoints", host + "/serving-endpoints/anthropic", host + "/serving-endpoints/google",
+		}},
+		"set": {
+			proxy.Config{Upstream: "https://a.example/1", OpenAIUpstream: "https://b.example/", AnthropicUpstream: "http://c.example:81", GeminiUpstream: "https://D.example/x/y/"},
+			bases{"https://a.example/1", "https://b.example", "http://c.example:81", "https://d.example/x/y"},
+		},
+		"workspace's gateway": {proxy.Config{Gateway: proxy.GatewayOfWorkspace}, bases{
+			host + "/ai-gateway/mlflow/v1", host + "/ai-gateway/codex/v1", host + "/ai-gateway/anthropic", host + "/ai-gateway/gemini",
+		}},
+		"workspace's gateway, by its URL": {proxy.Config{Gateway: host + "/ai-gateway/"}, bases{
+			host + "/ai-gateway/mlflow/v1", host + "/ai-gateway/codex/v1", host + "/ai-gateway/anthropic", host + "/ai-gateway/gemini",
+		}},
+		"dedicated gateway": {proxy.Config{Gateway: "https://123.ai-gateway.cloud.databricks.com"}, bases{
+			"https://123.ai-gateway.cloud.databricks.com/mlflow/v1", "https://123.ai-gateway.cloud.databricks.com/openai/v1",
+			"https://123.ai-gateway.cloud.databricks.com/anthropic", "https://123.ai-gateway.cloud.databricks.com/gemini",
+		}},
+		"gateway, one set": {proxy.Config{Gateway: proxy.GatewayOfWorkspace, OpenAIUpstream: "https://b.example"}, bases{
+			host + "/ai-gateway/mlflow/v1", "https://b.example", host + "/ai-gateway/anthropic", host + "/ai-gateway/gemini",
+		}},
+		"host with a query": {proxy.Config{Host: host + "?o=1"}, bases{
+			host + "/serving-endpoints", host + "/serving-endpoints", host + "/serving-endpoints/anthropic", host + "/serving-endpoints/google",
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var target string
+			cfg := tt.cfg
+			if cfg.Host == "" {
+				cfg.Host = host
+			}
+			cfg.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
+				target = r.URL.String()
+				if r.Header.Get("Authorization") != "Bearer "+canary || r.Host != "" {
+					t.Errorf("to %s: %q as %q", target, r.Header["Authorization"], r.Host)
+				}
+				return nil, errors.New("no network")
+			})
+			h := open(t, cfg)
+			h.publish(t, pat.New(canary, host))
+			query := ""
+			if strings.Contains(cfg.Host, "?") {
+				query = "?o=1"
+			}
+			for path, want := range map[string]string{
+				"/v1/chat/completions": tt.want.chat + "/chat/completions", "/completions": tt.want.chat + "/completions", "/v1/embeddings": tt.want.chat + "/embeddings",
+				"/responses": tt.want.openAI + "/responses", "/v1/models": tt.want.openAI + "/models",
+				"/v1/messages": tt.want.anthropic + "/v1/messages", "/anthropic/v1/messages/count_tokens": tt.want.anthropic + "/v1/messages/count_tokens",
+				"/gemini/v1beta/models/M:x": tt.want.gemini + "/v1beta/models/M:x",
+				"/serving-endpoints/x":      host + "/serving-endpoints/x", "/ai-gateway/x": host + "/ai-gateway/x",
+			} {
+				if h.do(t, "POST", path, `{}`); target != want+query {
+					t.Errorf("%s: %s, want %s", path, target, want+query)
+				}
+			}
+		})
+	}
+}
+
+// TestAPI: with --allow-api, and never what makes tokens.
+func TestAPI(t *testing.T) {
+	ws := workspace(t, workspacetest.Config{Other: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Method+" "+r.RequestURI)
+	})})
+	h := open(t, proxy.Config{Host: ws.URL, AllowAPI: true})
+	h.publish(t, issue(ws))
+	for _, path := range []string{
+		"/api/2.0/clusters/list?x=1",
+		"/api/2.1/unity-catalog/tables/main.a.tokens",
+		"/api/2.1/unity-catalog/tables/main.a.t%C3%A4bel",
+		"/api/2.0/fs/files/Volumes/a/b/with%20space",
+		"/api/2.0/preview/sql/queries",
+		"/api/1.2/contexts/status",
+		"/api/2.0/permissions/authorization/tokens",
+	} {
+		if got := h.do(t, "POST", path, "{}"); got.StatusCode != 200 || got.body != "POST "+path {
+			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
+		}
+	}
+	before := ws.Count()
+	for _, path := range []string{
+		"/api/2.0/token/create", "/api/2.0/token/list", "/api/2.0/token/delete", "/api/2.0/token", "/api/2.0/token/",
+		"/api/2.1/token/create", "/api/2.0/TOKEN/create", "/api/2.0/toKen/create", "/api/2.0/tokens/create",
+		"/api/2.0/token-management/tokens", "/api/2.0/token-management/on-behalf-of/tokens", "/api/2.0/Token-Management/x",
+		"/api/2.0/preview/token/create", "/api/2.0/preview/preview/token-management/x", "/api/2.0/PREVIEW/token/create",
+		"/api/token/create", "/api/2.0/", "/api/2.0", "/api/", "/api/v2.0/token/create", "/api/%32.0/token/create",
+		"/api/2.0%2ftoken/create", "/api/2.0/to%6ben/create", "/api/2.0/to%E2%84%AAen/create", "/api/2.0/%EF%BD%94oken/create",
+		"/api/2.0//token/create", "/api//2.0/token/create", "/api/2.0/./token/create", "/api/2.0/x/../token/create",
+		"/api/2.0/x/..%2ftoken/create", "/api/2.0/x/%2e%2e/token/create", "/api/2.0/;a=b/token/create", "/api/2.0/token;a=b/create",
+		"/API/2.0/token/create", "/Api/2.0/clusters/list", "/api/2.0 /token/create", "/api/2.0/%20token/create", "/api/2.0/token%20/create",
+		"/api/2.0/token%00/create", "/api/2.0/token\\create", "/api/2.0/token%5ccreate",
+	} {
+		for _, method := range []string{"GET", "POST", "PUT", "OPTIONS"} {
+			status, body := h.raw(t, method+" "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+			if status < 400 || status > 404 {
+				t.Errorf("%s %s: %d %s", method, path, status, body)
+			}
+		}
+	}
+	if n := ws.Count() - before; n != 0 {
+		t.Errorf("%d of them reached the workspace", n)
+	}
+	got := h.do(t, "POST", "/api/2.0/token/create", "{}")
+	if msg := message(t, "databricks", got); got.StatusCode != 403 || !strings.Contains(msg, "token API") {
+		t.Errorf("%d %s", got.StatusCode, msg)
 	}
 }
 
@@ -134,7 +252,7 @@ func message(t testing.TB, form string, r reply) string {
 
 func TestConfigRefused(t *testing.T) {
 	for _, tt := range []struct{ host, upstream, want string }{
-		{"", "", "workspace's host"},
+		{"", "", "--host is missing"},
 		{"w.example", "", "https://"},
 		{"ftp://w.example", "", "https://"},
 		{"https://", "", "no host"},
@@ -148,6 +266,7 @@ func TestConfigRefused(t *testing.T) {
 		{"https://w.example", "https://user:secret@g.example", "--upstream"},
 		{"https://w.example", "https://user:secret@g.example:port", "--upstream"},
 		{"https://w.example", "https://g.example/#f", "--upstream"},
+		{"https://w.example", "https://g.example/..;/x", "--upstream"},
 	} {
 		_, err := proxy.New(proxy.Config{Host: tt.host, Upstream: tt.upstream})
 		if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "secret") {

@@ -18,7 +18,7 @@ type server struct {
 
 var errShutdown = errors.New("patrol is shutting down")
 
-func newServer(h http.Handler, errorLog *log.Logger) *server {
+func newServer(h *Proxy, errorLog *log.Logger) *server {
 	// Never a signal's context: requests under way are to finish.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &server{cancel: cancel}
@@ -31,6 +31,9 @@ func newServer(h http.Handler, errorLog *log.Logger) *server {
 		IdleTimeout:                  5 * time.Minute, // agents keep a connection between two turns
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is refused as any target that is no path
+	}
+	if h.guard != nil {
+		s.ConnContext = h.guard.ConnContext
 	}
 	return s
 }

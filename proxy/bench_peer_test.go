@@ -1,0 +1,226 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"runtime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"patrol/proxy"
+	"patrol/rotator/pat"
+)
+
+// The benchmarks compare processes: the upstream and each proxy run in one of
+// their own, this test binary started again, so that the CPU and the memory
+// that are told of a proxy are its own.
+
+const (
+	roleVar     = "PATROL_BENCH_ROLE" // upstream, upstream-tls, bare, patrol
+	upstreamVar = "PATROL_BENCH_UPSTREAM"
+)
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVar); role != "" {
+		if err := play(role, os.Getenv(upstreamVar)); err != nil {
+			fmt.Fprintln(os.Stderr, role, err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// play serves the role until stdin ends. It prints the URL of the role, that
+// of its own accounts, and the certificate if it has one.
+func play(role, upstream string) error {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	side, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	go func() { _ = http.Serve(side, http.HandlerFunc(accounts)) }()
+	scheme := "http"
+	switch role {
+	case "upstream":
+		go func() { _ = http.Serve(ln, http.HandlerFunc(model)) }()
+	case "upstream-tls":
+		scheme = "https"
+		cert, err := selfSigned()
+		if err != nil {
+			return err
+		}
+		srv := &http.Server{Handler: http.HandlerFunc(model), TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}}
+		go func() { _ = srv.ServeTLS(ln, "", "") }()
+	case "bare":
+		target, err := url.Parse(upstream)
+		if err != nil {
+			return err
+		}
+		transport := http.DefaultTransport.(*http.Transport).Clone()
+		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		transport.MaxIdleConnsPerHost, transport.DisableCompression = 128, true
+		bare := &httputil.ReverseProxy{Transport: transport, Rewrite: func(pr *httputil.ProxyRequest) {
+			pr.SetURL(target)
+			pr.Out.URL.Path = "/serving-endpoints/chat/completions"
+			pr.Out.Header.Set("Authorization", "Bearer x")
+		}}
+		go func() { _ = http.Serve(ln, bare) }()
+	case "patrol":
+		if err := playPatrol(ln, upstream); err != nil {
+			return err
+		}
+	}
+	fmt.Println(scheme+"://"+ln.Addr().String(), "http://"+side.Addr().String())
+	_, err = io.Copy(io.Discard, os.Stdin)
+	return err
+}
+
+func playPatrol(ln net.Listener, upstream string) error {
+	handovers := make(chan pat.Handover)
+	p, err := proxy.New(benchConfig(upstream, handovers))
+	if err != nil {
+		return err
+	}
+	go func() { _ = p.Run(context.Background()) }()
+	go func() { _ = p.Serve(ln) }()
+	_, err = pat.Publish(context.Background(), handovers, pat.New("x", upstream))
+	return err
+}
+
+// accounts tells of the process: CPU in µs, resident memory in bytes.
+func accounts(w http.ResponseWriter, r *http.Request) {
+	if r.URL.Path == "/memory" {
+		runtime.GC()
+		debug.FreeOSMemory()
+	}
+	status, _ := os.ReadFile("/proc/self/status")
+	var rss int
+	for line := range strings.Lines(string(status)) {
+		_, _ = fmt.Sscanf(line, "VmRSS: %d kB", &rss)
+	}
+	_, _ = fmt.Fprintln(w, cpuTime().Microseconds(), rss<<10)
+}
+
+// model is an upstream at its fastest: ?events=N streams, with ?every=D
+// between two events, each of which tells when it was sent.
+func model(w http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	events, _ := strconv.Atoi(r.URL.Query().Get("events"))
+	if events == 0 {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"id":"chatcmpl-1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hello from a model."},"finish_reason":"stop"}]}`)
+		return
+	}
+	every, _ := time.ParseDuration(r.URL.Query().Get("every"))
+	w.Header().Set("Content-Type", "text/event-stream")
+	rc := http.NewResponseController(w)
+	for range events {
+		_, _ = fmt.Fprintf(w, "data: {\"at\":%d,\"choices\":[{\"index\":0,\"delta\":{\"content\":\" some words of a model\"},\"finish_reason\":null}]}\n\n", time.Now().UnixNano())
+		if rc.Flush() != nil {
+			return
+		}
+		if every == 0 {
+			continue
+		}
+		select {
+		case <-time.After(every):
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func selfSigned() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	cert := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bench"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, cert, cert, &key.PublicKey, key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: &x509.Certificate{Raw: der}}, nil
+}
+
+// peer is a process that plays a role.
+type peer struct {
+	name      string
+	url, side string
+}
+
+// startPeer starts one that ends with the benchmark.
+func startPeer(b *testing.B, role, upstream string) *peer {
+	b.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		b.Fatal(err)
+	}
+	cmd := exec.Command(exe)
+	cmd.Env = append(os.Environ(), roleVar+"="+role, upstreamVar+"="+upstream)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		_ = in.Close()
+		_ = cmd.Wait()
+	})
+	p := &peer{name: role}
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatalf("%s: %v", role, err)
+	}
+	if _, err := fmt.Sscan(line, &p.url, &p.side); err != nil {
+		b.Fatalf("%s says %q", role, line)
+	}
+	return p
+}
+
+// account returns what the peer has used so far.
+func (p *peer) account(b *testing.B, path string) (cpu time.Duration, rss int) {
+	b.Helper()
+	res, err := http.Get(p.side + path)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var us int64
+	if _, err := fmt.Fscan(res.Body, &us, &rss); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(us) * time.Microsecond, rss
+}

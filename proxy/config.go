@@ -1,0 +1,99 @@
+package proxy
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"time"
+
+	"patrol/proxy/guard"
+	"patrol/rotator/pat"
+)
+
+// Config says whom the proxy speaks to, and for whom. Only Host and Handovers
+// are needed.
+type Config struct {
+	Host string // the workspace, "https://…"; tokens of another one are never used
+
+	// The bases of the routes, URLs. Each is derived from Gateway or Host
+	// where it is "". The token goes to them too: they are the user's own
+	// choice.
+	Upstream          string // chat completions, completions and embeddings; Host + "/serving-endpoints"
+	AnthropicUpstream string // Host + "/serving-endpoints/anthropic"
+	OpenAIUpstream    string // responses and models; Host + "/serving-endpoints"
+	GeminiUpstream    string // Host + "/serving-endpoints/google"
+
+	// Gateway derives those four from an AI gateway: GatewayOfWorkspace is
+	// Host + "/ai-gateway", a URL is a dedicated gateway's host.
+	Gateway string
+
+	AllowAPI bool // serve /api/… too, but the token API never
+
+	Handovers <-chan pat.Handover // new tokens, for Run
+
+	// Ready says what is wrong, in a sentence for users that names what to do,
+	// or nil. Nil func: nothing is. It is asked when a request can't be
+	// served, from several goroutines at once, and must not block.
+	Ready func() error
+
+	// Refused is told of a token that an upstream calls invalid although it is
+	// the current one. It blocks while that is looked into, and ctx is done
+	// when the request waits no longer. ok: the request is sent once more,
+	// with again. Not ok: its client gets the refusal, unless another token
+	// has come meanwhile. Nil func: never ok. It is called from several
+	// goroutines at once.
+	Refused func(ctx context.Context, t pat.Token) (again pat.Token, ok bool)
+
+	Wait         time.Duration // how long a request waits for a token; 0 is 10 s, negative not at all
+	ReplayLimit  int           // the longest body that can be sent again, in bytes; 0 is 16 MiB, negative none
+	ReplayMemory int           // of all bodies together, in bytes; 0 is 128 MiB, or ReplayLimit if that is more
+
+	Guard    *guard.Guard // who may use the proxy; nil is everybody who reaches it
+	NoFilter bool         // send requests and answers on as they are
+
+	RootCAs   *x509.CertPool    // who signs upstreams' certificates; nil is whom the system trusts
+	Transport http.RoundTripper // the way upstream; nil is our own, with the environment's proxies and RootCAs
+	Log       *slog.Logger      // nil logs nothing
+}
+
+const (
+	defaultWait         = 10 * time.Second
+	defaultReplayLimit  = 16 << 20
+	defaultReplayMemory = 128 << 20
+)
+
+// withDefaults returns cfg with each zero value that means another replaced.
+func (cfg Config) withDefaults() Config {
+	switch {
+	case cfg.Wait == 0:
+		cfg.Wait = defaultWait
+	case cfg.Wait < 0:
+		cfg.Wait = 0
+	}
+	switch {
+	case cfg.ReplayLimit == 0:
+		cfg.ReplayLimit = defaultReplayLimit
+	case cfg.ReplayLimit < 0:
+		cfg.ReplayLimit = 0
+	}
+	if cfg.ReplayMemory == 0 {
+		cfg.ReplayMemory = max(defaultReplayMemory, cfg.ReplayLimit)
+	}
+	if cfg.Transport == nil {
+		cfg.Transport = newTransport(cfg.RootCAs)
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	return cfg
+}
+
+// check returns what New says of numbers that make no sense.
+func (cfg Config) check() error {
+	if cfg.ReplayMemory < 0 || cfg.ReplayMemory > 0 && cfg.ReplayMemory < cfg.ReplayLimit {
+		return fmt.Errorf("the memory for requests that may be sent again (%d bytes) is less than one may take (%d)", cfg.ReplayMemory, cfg.ReplayLimit)
+	}
+	return nil
+}

@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+	"sync/atomic"
+)
+
+// memory lends the space for requests' bodies. It bounds what all of them
+// take together, and what it keeps for the next ones.
+type memory struct {
+	left atomic.Int64 // bytes that may still be lent
+
+	mu   sync.Mutex
+	free [][]byte
+	kept int // bytes in free
+}
+
+const (
+	// mostKept is what free holds at most: a burst of large bodies must not
+	// stay in memory for good.
+	mostKept = 8 << 20
+
+	// smallBody is the largest body that goes upstream as a type that
+	// http.Transport knows not to block: then it sends the header along in
+	// the same packet. The price is that it stays in memory as long as the
+	// answer. Larger ones don't fit in the Transport's buffer anyway.
+	smallBody = 4 << 10
+)
+
+// take reserves n bytes if they are to be had.
+func (m *memory) take(n int) bool {
+	if m.left.Add(int64(-n)) >= 0 {
+		return true
+	}
+	m.left.Add(int64(n))
+	return false
+}
+
+func (m *memory) give(n int) { m.left.Add(int64(n)) }
+
+// buffer returns an empty buffer for n bytes. What is in it beyond its length
+// is another body's: it must be written before it is read.
+func (m *memory) buffer(n int) []byte {
+	if n <= smallBody {
+		return make([]byte, 0, n)
+	}
+	m.mu.Lock()
+	for i := len(m.free) - 1; i >= 0; i-- {
+		if c := cap(m.free[i]); n <= c && c <= 2*n {
+			buf := m.free[i]
+			last := len(m.free) - 1
+			m.free[i], m.free[last] = m.free[last], nil
+			m.free = m.free[:last]
+			m.kept -= c
+			m.mu.Unlock()
+			return buf
+		}
+	}
+	m.mu.Unlock()
+	return make([]byte, 0, n)
+}
+
+// recycle takes back a buffer that nobody reads any more.
+func (m *memory) recycle(buf []byte) {
+	if cap(buf) <= smallBody {
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	// The newest stay: they are of the size that is asked for now.
+	for m.kept+cap(buf) > mostKept && len(m.free) > 0 {
+		m.kept -= cap(m.free[0])
+		m.free[0] = nil
+		m.free = m.free[1:]
+	}
+	if m.kept+cap(buf) <= mostKept {
+		m.free = append(m.free, buf[:0])
+		m.kept += cap(buf)
+	}
+}
+
+// payload is a request's body in memory, or the beginning of one. It is sent
+// as often as it takes, and its memory goes back once the exchange has done
+// with it and every request that was sent with it has been closed:
+// http.Transport may go on reading after it has returned.
+type payload struct {
+	data   []byte
+	taken  int // of the memory
+	memory *memory
+	users  atomic.Int32
+}
+
+func (p *payload) release() {
+	if p.users.Add(-1) == 0 {
+		p.memory.recycle(p.data)
+		p.memory.give(p.taken)
+		p.data = nil
+	}
+}
+
+// open returns a reader of the whole payload. The caller closes it, and has
+// not released the payload yet.
+func (p *payload) open() io.ReadCloser {
+	if cap(p.data) <= smallBody { // recycle doesn't want it either
+		return io.NopCloser(bytes.NewReader(p.data))
+	}
+	p.users.Add(1)
+	r := &payloadReader{payload: p}
+	r.left.Reset(p.data)
+	return r
+}
+
+// payloadReader is one request's view of a payload. HTTP/2 closes it while it
+// may be reading.
+type payloadReader struct {
+	mu      sync.Mutex
+	left    bytes.Reader
+	payload *payload // nil once closed
+}
+
+var errClosedPayload = errors.New("reading a request's body that is closed")
+
+func (r *payloadReader) Read(b []byte) (int, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.payload == nil {
+		return 0, errClosedPayload
+	}
+	return r.left.Read(b)
+}
+
+func (r *payloadReader) Close() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.payload != nil {
+		r.payload.release()
+		r.payload = nil
+		r.left.Reset(nil)
+	}
+	return nil
+}

@@ -1,0 +1,147 @@
+package proxy
+
+import (
+	"bytes"
+	"compress/gzip"
+	"compress/zlib"
+	"io"
+	"net/http"
+	"strings"
+	"testing"
+	"testing/iotest"
+
+	"github.com/andybalholm/brotli"
+	"github.com/klauspost/compress/zstd"
+
+	"patrol/rotator/workspacetest"
+)
+
+func TestInvalidToken(t *testing.T) {
+	for _, body := range []string{
+		`{"error_code":403,"message":"Invalid access token."}`,
+		`{"error_code":"403","message":"Invalid access token."}`,
+		` {"message":"Invalid access token","error_code":403} `,
+		`{"error_code":403,"message":"Invalid access token. [ReqId: 145ae51b-da74]"}`,
+		`{"error_code":403,"message":"Invalid Token"}`,
+		`{"error_code":403,"message":"Token is expired"}`,
+		`{"error_code":403,"message":"Token has expired."}`,
+		`{"error_code":"PERMISSION_DENIED","message":"Invalid access token."}`,
+		`{"error":{"message":"Invalid access token.","code":403}}`,
+		`{"error":"Invalid Token"}`,
+		`{"error":"invalid_request","error_description":"Access token has expired"}`,
+		`{"error_code":{"odd":1},"message":"Invalid access token."}`,
+		"Invalid Token",
+		"Invalid Token\n",
+		"invalid access token",
+		"The access token expired",
+		"The provided access token is invalid",
+		"<html><body><pre>Invalid access token.</pre></body></html>",
+		"\n<!doctype html><PRE>\n  Invalid Token\n</PRE>",
+	} {
+		if !invalidToken([]byte(body)) {
+			t.Errorf("not known for a refused token: %s", body)
+		}
+	}
+	for _, body := range []string{
+		"", " ", "{", "{}", "[]", "null", "<html>", "<pre></pre>",
+		`{"error_code":"PERMISSION_DENIED","message":"User does not have permission to query the endpoint."}`,
+		`{"error_code":"PERMISSION_DENIED","message":"PERMISSION_DENIED: Token is not allowed to use this scope"}`,
+		`{"error_code":"BAD_REQUEST","message":"Bad request: json: invalid token '}'"}`,
+		`{"error_code":"BAD_REQUEST","message":"Invalid token at position 17"}`,
+		`{"error":{"message":"Invalid token count: max_tokens must be positive","type":"invalid_request_error"}}`,
+		`{"message":"Invalid access token. Also, much more of what a model says about it."}`,
+		`{"choices":[{"message":{"content":"Invalid access token."}}]}`,
+		"Invalid Token: '<' in JSON",
+		"<html><title>Invalid access token</title><pre>You may not do this</pre></html>",
+		"Your request holds an invalid token",
+	} {
+		if invalidToken([]byte(body)) {
+			t.Errorf("taken for a refused token: %s", body)
+		}
+	}
+	for _, form := range workspacetest.InvalidForms() {
+		if _, _, body := form.Reply(); !invalidToken([]byte(body)) {
+			t.Errorf("not known for a refused token: %s", body)
+		}
+	}
+}
+
+// TestRefusalPutsBack: the answer is whole after the look, compressed or not,
+// and one that is no error isn't read.
+func TestRefusalPutsBack(t *testing.T) {
+	const invalid = `{"error_code":403,"message":"Invalid access token."}`
+	encode := map[string]func(io.Writer) io.WriteCloser{
+		"gzip":    func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
+		"deflate": func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) },
+		"br":      func(w io.Writer) io.WriteCloser { return brotli.NewWriter(w) },
+		"zstd": func(w io.Writer) io.WriteCloser {
+			z, err := zstd.NewWriter(w)
+			if err != nil {
+				t.Fatal(err)
+			}
+			return z
+		},
+	}
+	for _, encoding := range []string{"", "gzip", "deflate", "br", "zstd", "unheard-of"} {
+		for plain, want := range map[string]bool{invalid: true, "no": false, strings.Repeat("x", 5*mostRefusal) + invalid: false} {
+			var wire bytes.Buffer
+			if enc := encode[encoding]; enc != nil {
+				z := enc(&wire)
+				_, _ = io.WriteString(z, plain)
+				_ = z.Close()
+			} else {
+				wire.WriteString(plain)
+			}
+			if encoding == "unheard-of" {
+				want = plain == invalid // it isn't encoded in truth
+			}
+			sent := wire.String()
+			closed := false
+			res := &http.Response{StatusCode: 403, Header: http.Header{"Content-Encoding": {encoding}}, Body: closer{&wire, &closed}}
+			if got := new(exchange).refusal(res); got != want {
+				t.Errorf("%s: %v, want %v", encoding, got, want)
+			}
+			if got, err := io.ReadAll(res.Body); string(got) != sent || err != nil {
+				t.Errorf("%s: %d bytes of %d are left, %v", encoding, len(got), len(sent), err)
+			}
+			if _ = res.Body.Close(); !closed {
+				t.Error("the body isn't closed")
+			}
+		}
+	}
+	for _, status := range []int{200, 201, 301, 404, 409, 429, 500, 503} {
+		res := &http.Response{StatusCode: status, Body: io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))}
+		if new(exchange).refusal(res) {
+			t.Errorf("%d is taken for a refused token", status)
+		}
+		if got, err := io.ReadAll(res.Body); len(got) != 0 || err != io.ErrUnexpectedEOF { //nolint:errorlint // the very one
+			t.Errorf("%d: the body was touched", status)
+		}
+	}
+	cut := &http.Response{StatusCode: 403, Body: io.NopCloser(io.MultiReader(strings.NewReader("Invalid"), iotest.ErrReader(io.ErrUnexpectedEOF)))}
+	if new(exchange).refusal(cut) {
+		t.Error("a cut answer is taken for a refused token")
+	}
+	if got, err := io.ReadAll(cut.Body); string(got) != "Invalid" || err != io.ErrUnexpectedEOF { //nolint:errorlint // the very one
+		t.Errorf("of a cut answer is left: %q %v", got, err)
+	}
+}
+
+type closer struct {
+	io.Reader
+	closed *bool
+}
+
+func (c closer) Close() error {
+	*c.closed = true
+	return nil
+}
+
+func FuzzInvalidToken(f *testing.F) {
+	for _, form := range workspacetest.InvalidForms() {
+		_, _, body := form.Reply()
+		f.Add("", []byte(body))
+		f.Add("zstd", []byte(body))
+	}
+	f.Fuzz(func(_ *testing.T, encoding string, body []byte) { invalidToken(decoded(encoding, body)) })
+}
