@@ -13,7 +13,7 @@ FUZZTIME ?= 30s
 .PHONY: build test lint fuzz bench demo platforms
 
 build:
-	go build -trimpath -ldflags='-s -w' -o bin/patrol ./cmd/patrol
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/patrol ./cmd/patrol
 
 test: build lint platforms
 	go test -race ./...

@@ -95,10 +95,18 @@ type core struct {
 
 // newCore wires the rooms. It sends and changes nothing. The core takes the
 // ledger over and must be closed.
-func (a *app) newCore(o options, t target, led *ledger.Ledger, proxyURL string, handovers chan<- pat.Handover, log *slog.Logger) (*core, error) {
+func (a *app) newCore(ctx context.Context, o options, t target, led *ledger.Ledger, proxyURL string, handovers chan<- pat.Handover, log *slog.Logger) (*core, error) {
 	c := &core{target: t, ledger: led}
-	var err error
-	c.client, err = workspace.New(workspace.Config{Host: t.workspace.String(), UserAgent: userAgent(), Log: log})
+	var mintAs *workspace.Session
+	roots, err := o.proxy.rootCAs()
+	if err == nil {
+		c.client, err = workspace.New(workspace.Config{Host: t.workspace.String(), UserAgent: userAgent(), RootCAs: roots, Log: log})
+	}
+	if err == nil && o.mintProfile != "" {
+		if mintAs, err = c.client.AsProfile(ctx, t.profile.file, o.mintProfile); err != nil {
+			err = usageError("it names a profile for the same workspace that signs in by OAuth, Azure …", "--mint-profile: %w", err)
+		}
+	}
 	if err != nil {
 		c.close()
 		return nil, fmt.Errorf("setting up the workspace's client: %w", err)
@@ -114,16 +122,18 @@ func (a *app) newCore(o options, t target, led *ledger.Ledger, proxyURL string, 
 		return nil, err
 	}
 	c.rotator, err = rotator.New(rotator.Config{
-		Workspace:  c.client,
-		Ledger:     led,
-		Handovers:  handovers,
-		Profile:    profile,
-		Agents:     agents,
-		Candidates: t.candidates,
-		Schedule:   o.schedule,
-		Lifetime:   o.lifetime,
-		Grace:      o.grace,
-		Log:        log,
+		Workspace:     c.client,
+		MintAs:        mintAs,
+		KeepBootstrap: o.keepBootstrap,
+		Ledger:        led,
+		Handovers:     handovers,
+		Profile:       profile,
+		Agents:        agents,
+		Candidates:    t.candidates,
+		Schedule:      o.schedule,
+		Lifetime:      o.lifetime,
+		Grace:         o.grace,
+		Log:           log,
 	})
 	if err != nil {
 		c.close()

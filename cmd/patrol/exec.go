@@ -43,7 +43,7 @@ func newExec(a *app) *cobra.Command {
 		Example: `  patrol exec -- opencode
   patrol exec -- databricks jobs list
   patrol exec --profile work -- claude -p "what does this repository do?"
-  patrol serve & patrol exec --wait 30s -- ./agent     # in a container`,
+  patrol serve & patrol exec --wait-ready 30s -- ./agent     # in a container`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return usageError("for example: patrol exec -- opencode", "no command is given")
@@ -69,7 +69,7 @@ func newExec(a *app) *cobra.Command {
 	}
 	// What stands after the command is the command's, flags too.
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait so long for the service, until the profile holds a token that works")
+	cmd.Flags().DurationVar(&wait, "wait-ready", 0, "wait so long for the service, until the profile holds a token that works")
 	addFlags(cmd, "profile", "listen", "state-dir")
 	return cmd
 }
@@ -81,15 +81,18 @@ func (a *app) signIn(cmd *cobra.Command) ([]envChange, netip.AddrPort, error) {
 		return nil, netip.AddrPort{}, err
 	}
 	addr := o.listen[0].addr
-	if addr.Port() == 0 {
-		return nil, addr, usageError("name the port that the service listens on", "--listen %s: port 0 is no port to connect to", addr)
-	}
 	p, err := a.existingProfile(o)
 	if err != nil {
 		return nil, addr, err
 	}
-	if found, ok := a.findProxy(cmd.Context(), o, p); ok && !o.listenGiven {
-		addr = found
+	// What the user says counts, unless it is to be chosen by the service.
+	if !o.listenGiven || addr.Port() == 0 {
+		if found, ok := a.findProxy(cmd.Context(), o, p); ok {
+			addr = found
+		}
+	}
+	if addr.Port() == 0 {
+		return nil, addr, usageError("start it, or name its port", "--listen %s: no service runs that would say on which port it listens", addr)
 	}
 	return a.agentEnv(p.name, addr), addr, nil
 }

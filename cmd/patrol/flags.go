@@ -18,20 +18,22 @@ import (
 // options is what a command was told by flags and environment, checked. A field
 // whose flag the command doesn't take is its zero value.
 type options struct {
-	host        setting       // see target
-	profile     setting       // see selectProfile
-	listen      []listenAddr  // at least one
-	listenGiven bool          // listen isn't the default
-	upstream    *url.URL      // nil: the workspace's own
-	schedule    cron.Schedule // fires at least once
-	cronSpec    string        // what schedule was made of
-	lifetime    time.Duration // of each token, whole seconds
-	grace       time.Duration // from a written file to the revocation of the token before; may be 0
-	write       credwriter.Selection
-	stateDir    string // absolute; "" for the profile's own
-	level       slog.Level
-	logFormat   string
-	instance    string // "": as the ledger says
+	host          setting      // see target
+	profile       setting      // see selectProfile
+	listen        []listenAddr // at least one
+	listenGiven   bool         // listen isn't the default
+	proxy         proxyOptions
+	mintProfile   string // "": none
+	keepBootstrap bool
+	schedule      cron.Schedule // fires at least once
+	cronSpec      string        // what schedule was made of
+	lifetime      time.Duration // of each token, whole seconds
+	grace         time.Duration // from a written file to the revocation of the token before; may be 0
+	write         credwriter.Selection
+	stateDir      string // absolute; "" for the profile's own
+	level         slog.Level
+	logFormat     string
+	instance      string // "": as the ledger says
 }
 
 // A setting is what the user gave for one flag, and where.
@@ -69,6 +71,7 @@ type flagDef struct {
 	fallback string // the default
 	usage    string
 	repeated bool // may be repeated; a comma does the same
+	isBool   bool // may stand without a value
 	parse    func(*options, setting) error
 }
 
@@ -79,7 +82,7 @@ const defaultListen = "127.0.0.1:4000,[::1]:4000"
 // flagDefs returns every flag that has an environment variable, in the order in
 // which they are checked.
 func flagDefs() []flagDef {
-	return []flagDef{
+	defs := []flagDef{
 		{
 			name: "host", kind: "url",
 			usage: "the workspace, https://…; wins over DATABRICKS_HOST and the profile's",
@@ -93,10 +96,6 @@ func flagDefs() []flagDef {
 		{
 			name: "listen", kind: "host:port", fallback: defaultListen, repeated: true,
 			usage: "address of the proxy, on loopback; may be repeated", parse: parseListen,
-		},
-		{
-			name: "upstream", kind: "url",
-			usage: "where chat completions, completions and embeddings go (default {host}/serving-endpoints)", parse: parseUpstream,
 		},
 		{
 			name: "schedule", kind: "cron", fallback: "0 */3 * * *",
@@ -133,6 +132,16 @@ func flagDefs() []flagDef {
 			usage: "text or json", parse: parseLogFormat,
 		},
 	}
+	defs = append(defs, flagDef{
+		name: "mint-profile", kind: "name",
+		usage: "a profile that signs in by OAuth, Azure …: it mints when the token in use is dead",
+		parse: func(o *options, s setting) error { o.mintProfile = s.value(); return nil },
+	}, flagDef{
+		name: "keep-bootstrap", kind: "bool", fallback: "false", isBool: true,
+		usage: "never revoke the token that patrol was started with",
+		parse: func(o *options, s setting) (err error) { o.keepBootstrap, err = parseBool(s); return err },
+	})
+	return append(defs, proxyFlagDefs()...)
 }
 
 // variable returns the environment variable of a flag.
@@ -170,7 +179,10 @@ func addFlags(cmd *cobra.Command, names ...string) {
 		if def.fallback != "" {
 			usage += " (default " + def.fallback + ")"
 		}
-		cmd.Flags().Var(&textFlag{def: def}, def.name, usage+" ["+variable(def.name)+"]")
+		flag := cmd.Flags().VarPF(&textFlag{def: def}, def.name, "", usage+" ["+variable(def.name)+"]")
+		if def.isBool {
+			flag.NoOptDefVal = "true"
+		}
 	}
 }
 
@@ -244,9 +256,11 @@ func (o options) check() error {
 		return usageError("a token replaced at half of its life should outlive its grace: raise --lifetime or lower --grace",
 			"--lifetime %v is not longer than --grace %v", o.lifetime, o.grace)
 	}
-	if o.upstream != nil && ownListener(o.upstream, o.listen) {
-		return usageError("--upstream is the Databricks side: {host}/serving-endpoints, or a gateway",
-			"--upstream %s is the address that patrol itself listens on", o.upstream)
+	for _, u := range []*url.URL{o.proxy.upstream, o.proxy.anthropic, o.proxy.openAI, o.proxy.gemini} {
+		if u != nil && ownListener(u, o.listen) {
+			return usageError("an upstream is the Databricks side: {host}/serving-endpoints, or a gateway",
+				"the upstream %s is the address that patrol itself listens on", u)
+		}
 	}
 	return nil
 }

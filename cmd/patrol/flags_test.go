@@ -56,7 +56,7 @@ func TestOptionsDefaults(t *testing.T) {
 	if o.lifetime != 4*time.Hour || o.grace != 5*time.Minute || o.cronSpec != "0 */3 * * *" {
 		t.Errorf("lifetime %v, grace %v, schedule %q", o.lifetime, o.grace, o.cronSpec)
 	}
-	if o.upstream != nil || o.instance != "" || o.stateDir != "" || o.host.given() || o.profile.given() {
+	if o.proxy.upstream != nil || o.instance != "" || o.stateDir != "" || o.host.given() || o.profile.given() {
 		t.Errorf("something is set that nobody gave: %+v", o)
 	}
 	if o.level != slog.LevelInfo || o.logFormat != formatText {
@@ -180,7 +180,7 @@ func TestUpstreamForm(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := o.upstream.String(); got != "https://w.example/serving-endpoints" {
+	if got := o.proxy.upstream.String(); got != "https://w.example/serving-endpoints" {
 		t.Errorf("upstream = %s", got)
 	}
 }

@@ -22,31 +22,31 @@ func parseWrite(o *options, s setting) error {
 	return nil
 }
 
-func parseUpstream(o *options, s setting) error {
+// parseBase reads the base URL of an upstream; nil if none is given.
+func parseBase(s setting) (*url.URL, error) {
 	v := s.value()
 	if v == "" {
-		return nil
+		return nil, nil
 	}
 	const right = "for example https://dbc-1234.cloud.databricks.com/serving-endpoints"
 	u, err := url.Parse(v)
 	switch {
 	case err != nil:
-		return s.wrong(v, "not a URL", right)
+		return nil, s.wrong(v, "not a URL", right)
 	case u.Scheme == "" || u.Host == "" || u.Opaque != "":
-		return s.wrong(v, "a URL with https:// is needed", right)
+		return nil, s.wrong(v, "a URL with https:// is needed", right)
 	case u.User != nil:
-		return usageError("patrol puts the token on requests itself", "%s must not hold a user or password", s.from)
+		return nil, usageError("patrol puts the token on requests itself", "%s must not hold a user or password", s.from)
 	case u.RawQuery != "" || u.Fragment != "":
-		return s.wrong(v, "must not have a query or fragment", right)
+		return nil, s.wrong(v, "must not have a query or fragment", right)
 	case u.Scheme == "http" && !loopbackName(u.Hostname()), u.Scheme != "http" && u.Scheme != "https":
-		return s.wrong(v, "the token may only go over https://, or to this machine", right)
+		return nil, s.wrong(v, "the token may only go over https://, or to this machine", right)
 	}
 	if err := checkHostPort(u); err != nil {
-		return s.wrong(v, err.Error(), right)
+		return nil, s.wrong(v, err.Error(), right)
 	}
 	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
-	o.upstream = u
-	return nil
+	return u, nil
 }
 
 func parseScheduleFlag(o *options, s setting) error {

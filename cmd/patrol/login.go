@@ -44,7 +44,7 @@ func newLogin(a *app) *cobra.Command {
 			return a.login(cmd.Context(), o)
 		},
 	}
-	addFlags(cmd, "host", "profile", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level", "log-format")
+	addFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level", "log-format")
 	setDefault(cmd, "log-level", "warn")
 	return cmd
 }
@@ -81,7 +81,7 @@ func (a *app) login(ctx context.Context, o options) error {
 	if running != nil { // it has started meanwhile
 		return a.sendLogin(ctx, running, value)
 	}
-	c, err := a.newCore(o, t, led, proxyURL(o.listen[0].addr), nil, log)
+	c, err := a.newCore(ctx, o, t, led, proxyURL(o.listen[0].addr), nil, log)
 	if err != nil {
 		return err
 	}

@@ -128,6 +128,7 @@ func (s *site) serve(t *testing.T, args ...string) (p *process, proxy string) {
 
 // Ten at once, alone: the first rotates, and the others have what they wanted.
 func TestRotateTenAtOnceAlone(t *testing.T) {
+	t.Parallel()
 	goOn := make(chan struct{})
 	s := newSite(t, workspacetest.Config{Fault: func(r *http.Request) *workspacetest.Fault {
 		if strings.HasSuffix(r.URL.Path, "/token/create") {
@@ -169,6 +170,7 @@ func TestRotateTenAtOnceAlone(t *testing.T) {
 
 // Ten at once, of a service: joined or one after the other.
 func TestRotateTenAtOnceService(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, workspacetest.Config{})
 	s.serve(t)
 	before := s.minted()
@@ -196,6 +198,7 @@ func TestRotateTenAtOnceService(t *testing.T) {
 
 // At SIGTERM the requests under way finish, and no new ones come in.
 func TestServeStops(t *testing.T) {
+	t.Parallel()
 	goOn := make(chan struct{})
 	s := newSite(t, workspacetest.Config{})
 	began := make(chan struct{}, 1)
@@ -242,6 +245,7 @@ func TestServeStops(t *testing.T) {
 
 // A second signal ends the service although a request is under way.
 func TestServeSecondSignal(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, workspacetest.Config{})
 	began := make(chan struct{}, 1)
 	upstream := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
@@ -290,6 +294,7 @@ func post(ctx context.Context, proxy string) (string, error) {
 
 // kill -9 leaves neither a lock nor a socket that the next start minds.
 func TestServeKilled(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, workspacetest.Config{})
 	for range 3 {
 		p, _ := s.serve(t)
@@ -350,6 +355,7 @@ func TestAcquire(t *testing.T) {
 }
 
 func TestServePortInUse(t *testing.T) {
+	t.Parallel()
 	s := newSite(t, workspacetest.Config{})
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

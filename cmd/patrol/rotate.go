@@ -44,7 +44,7 @@ func newRotate(a *app) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&wait, "wait-revoke", false, "stay until the old token is revoked, which takes as long as the grace")
-	addFlags(cmd, "host", "profile", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level", "log-format")
+	addFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level", "log-format")
 	setDefault(cmd, "log-level", "warn") // what happened is printed anyway
 	return cmd
 }
@@ -146,7 +146,7 @@ func (a *app) rotateAlone(ctx context.Context, o options, t target, led *ledger.
 		a.printf("another patrol has just rotated: token %s is current\n", pat.ShortID(e.ID))
 		return nil
 	}
-	c, err := a.newCore(o, t, led, proxyURL(o.listen[0].addr), nil, log)
+	c, err := a.newCore(ctx, o, t, led, proxyURL(o.listen[0].addr), nil, log)
 	if err != nil {
 		return err
 	}

@@ -58,6 +58,11 @@ func setupScript(env *testscript.Env) error {
 	env.Setenv("HOME", home)
 	env.Setenv("XDG_RUNTIME_DIR", run)
 	env.Setenv("CANARY", canary)
+	deploy, err := filepath.Abs("../../deploy")
+	if err != nil {
+		return err
+	}
+	env.Setenv("DEPLOY", deploy)
 	env.Setenv("GORACE", "atexit_sleep_ms=0") // or each success costs a second under -race
 	return os.MkdirAll(home, 0o700)
 }

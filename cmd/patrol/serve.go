@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"net"
 	"net/netip"
-	"net/url"
 	"os"
 	"time"
 
@@ -15,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"patrol/proxy"
+	"patrol/proxy/guard"
 	"patrol/rotator"
 	"patrol/rotator/pat"
 )
@@ -56,7 +56,9 @@ func newServe(a *app) *cobra.Command {
 			return a.serve(cmd.Context(), o)
 		},
 	}
-	addFlags(cmd, "host", "profile", "listen", "upstream", "schedule", "lifetime", "grace",
+	addFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "listen", "upstream", "anthropic-upstream",
+		"openai-upstream", "gemini-upstream", "gateway", "upstream-ca", "allow-api", "filter", "wait", "replay-limit",
+		"allow-user", "allow-host", "client-key-file", "schedule", "lifetime", "grace",
 		"write", "instance", "state-dir", "log-level", "log-format")
 	return cmd
 }
@@ -83,22 +85,18 @@ func (a *app) serve(ctx context.Context, o options) error {
 		return alreadyRuns(ctx, running, dir)
 	}
 	lns, err := listenAll(ctx, o.listen)
-	if err == nil {
-		err = checkUpstreams(o, t, lns)
-	}
 	if err != nil {
-		closeAll(lns)
 		_ = led.Close()
 		return err
 	}
 	handovers := make(chan pat.Handover)
-	c, err := a.newCore(o, t, led, proxyURL(addrOf(lns[0])), handovers, log)
+	c, err := a.newCore(ctx, o, t, led, proxyURL(addrOf(lns[0])), handovers, log)
 	if err != nil {
 		closeAll(lns)
 		return err
 	}
 	defer c.close()
-	s, err := a.newService(o, c, dir, lns, handovers, log)
+	s, err := a.newService(ctx, o, c, dir, lns, handovers, log)
 	if err != nil {
 		closeAll(lns)
 		return err
@@ -116,22 +114,6 @@ func alreadyRuns(ctx context.Context, running *controlClient, dir string) error 
 		"see patrol status; for another profile: --profile NAME --listen 127.0.0.1:4001")
 }
 
-// checkUpstreams refuses to send requests back to ourselves.
-func checkUpstreams(o options, t target, lns []net.Listener) error {
-	var own []listenAddr
-	for _, ln := range lns {
-		own = append(own, listenAddr{addr: addrOf(ln)})
-	}
-	if u, err := url.Parse(t.workspace.host); err == nil && ownListener(u, own) {
-		return usageError("the workspace is on the Databricks side", "%s, the workspace, is the address that patrol itself listens on", u)
-	}
-	if o.upstream != nil && ownListener(o.upstream, own) {
-		return usageError("--upstream is the Databricks side: {host}/serving-endpoints, or a gateway",
-			"--upstream %s is the address that patrol itself listens on", o.upstream)
-	}
-	return nil
-}
-
 // addrOf returns where a listener of TCP listens.
 func addrOf(ln net.Listener) netip.AddrPort {
 	if addr, ok := ln.Addr().(*net.TCPAddr); ok {
@@ -146,12 +128,13 @@ type service struct {
 	info    ping
 	lns     []net.Listener
 	proxy   *proxy.Proxy
+	guard   *guard.Guard
 	control *control
 	log     *slog.Logger
 }
 
 // newService makes the proxy and opens the control socket.
-func (a *app) newService(o options, c *core, dir string, lns []net.Listener, handovers <-chan pat.Handover, log *slog.Logger) (*service, error) {
+func (a *app) newService(ctx context.Context, o options, c *core, dir string, lns []net.Listener, handovers <-chan pat.Handover, log *slog.Logger) (*service, error) {
 	s := &service{core: c, lns: lns, log: log}
 	s.info = ping{
 		PID:     os.Getpid(),
@@ -161,22 +144,30 @@ func (a *app) newService(o options, c *core, dir string, lns []net.Listener, han
 		Profile: c.target.profile.name,
 		State:   dir,
 	}
+	var listening []net.Addr
 	for _, ln := range lns {
 		s.info.Listen = append(s.info.Listen, addrOf(ln).String())
+		listening = append(listening, ln.Addr())
 	}
-	cfg := proxy.Config{
-		Host:      c.client.Host(),
-		Handovers: handovers,
-		Ready:     c.rotator.Ready,
-		Refused:   c.rotator.Refused,
-		Log:       log,
-	}
-	if o.upstream != nil {
-		cfg.Upstream = o.upstream.String()
-	}
+	cfg := o.proxy.config()
+	cfg.Host, cfg.Handovers, cfg.Log = c.client.Host(), handovers, log
+	cfg.Ready, cfg.Refused = c.rotator.Ready, c.rotator.Refused
 	var err error
+	if cfg.RootCAs, err = o.proxy.rootCAs(); err != nil {
+		return nil, err
+	}
+	if cfg.Guard, err = o.proxy.newGuard(lns, c.ledger.Knows, log); err != nil {
+		return nil, err
+	}
+	s.guard = cfg.Guard
 	if s.proxy, err = proxy.New(cfg); err != nil {
-		return nil, fmt.Errorf("setting up the proxy: %w", err)
+		return nil, errUpstream(err)
+	}
+	if err := errUpstream(s.proxy.CheckLoops(ctx, listening...)); err != nil {
+		return nil, err
+	}
+	for i := range lns {
+		lns[i] = s.guard.Limit(lns[i])
 	}
 	ln, err := a.listenControl(dir, log)
 	if err != nil {
@@ -210,7 +201,7 @@ func (s *service) run(ctx context.Context) error {
 	})
 	err := g.Wait()
 	receiving()
-	return errors.Join(err, <-received)
+	return errors.Join(err, <-received, s.guard.Close())
 }
 
 // receive has the proxy take tokens until stop is called.

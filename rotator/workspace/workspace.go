@@ -15,6 +15,8 @@ package workspace
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -41,6 +43,7 @@ const DefaultTimeout = 15 * time.Second
 // Config says which workspace, and how to reach it.
 type Config struct {
 	Host      string            // "https://dbc-1.cloud.databricks.com"; see CanonicalHost
+	RootCAs   *x509.CertPool    // who signs the workspace's certificate; nil: whom the system trusts
 	Transport http.RoundTripper // nil: one of our own, which honours HTTPS_PROXY as it is now
 	UserAgent string            // "patrol/1.2.3", put before the SDK's own; "" for none
 	Timeout   time.Duration     // of each call, all told; 0 is DefaultTimeout
@@ -73,7 +76,7 @@ func New(cfg Config) (*Client, error) {
 		c.log = slog.New(slog.DiscardHandler)
 	}
 	if c.base == nil {
-		c.own = newTransport()
+		c.own = newTransport(cfg.RootCAs)
 		c.base = c.own
 	}
 	if c.tokens, err = c.connect(); err != nil {
@@ -112,12 +115,13 @@ func (c *Client) connect() (*settings.TokensAPI, error) {
 
 // newTransport returns a transport that shares nothing with the SDK's or the
 // standard library's default ones.
-func newTransport() *http.Transport {
+func newTransport(roots *x509.CertPool) *http.Transport {
 	proxy := httpproxy.FromEnvironment().ProxyFunc()
 	return &http.Transport{
 		Proxy:               func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
 		DialContext:         (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 15 * time.Second}).DialContext,
 		TLSHandshakeTimeout: 10 * time.Second,
+		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:   true,
 		MaxIdleConnsPerHost: 2,
 		// Calls come in bursts hours apart. A connection kept between them is
