@@ -7,10 +7,10 @@ import (
 )
 
 // Claude is Claude Code's settings.json. Its env.ANTHROPIC_AUTH_TOKEN is ours
-// to replace if Owner.Ours knows it, or if env.ANTHROPIC_BASE_URL beside it
-// leads to this workspace, its gateway or our proxy; then it is also added
-// where it is missing. Beside no base URL, or another, nothing but a token of
-// ours is replaced: what stands there is sent to somebody else.
+// to replace if env.ANTHROPIC_BASE_URL beside it leads to this workspace, its
+// gateway or our proxy; then it is also added where it is missing. Beside
+// another base URL, or none, a value is sent to somebody else: there only a
+// token of ours is replaced, where its user has put it.
 type Claude struct {
 	path   string
 	create bool

@@ -116,6 +116,7 @@ func advise(err error) error {
 		todo string
 	}{
 		{syscall.ENOSPC, "free some space on its disk"},
+		{syscall.EDQUOT, "free some of your space on its disk"},
 		{syscall.EROFS, "its file system is read-only: mount it writable, or name another place for the file"},
 		{syscall.EBUSY, "it may be mounted by itself: mount its folder instead"},
 		{fs.ErrPermission, fmt.Sprintf("give user %d the right to it and to write its folder", os.Geteuid())},
