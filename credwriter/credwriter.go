@@ -10,7 +10,8 @@
 //   - A value is replaced only if it is ours to replace: Owner.Ours knows it,
 //     or the host beside it is this workspace, its gateway or our proxy.
 //     Anything else is left alone and reported.
-//   - A token is put only beside the host that it came with.
+//   - A token is put only beside the host that it came with, or where its
+//     user has put one of ours before.
 //
 // A file is replaced by rename, so that its readers never see a part of it,
 // and afterwards it belongs to whom it did before, with mode 0600. Links are
