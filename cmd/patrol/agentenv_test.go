@@ -72,6 +72,25 @@ func TestAgentEnvKeys(t *testing.T) {
 	}
 }
 
+// Every variable by which the SDK would sign in as somebody else is taken out.
+func TestFrozenVariablesAreTheSDKs(t *testing.T) {
+	seen := 0
+	for _, attribute := range config.ConfigAttributes {
+		for _, name := range attribute.EnvVars {
+			if !strings.HasPrefix(name, "DATABRICKS_") || !attribute.HasAuthAttribute() && name != "DATABRICKS_HOST" && name != "DATABRICKS_AUTH_TYPE" {
+				continue
+			}
+			seen++
+			if !slices.Contains(frozenVariables(), name) {
+				t.Errorf("%s stays", name)
+			}
+		}
+	}
+	if seen < 10 {
+		t.Errorf("the SDK names %d variables only: this test shows nothing", seen)
+	}
+}
+
 // The Databricks SDK itself, in a process with everything frozen in its
 // environment, reads the profile once the changes are made.
 func TestAgentEnvForTheSDK(t *testing.T) {

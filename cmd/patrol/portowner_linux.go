@@ -74,17 +74,22 @@ func parseProcAddr(s string) (netip.AddrPort, bool) {
 
 // processOf names the process that holds a socket, "" if we may not see it.
 func processOf(inode string) string {
-	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*")
-	for _, fd := range fds {
-		if target, err := os.Readlink(fd); err != nil || target != "socket:["+inode+"]" {
-			continue
-		}
-		dir := filepath.Dir(filepath.Dir(fd))
-		name, err := os.ReadFile(filepath.Join(dir, "comm"))
+	dirs, _ := filepath.Glob("/proc/[0-9]*")
+	for _, dir := range dirs {
+		fds, err := os.ReadDir(filepath.Join(dir, "fd"))
 		if err != nil {
-			return ""
+			continue // somebody else's, or gone
 		}
-		return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), filepath.Base(dir))
+		for _, fd := range fds {
+			if target, err := os.Readlink(filepath.Join(dir, "fd", fd.Name())); err != nil || target != "socket:["+inode+"]" {
+				continue
+			}
+			name, err := os.ReadFile(filepath.Join(dir, "comm"))
+			if err != nil {
+				return ""
+			}
+			return fmt.Sprintf("%s (pid %s)", strings.TrimSpace(string(name)), filepath.Base(dir))
+		}
 	}
 	return ""
 }
