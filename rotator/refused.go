@@ -13,6 +13,10 @@ const (
 	// workspace.
 	propagation = time.Minute
 
+	// settling is how long a request waits before it tries a new token again,
+	// where there is no older one to stand in.
+	settling = 500 * time.Millisecond
+
 	// trusted is how long the answer holds that a token works.
 	trusted = 30 * time.Second
 
@@ -49,7 +53,12 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 		return before.token, true
 	}
 	alive, err := r.ask(ctx, h)
-	if err != nil || alive {
+	switch {
+	case err != nil:
+		return pat.Token{}, false
+	case alive && time.Since(h.since) < propagation:
+		return h.token, r.rest(ctx, nil, settling)
+	case alive:
 		return pat.Token{}, false
 	}
 	why := errors.New("a request was refused")

@@ -61,6 +61,23 @@ func TestRefusedYoungToken(t *testing.T) {
 	})
 }
 
+// TestRefusedYoungTokenAlone: where the one before it is gone, the new token
+// gets another try a moment later.
+func TestRefusedYoungTokenAlone(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.grace = 0
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Second)
+		h.wantOne()
+		began := time.Now()
+		again, ok := h.r.Refused(h.Context(), h.r.Current())
+		if !ok || !again.Same(h.r.Current()) || time.Since(began) == 0 {
+			h.Errorf("Refused = %v, %v after %v", again, ok, time.Since(began))
+		}
+	})
+}
+
 func TestRefusedDeadToken(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.issue(24 * time.Hour)
