@@ -29,7 +29,7 @@ import (
 
 // ErrNeedsLogin is wrapped by every error that a new bootstrap token would
 // mend: there is no token, or none that the workspace takes.
-var ErrNeedsLogin = errors.New("needs a working token")
+var ErrNeedsLogin = errors.New("no working Databricks token")
 
 // errClosed is what Rotate returns after Close.
 var errClosed = errors.New("patrol is stopping")

@@ -26,6 +26,9 @@ func (e *ConflictError) Error() string {
 		e.First, e.Second, e.Host)
 }
 
+// inUse is where the token in use was found: in memory.
+const inUse = "patrol's memory"
+
 // found is a token that stands on this machine, at one place or more.
 type found struct {
 	token   pat.Token
@@ -73,7 +76,7 @@ func (r *Rotator) look() ([]found, error) {
 	}
 	r.mu.Lock()
 	if t := r.holding.token; !t.IsZero() {
-		candidates = append(candidates, Candidate{Source: "the token in use", Rewritten: true, Token: t})
+		candidates = append(candidates, Candidate{Source: inUse, Rewritten: true, Token: t})
 	}
 	r.mu.Unlock()
 	var all []found
@@ -162,11 +165,21 @@ func (r *Rotator) needsLogin(all []found) error {
 	}
 	var sources []string
 	for _, f := range all {
-		sources = append(sources, f.sources...)
+		for _, source := range f.sources {
+			if source != inUse || len(all) == 1 && len(f.sources) == 1 {
+				sources = append(sources, source)
+			}
+		}
 	}
-	return fmt.Errorf("%w: %s refuses the token from %s as invalid, revoked or expired; run `patrol login`, or put a new token into the profile",
-		ErrNeedsLogin, r.host(), strings.Join(sources, " and that from "))
+	return fmt.Errorf("%w: %s refuses the one from %s as invalid, revoked or expired; run `patrol login`, or put a new token into the profile",
+		ErrNeedsLogin, r.host(), strings.Join(sources, " and the one from "))
 }
+
+// refusedError says that the workspace doesn't take a token that was brought.
+type refusedError string
+
+func (e refusedError) Error() string { return string(e) }
+func (e refusedError) Unwrap() error { return ErrNeedsLogin }
 
 // take makes a token that was found the current one.
 func (r *Rotator) take(ctx context.Context, f found) error {
@@ -221,7 +234,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	case err != nil:
 		return Rotation{}, fmt.Errorf("asking %s whether the token works: %w", r.host(), err)
 	case !alive:
-		return Rotation{}, fmt.Errorf("%s refuses this token as invalid, revoked or expired (%w); make one there under Settings, Developer, Access tokens", r.host(), ErrNeedsLogin)
+		return Rotation{}, refusedError(r.host() + " refuses this token as invalid, revoked or expired; make one there under Settings, Developer, Access tokens")
 	}
 	r.mu.Lock()
 	flight := r.flight
@@ -255,7 +268,7 @@ func (r *Rotator) settle(current string) {
 // lost records that the workspace refuses the token in use: nothing that it
 // could do works any more. The proxy is told to send nothing with it.
 func (r *Rotator) lost(ctx context.Context, old holding, why error) error {
-	err := fmt.Errorf("%w: %s refuses the token in use (%v) as invalid, revoked or expired, so it can't mint the next one; run `patrol login`, or put a new token into the profile: %w",
+	err := fmt.Errorf("%w: %s refuses the one in use (%v) as invalid, revoked or expired, so it can't mint the next one; run `patrol login`, or put a new token into the profile: %w",
 		ErrNeedsLogin, r.host(), old.token, why)
 	r.mu.Lock()
 	if !r.holding.token.Same(old.token) {

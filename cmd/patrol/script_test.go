@@ -42,6 +42,7 @@ func TestScripts(t *testing.T) {
 			"expand":     expand,
 			"serving":    serving,
 			"agent":      agent,
+			"answers":    answers,
 			"term":       term,
 			"secretfree": secretFree,
 		},
@@ -212,6 +213,22 @@ func agent(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("status %d, want %s: %s", resp.StatusCode, args[1], body)
 	}
 	ts.Logf("%s", body)
+}
+
+// answers asks the proxy and checks the answer's status and what is in it:
+// answers 503 'patrol login' POST /v1/messages.
+func answers(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 4, "answers STATUS PATTERN METHOD PATH")
+	req, err := http.NewRequestWithContext(context.Background(), args[2], ts.Getenv("PROXY")+args[3], strings.NewReader("{}"))
+	ts.Check(err)
+	resp, err := http.DefaultClient.Do(req)
+	ts.Check(err)
+	body, err := io.ReadAll(resp.Body)
+	_ = resp.Body.Close()
+	ts.Check(err)
+	if strconv.Itoa(resp.StatusCode) != args[0] || !regexp.MustCompile(args[1]).Match(body) {
+		ts.Fatalf("status %d, want %s and %s: %s", resp.StatusCode, args[0], args[1], body)
+	}
 }
 
 // term sends SIGTERM to what runs in the background.
