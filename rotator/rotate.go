@@ -307,12 +307,11 @@ func (r *Rotator) install(ctx context.Context, fresh holding) ([]FileState, erro
 		fresh.entry.Stage = ledger.Published
 		r.record(fresh.entry)
 	}
-	drained, err := r.publish(ctx, r.byOurClock(fresh))
+	old, drained, err := r.use(ctx, fresh)
 	if err != nil {
 		r.enqueue(fresh, nil)
-		return nil, fmt.Errorf("handing the new token to the proxy: %w", err)
+		return nil, err
 	}
-	old := r.hold(fresh)
 	states := r.files.put(r.Current)
 	r.written(states)
 	if !old.token.IsZero() && !old.token.Same(fresh.token) {
@@ -339,16 +338,19 @@ func (r *Rotator) byOurClock(h holding) pat.Token {
 	return t
 }
 
-// hold makes fresh the token in use and returns the one that was.
-func (r *Rotator) hold(fresh holding) (old holding) {
-	if fresh.since.IsZero() {
-		fresh.since = time.Now()
+// use publishes a token and makes it the one in use, and returns the one that
+// was.
+func (r *Rotator) use(ctx context.Context, fresh holding) (old holding, drained <-chan struct{}, err error) {
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	if drained, err = r.publish(ctx, r.byOurClock(fresh)); err != nil {
+		return holding{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	old = r.holding
 	r.before, r.holding, r.problem = old, fresh, nil
-	return old
+	return old, drained, nil
 }
 
 // written records that the current token stands in the profile, once it does.

@@ -123,6 +123,8 @@ type Rotator struct {
 	mayList atomic.Bool // the workspace has listed its tokens for us
 	glance  atomic.Bool // the profile is to be looked at now: see Look
 
+	turn sync.Mutex // of who changes what the proxy has, and with it holding
+
 	mu      sync.Mutex
 	closed  bool
 	holding holding  // the token in use

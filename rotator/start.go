@@ -208,11 +208,11 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 		r.settle(e.Nonce)
 		return err
 	}
-	drained, err := r.publish(ctx, r.byOurClock(fresh))
+	old, drained, err := r.use(ctx, fresh)
 	if err != nil {
-		return fmt.Errorf("handing the token to the proxy: %w", err)
+		return err
 	}
-	if old := r.hold(fresh); !old.token.IsZero() && !old.token.Same(fresh.token) {
+	if !old.token.IsZero() && !old.token.Same(fresh.token) {
 		r.enqueue(old, drained)
 	}
 	r.settle(e.Nonce)
@@ -270,19 +270,22 @@ func (r *Rotator) settle(current string) {
 func (r *Rotator) lost(ctx context.Context, old holding, why error) error {
 	err := fmt.Errorf("%w: %s refuses the one in use (%v) as invalid, revoked or expired, so it can't mint the next one; run `patrol login`, or put a new token into the profile: %w",
 		ErrNeedsLogin, r.host(), old.token, why)
-	r.mu.Lock()
-	if !r.holding.token.Same(old.token) {
-		r.mu.Unlock()
+	r.turn.Lock()
+	defer r.turn.Unlock()
+	if held := r.held(); !held.token.Same(old.token) {
 		return err // another has taken its place meanwhile
 	}
+	// The proxy first: who is told that there is a problem may rely on it that
+	// no request is sent with the dead token any more.
+	if _, perr := r.publish(ctx, pat.Token{Host: r.host()}); perr != nil {
+		r.log.Error("the proxy could not be told that there is no token", "err", perr)
+	}
+	r.mu.Lock()
 	first := r.problem == nil
 	r.problem = err
 	r.mu.Unlock()
 	if first {
 		r.log.Error("the token in use is dead", "token", old.token, "err", err)
-	}
-	if _, perr := r.publish(ctx, pat.Token{Host: r.host()}); perr != nil {
-		r.log.Error("the proxy could not be told that there is no token", "err", perr)
 	}
 	wake(r.kick)
 	return err
