@@ -61,8 +61,11 @@ func (a *app) acquire(ctx context.Context, dir, instance string, patience time.D
 	began, told := time.Now(), false
 	for {
 		led, err := ledger.Open(ledger.Config{Dir: dir, Instance: instance, Log: log})
-		if err == nil || !errors.Is(err, ledger.ErrLocked) {
-			return led, nil, err
+		if err == nil {
+			return led, nil, nil
+		}
+		if !errors.Is(err, ledger.ErrLocked) {
+			return nil, nil, hinted(err, "patrol must be able to write there, or it would forget what is still to be revoked; --state-dir names another folder")
 		}
 		service, err := dialControl(ctx, dir, dialPatience)
 		if err == nil || !errors.Is(err, errNoService) {

@@ -16,8 +16,8 @@ import (
 func (s *service) watch(ctx context.Context) error {
 	const settle = 200 * time.Millisecond // an editor makes several changes of one
 	path := s.target.profile.file
-	if real, err := filepath.EvalSymlinks(path); err == nil {
-		path = real
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		path = target
 	}
 	w, err := fsnotify.NewWatcher()
 	if err == nil {
