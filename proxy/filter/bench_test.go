@@ -15,10 +15,11 @@ import (
 
 // conversation returns a request of at least size bytes, as an agent sends it
 // late in a session: tools with schemas, and turns of text, tool calls and
-// their answers, which are listings, edits and files (those of this folder). If
+// their answers, which are listings, edits and files (those of this package). If
 // dirty, each eighth turn has something to mend.
 func conversation(tb testing.TB, size int, dirty bool) []byte {
 	files, err := filepath.Glob("*.go")
+	files = slices.DeleteFunc(files, func(name string) bool { return strings.HasSuffix(name, "_test.go") })
 	if err != nil || len(files) == 0 {
 		tb.Fatal("no files", err)
 	}
@@ -53,7 +54,7 @@ func conversation(tb testing.TB, size int, dirty bool) []byte {
 		}
 		lines := strings.SplitAfter(string(source), "\n")
 		from := i * 37 % len(lines)
-		lines = lines[from:min(from+10+i%120, len(lines))]
+		lines = lines[from:]
 		args := map[string]any{"path": "/src/proxy/filter/" + file, "offset": from}
 		answer := "<file>\n" + strings.Join(lines, "")
 		switch i % 3 {
@@ -77,18 +78,6 @@ func conversation(tb testing.TB, size int, dirty bool) []byte {
 	return b.Bytes()
 }
 
-// median returns the median time that f takes, of n runs.
-func median(n int, f func()) time.Duration {
-	times := make([]time.Duration, n)
-	for i := range times {
-		start := time.Now()
-		f()
-		times[i] = time.Since(start)
-	}
-	slices.Sort(times)
-	return times[n/2]
-}
-
 // decodeEncode is what the filter is measured against: encoding/json into a map
 // and back.
 func decodeEncode(b *testing.B, body []byte) {
@@ -101,21 +90,28 @@ func decodeEncode(b *testing.B, body []byte) {
 	}
 }
 
-// compare runs f b.N times and reports how many times as fast it is as peer, by
-// medians of runs that take turns.
+// compare runs f, and reports how many times as fast it is as peer: by medians
+// of runs of each, n times, that take turns.
 func compare(b *testing.B, n int, f, peer func()) {
 	b.ReportAllocs()
 	for b.Loop() {
 		f()
 	}
 	b.StopTimer()
-	ours, theirs := make([]time.Duration, n), make([]time.Duration, n)
-	for i := range n {
-		ours[i], theirs[i] = median(3, f), median(1, peer)
+	time1 := func(f func()) time.Duration {
+		start := time.Now()
+		for range n {
+			f()
+		}
+		return time.Since(start)
+	}
+	var ours, theirs []time.Duration
+	for range 15 {
+		ours, theirs = append(ours, time1(f)), append(theirs, time1(peer))
 	}
 	slices.Sort(ours)
 	slices.Sort(theirs)
-	b.ReportMetric(float64(theirs[n/2])/float64(ours[n/2]), "×encoding/json")
+	b.ReportMetric(float64(theirs[7])/float64(ours[7]), "×encoding/json")
 }
 
 func BenchmarkRequest(b *testing.B) {
@@ -132,8 +128,62 @@ func BenchmarkRequest(b *testing.B) {
 				if changed := len(out) != len(body); changed != dirty {
 					b.Fatalf("changed: %v", changed)
 				}
-				compare(b, 11, func() { Request(ChatCompletions, "", nil, body) }, func() { decodeEncode(b, body) })
+				compare(b, 1, func() { Request(ChatCompletions, "", nil, body) }, func() { decodeEncode(b, body) })
 			})
 		}
+	}
+}
+
+const textEvent = `data: {"model":"claude-sonnet-4-5","choices":[{"delta":{"role":"assistant","content":" the next file, and \"then\""},"index":0,"finish_reason":null}],"usage":{"prompt_tokens":12034,"completion_tokens":null,"total_tokens":null},"object":"chat.completion.chunk","id":"msg_bdrk_01XZKCXvCrMicqpbpDCE9gsS","created":1774000000}` + "\n\n"
+
+// looped reads first, and then the same text again and again, in one Read each.
+type looped struct{ first, text string }
+
+func (l *looped) Read(p []byte) (int, error) {
+	if l.first == "" {
+		return copy(p, l.text), nil
+	}
+	n := copy(p, l.first)
+	l.first = l.first[n:]
+	return n, nil
+}
+
+// BenchmarkStream reads one event of a stream per Read, as they come from a
+// model.
+func BenchmarkStream(b *testing.B) {
+	first := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":""}}`)
+	piece := calling(`{"index":0,"function":{"arguments":"{\"path\":\"/src/main"}}`)
+	reasoning := delta(`"content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"The next file"}]}]`)
+	for name, event := range map[string]string{"text": textEvent, "arguments": piece, "reasoning": reasoning} {
+		b.Run(name, func(b *testing.B) {
+			b.SetBytes(int64(len(event)))
+			src := &looped{text: event}
+			if event == piece {
+				src.first = first
+			}
+			res := response("text/event-stream", src)
+			asked(b, "bash").Response(res)
+			p := make([]byte, 32<<10)
+			read := func() {
+				if _, err := res.Body.Read(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+			var out bytes.Buffer
+			compare(b, 500, read, func() {
+				var v any
+				if err := json.Unmarshal([]byte(event[len("data: "):]), &v); err != nil {
+					b.Fatal(err)
+				}
+				out.Reset()
+				out.WriteString("data: ")
+				text, err := json.Marshal(v)
+				if err != nil {
+					b.Fatal(err)
+				}
+				out.Write(text)
+				out.WriteString("\n\n")
+			})
+		})
 	}
 }

@@ -58,6 +58,7 @@ func (r *request) dropBlank() {
 func (r *request) editMessages() {
 	p := pruner{e: &r.edits}
 	before := -1 // the last message that stays
+	open := r.unanswered
 	for i := range r.msgs {
 		m := &r.msgs[i]
 		if m.drop {
@@ -65,7 +66,12 @@ func (r *request) editMessages() {
 			continue
 		}
 		p.keep(r.start(m.node), r.end(m.node))
-		results := r.answerCalls(before, m)
+		n := 0
+		for n < len(open) && open[n].msg == before {
+			n++
+		}
+		results := r.answerCalls(open[:n], m)
+		open = open[n:]
 		if m.role != unknownRole {
 			r.editContent(m, results)
 		}
@@ -74,16 +80,14 @@ func (r *request) editMessages() {
 	p.finish()
 }
 
-// answerCalls answers the open calls of the message at index i, which m
-// follows. It returns the answers that are to come first in m, as JSON.
-func (r *request) answerCalls(i int, m *message) (results string) {
-	if i < 0 || len(r.unanswered) == 0 || r.unanswered[0].msg != i {
+// answerCalls answers calls of one message, which m follows. It returns the
+// answers that are to come first in m, as JSON.
+func (r *request) answerCalls(open []call, m *message) (results string) {
+	if len(open) == 0 {
 		return ""
 	}
-	after := r.end(r.msgs[i].node)
-	for len(r.unanswered) > 0 && r.unanswered[0].msg == i {
-		c := r.unanswered[0]
-		r.unanswered = r.unanswered[1:]
+	after := r.end(r.msgs[open[0].msg].node)
+	for _, c := range open {
 		id := string(r.raw(c.id))
 		if !c.block {
 			r.edits.replace(after, after, `,{"role":"tool","tool_call_id":`, id, `,"content":`, interrupted, `}`)

@@ -73,25 +73,25 @@ func (l *lazy) Read(p []byte) (int, error) {
 	return l.dec.Read(p)
 }
 
-// decodeBody returns what a body holds, and whether that took decoding. It
-// returns nil if the body can't be decoded, or holds more than maxBody.
-func decodeBody(encoding string, body []byte) (plain []byte, decoded bool) {
+// decodeBody returns what a body holds, and whether that took decoding. ok is
+// false if the body can't be decoded, or holds more than limit bytes.
+func decodeBody(encoding string, body []byte, limit int64) (plain []byte, decoded, ok bool) {
 	switch encoding {
 	case "", "identity":
-		return body, false
+		return body, false, true
 	}
 	dec, err := decoder(encoding, bytes.NewReader(body))
 	if err != nil {
-		return nil, false
+		return nil, false, false
 	}
 	if z, ok := dec.(*zstd.Decoder); ok {
 		defer z.Close()
 	}
-	plain, err = io.ReadAll(io.LimitReader(dec, maxBody+1))
-	if err != nil || len(plain) > maxBody {
-		return nil, false
+	plain, err = io.ReadAll(io.LimitReader(dec, limit+1))
+	if err != nil || int64(len(plain)) > limit {
+		return nil, false, false
 	}
-	return plain, true
+	return plain, true, true
 }
 
 // rewritten makes h true of a body that was changed. Its length is n bytes, -1

@@ -57,8 +57,8 @@ func Request(api API, model string, h http.Header, body []byte) ([]byte, Call) {
 	if !looks(api, model) {
 		return body, call
 	}
-	plain, decoded := decodeBody(h.Get("Content-Encoding"), body)
-	if plain == nil {
+	plain, decoded, ok := decodeBody(h.Get("Content-Encoding"), body, maxBody)
+	if !ok {
 		return body, call
 	}
 	r := requests.Get().(*request)

@@ -73,18 +73,7 @@ func (r *request) filter(api API, model string) []byte {
 		}
 	}
 	r.dropKeys()
-	return r.result()
-}
-
-func (r *request) result() []byte {
-	if len(r.edits.list) == 0 || !r.valid() {
-		return nil
-	}
-	n, ok := r.edits.size(r.src)
-	if !ok {
-		return nil
-	}
-	return r.edits.appendTo(make([]byte, 0, n), r.src)
+	return r.edits.result(&r.doc)
 }
 
 // dropKeys takes the members of the request itself that the model refuses, or
@@ -269,6 +258,24 @@ func (r *request) readBlock(n int) block {
 // string: one allocation, for a list that is hardly ever asked.
 type toolNames string
 
+func (t toolNames) has(name []byte) bool {
+	if len(name) == 0 || bytes.IndexByte(name, 0) >= 0 {
+		return false
+	}
+	for rest := t; len(rest) > 1; {
+		rest = rest[1:]
+		end := 0
+		for rest[end] != 0 {
+			end++
+		}
+		if string(rest[:end]) == string(name) {
+			return true
+		}
+		rest = rest[end:]
+	}
+	return false
+}
+
 func (r *request) readNames(tools int) toolNames {
 	names := append(r.schema[:0], 0)
 	for t := range r.elements(tools) {
@@ -284,5 +291,8 @@ func (r *request) readNames(tools int) toolNames {
 		}
 	}
 	r.schema = names
+	if toolNames(names).has([]byte(wrapper)) {
+		return "" // a call under this name is what it seems to be
+	}
 	return toolNames(names)
 }

@@ -3,7 +3,7 @@ package filter
 import (
 	"bytes"
 	"encoding/binary"
-	"iter"
+	"math/bits"
 )
 
 const (
@@ -16,41 +16,6 @@ const (
 	// maxBody is the size, in bytes, over which a JSON body isn't looked at.
 	maxBody = 64 << 20
 )
-
-type kind uint8
-
-const (
-	null kind = iota
-	boolean
-	number
-	str
-	array
-	object
-)
-
-// node is one JSON value in the text: where it starts and ends, and the index
-// of the node after its whole subtree. The children of an array follow it;
-// those of an object too, as key, value, key, value.
-type node struct {
-	start, end uint32
-	next       uint32
-	kind       kind
-}
-
-// doc is a JSON text and its nodes in the order in which they stand. Node 0 is
-// the root, so that 0 can mean "none" for everything below it.
-//
-// It is the whole of our JSON: an index into the text, nothing decoded. The
-// rules look at the nodes and record edits, and what nobody edits is copied.
-//
-// Most of a text is inside its strings, and they are looked at as little as can
-// be. parse finds the structure; valid is asked before an edit is made. Together
-// they find all that is wrong with a JSON text but for escapes that are none,
-// such as \q: those stay where they are, and reading them does no harm.
-type doc struct {
-	src   []byte
-	nodes []node
-}
 
 // parse reads src, which must not change while d is used. It reports whether
 // src is one JSON value, as far as its structure goes, and within the bounds.
@@ -195,110 +160,6 @@ func (d *doc) closed(at, end int) int {
 	return end
 }
 
-func (d *doc) kind(n int) kind  { return d.nodes[n].kind }
-func (d *doc) start(n int) int  { return int(d.nodes[n].start) }
-func (d *doc) end(n int) int    { return int(d.nodes[n].end) }
-func (d *doc) next(n int) int   { return int(d.nodes[n].next) }
-func (d *doc) raw(n int) []byte { return d.src[d.nodes[n].start:d.nodes[n].end] }
-
-// inner returns what stands between the quotes of a string, the brackets of an
-// array or the braces of an object.
-func (d *doc) inner(n int) []byte { return d.src[d.nodes[n].start+1 : d.nodes[n].end-1] }
-
-// members yields the key and the value of each member of an object.
-func (d *doc) members(obj int) iter.Seq2[int, int] {
-	return func(yield func(k, v int) bool) {
-		for k := obj + 1; k < d.next(obj); k = d.next(k + 1) {
-			if !yield(k, k+1) {
-				return
-			}
-		}
-	}
-}
-
-// elements yields the values of an array.
-func (d *doc) elements(arr int) iter.Seq[int] {
-	return func(yield func(v int) bool) {
-		for v := arr + 1; v < d.next(arr); v = d.next(v) {
-			if !yield(v) {
-				return
-			}
-		}
-	}
-}
-
-// text returns a string's value. It allocates only if there are escapes in it.
-func (d *doc) text(n int) []byte {
-	s := d.inner(n)
-	if bytes.IndexByte(s, '\\') < 0 {
-		return s
-	}
-	return appendUnescaped(nil, s)
-}
-
-// is reports whether n is a string of this value, which has no backslash in it.
-func (d *doc) is(n int, s string) bool {
-	if d.kind(n) != str {
-		return false
-	}
-	raw := d.inner(n)
-	if len(raw) <= len(s) { // an escape is longer than what it stands for
-		return string(raw) == s
-	}
-	return bytes.IndexByte(raw, '\\') >= 0 && string(appendUnescaped(nil, raw)) == s
-}
-
-// same reports whether the strings a and b have the same value.
-func (d *doc) same(a, b int) bool {
-	return string(d.text(a)) == string(d.text(b))
-}
-
-// fields finds members of an object by their keys: vals[i] becomes the value of
-// keys[i], 0 if there is none. A key that stands twice means one thing to one
-// parser and another to the next: bit i of twice is set then.
-func (d *doc) fields(obj int, keys []string, vals []int) (twice uint) {
-	clear(vals)
-	if d.kind(obj) != object {
-		return 0
-	}
-	for k, v := range d.members(obj) {
-		for i, key := range keys {
-			if d.is(k, key) {
-				if vals[i] != 0 {
-					twice |= 1 << i
-				}
-				vals[i] = v
-				break
-			}
-		}
-	}
-	return twice
-}
-
-// find is fields for one key.
-func (d *doc) find(obj int, key string) (v int, sure bool) {
-	var vals [1]int
-	twice := d.fields(obj, []string{key}, vals[:])
-	return vals[0], twice == 0
-}
-
-// get is find for those who treat a doubtful member as none.
-func (d *doc) get(obj int, key string) int {
-	v, sure := d.find(obj, key)
-	if !sure {
-		return 0
-	}
-	return v
-}
-
-// getString is get for a member that is of no use unless it is a string.
-func (d *doc) getString(obj int, key string) int {
-	if v := d.get(obj, key); v != 0 && d.kind(v) == str {
-		return v
-	}
-	return 0
-}
-
 func skipSpace(src []byte, i int) int {
 	for i < len(src) && (src[i] == ' ' || src[i] == '\n' || src[i] == '\t' || src[i] == '\r') {
 		i++
@@ -307,38 +168,70 @@ func skipSpace(src []byte, i int) int {
 }
 
 // endOfString returns where the string ends whose opening quote is at i, after
-// the closing quote, or -1. Nearly all of a body is in strings, so the speed of
-// the filter is that of bytes.IndexByte.
+// the closing quote, or -1. Nearly all of a body is in strings, so this is what
+// the filter's speed hangs on. Most strings are short, and code has many quotes
+// in it: the next one is near. In prose it is far, and bytes.IndexByte faster.
 func endOfString(src []byte, i int) int {
-	for {
-		i++
-		n := bytes.IndexByte(src[i:], '"')
-		if n < 0 {
-			return -1
+	const near = 4 // steps
+	i++
+	for steps := 0; ; {
+		if steps == near || i+16 > len(src) {
+			n := bytes.IndexByte(src[i:], '"')
+			if n < 0 {
+				return -1
+			}
+			i += n
+		} else {
+			s := src[i : i+16]
+			a := zeros(binary.LittleEndian.Uint64(s) ^ '"'*ones)
+			b := zeros(binary.LittleEndian.Uint64(s[8:]) ^ '"'*ones)
+			if a|b == 0 {
+				i += 16
+				steps++
+				continue
+			}
+			if a != 0 {
+				i += bits.TrailingZeros64(a) / 8
+			} else {
+				i += 8 + bits.TrailingZeros64(b)/8
+			}
 		}
-		i += n
-		from := i
-		for src[from-1] == '\\' {
-			from--
-		}
-		if (i-from)%2 == 0 {
+		if src[i-1] != '\\' || !escapedAt(src, i) {
 			return i + 1
 		}
+		i++
+		steps = 0
 	}
 }
 
+// escapedAt reports whether an odd number of backslashes stands before i.
+func escapedAt(src []byte, i int) bool {
+	from := i
+	for src[from-1] == '\\' {
+		from--
+	}
+	return (i-from)%2 == 1
+}
+
+const (
+	ones  = 0x0101010101010101
+	highs = 0x80 * ones
+)
+
+// zeros finds the bytes of x that are zero: the lowest bit of the result is the
+// highest of the first such byte, if there is one. What the subtraction borrows
+// can spoil the bits above it, never those below.
+func zeros(x uint64) uint64 { return (x - ones) &^ x & highs }
+
 // controls reports whether there is a control character in s.
 func controls(s []byte) bool {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x80 * ones
-	)
-	// Eight bytes at a time. The subtraction sets the high bit of those less
-	// than a space, and of none if there is no such byte.
+	// The subtraction sets the high bit of the bytes that are less than a
+	// space, and of none if there is no such byte.
 	var found uint64
-	for ; len(s) >= 8; s = s[8:] {
-		x := binary.LittleEndian.Uint64(s)
-		found |= (x - ' '*ones) &^ x
+	for ; len(s) >= 32; s = s[32:] {
+		a, b := binary.LittleEndian.Uint64(s), binary.LittleEndian.Uint64(s[8:])
+		c, d := binary.LittleEndian.Uint64(s[16:]), binary.LittleEndian.Uint64(s[24:])
+		found |= (a-' '*ones)&^a | (b-' '*ones)&^b | (c-' '*ones)&^c | (d-' '*ones)&^d
 	}
 	for _, c := range s {
 		if c < ' ' {

@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"bytes"
 	"cmp"
 	"slices"
 )
@@ -14,8 +15,9 @@ type edit struct {
 // edits are what is to change in one text. They must not overlap; those at the
 // same place are made in the order in which they were recorded.
 type edits struct {
-	list []edit
-	text []byte
+	list   []edit
+	text   []byte
+	pieces [][]byte // of the result
 }
 
 func (e *edits) reset() { e.list, e.text = e.list[:0], e.text[:0] }
@@ -37,22 +39,20 @@ func (e *edits) begin(start, end int) {
 
 func (e *edits) done() { e.list[len(e.list)-1].to = len(e.text) }
 
-// size returns the length of src with the edits made, and puts them in order.
-// ok is false if two of them overlap, which is a fault of a rule.
-func (e *edits) size(src []byte) (n int, ok bool) {
+// sort puts the edits of a text of n bytes in order. It returns false if two of
+// them overlap, which is a fault of a rule.
+func (e *edits) sort(n int) bool {
 	slices.SortStableFunc(e.list, func(a, b edit) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
 	})
-	n = len(src)
 	at := 0
 	for _, ed := range e.list {
-		if ed.start < at || ed.end < ed.start || ed.end > len(src) {
-			return 0, false
+		if ed.start < at || ed.end < ed.start || ed.end > n {
+			return false
 		}
 		at = ed.end
-		n += ed.to - ed.from - (ed.end - ed.start)
 	}
-	return n, true
+	return true
 }
 
 // appendTo appends src with the edits made. They must be in order.
@@ -64,6 +64,24 @@ func (e *edits) appendTo(dst, src []byte) []byte {
 		at = ed.end
 	}
 	return append(dst, src[at:]...)
+}
+
+// result returns the text of d with the edits made, nil if there are none, or if
+// d turns out not to be valid.
+func (e *edits) result(d *doc) []byte {
+	if len(e.list) == 0 || !d.valid() || !e.sort(len(d.src)) {
+		return nil
+	}
+	at := 0
+	for _, ed := range e.list {
+		e.pieces = append(e.pieces, d.src[at:ed.start], e.text[ed.from:ed.to])
+		at = ed.end
+	}
+	e.pieces = append(e.pieces, d.src[at:])
+	out := bytes.Join(e.pieces, nil) // the one way to get memory that isn't cleared first
+	clear(e.pieces)
+	e.pieces = e.pieces[:0]
+	return out
 }
 
 // pruner records the edits that take some of the elements of an array, or of

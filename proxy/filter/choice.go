@@ -1,0 +1,217 @@
+package filter
+
+// answer is the work on the JSON of a response: a whole one, or one chunk of a
+// stream.
+type answer struct {
+	doc
+	edits edits
+	tools toolNames
+
+	object  doc   // the arguments of a call
+	removal edits // what goes out of them
+	args    []byte
+}
+
+// choice is one of the alternatives that a model offers, as far as the rules
+// need it. Each is a node, or 0.
+type choice struct {
+	node    int
+	index   int // its number
+	message int // the message, or the delta in a stream
+	calls   int // its tool_calls, if there are any
+	finish  int // finish_reason, if it is one
+}
+
+// choices yields the choices of a response, in which the message has this key.
+// It yields none of what isn't understood.
+func (a *answer) choices(key string) func(yield func(choice) bool) {
+	return func(yield func(choice) bool) {
+		list := a.get(0, "choices")
+		if list == 0 || a.kind(list) != array {
+			return
+		}
+		position := -1
+		for n := range a.elements(list) {
+			position++
+			var v [3]int
+			if a.fields(n, []string{"index", key, "finish_reason"}, v[:]) != 0 {
+				continue
+			}
+			c := choice{node: n, index: position, message: v[1]}
+			if i, ok := a.smallInt(v[0]); ok {
+				c.index = i
+			}
+			if v[2] != 0 && a.kind(v[2]) == str && len(a.inner(v[2])) > 0 {
+				c.finish = v[2]
+			}
+			if c.message != 0 && a.kind(c.message) == object {
+				if calls := a.get(c.message, "tool_calls"); calls != 0 && a.kind(calls) == array && a.next(calls) > calls+1 {
+					c.calls = calls
+				}
+			} else {
+				c.message = 0
+			}
+			if !yield(c) {
+				return
+			}
+		}
+	}
+}
+
+// smallInt reads a small number that isn't negative.
+func (a *answer) smallInt(n int) (i int, ok bool) {
+	if n == 0 || a.kind(n) != number {
+		return 0, false
+	}
+	raw := a.raw(n)
+	if len(raw) > 6 {
+		return 0, false
+	}
+	for _, c := range raw {
+		if c < '0' || c > '9' {
+			return 0, false
+		}
+		i = i*10 + int(c-'0')
+	}
+	return i, true
+}
+
+// plain records the edits of a response that came as one JSON text.
+func (a *answer) plain() {
+	for c := range a.choices("message") {
+		if c.message == 0 {
+			continue
+		}
+		a.joinContent(c.message)
+		if c.calls == 0 {
+			continue
+		}
+		for call := range a.elements(c.calls) {
+			a.rename(call)
+		}
+		a.finishCalls(c.finish)
+	}
+}
+
+// finishCalls makes the finish_reason of a choice with tool calls say so. Some
+// endpoints say stop: https://github.com/BerriAI/litellm/issues/12862.
+func (a *answer) finishCalls(finish int) {
+	if finish != 0 && a.is(finish, "stop") {
+		a.edits.replace(a.start(finish), a.end(finish), `"tool_calls"`)
+	}
+}
+
+// joinContent makes a string of a content that is a list of parts, as the
+// models that reason send it on Databricks
+// (https://github.com/databricks/appkit/pull/559) and Gemini does
+// (https://github.com/aaif-goose/goose/pull/8042). What was reasoned moves to
+// reasoning_content.
+func (a *answer) joinContent(message int) {
+	var v [2]int
+	if a.fields(message, []string{"content", "reasoning_content"}, v[:]) != 0 {
+		return
+	}
+	content, before := v[0], v[1]
+	if content == 0 || a.kind(content) != array || !a.partsKnown(content) {
+		return
+	}
+	if before != 0 && a.kind(before) != str && a.kind(before) != null {
+		return
+	}
+	e := &a.edits
+	e.begin(a.start(content), a.end(content))
+	e.text = append(e.text, '"')
+	for part := range a.elements(content) {
+		if text := a.partText(part); text != 0 {
+			e.text = append(e.text, a.inner(text)...)
+		}
+	}
+	e.text = append(e.text, '"')
+	if !a.reasons(content) {
+		e.done()
+		return
+	}
+	if before == 0 {
+		e.text = append(e.text, `,"reasoning_content":"`...)
+	} else {
+		e.done()
+		e.begin(a.start(before), a.end(before))
+		e.text = append(e.text, '"')
+		if a.kind(before) == str {
+			e.text = append(e.text, a.inner(before)...)
+		}
+	}
+	for part := range a.elements(content) {
+		a.appendReasoning(part)
+	}
+	e.text = append(e.text, '"')
+	e.done()
+}
+
+// partsKnown reports whether all parts of a content are text or reasoning, and
+// as they should be.
+func (a *answer) partsKnown(content int) bool {
+	for part := range a.elements(content) {
+		var v [3]int
+		if a.fields(part, []string{"type", "text", "summary"}, v[:]) != 0 || v[0] == 0 {
+			return false
+		}
+		switch {
+		case a.is(v[0], "text"):
+			if v[1] != 0 && a.kind(v[1]) != str && a.kind(v[1]) != null {
+				return false
+			}
+		case a.is(v[0], "reasoning"):
+			if v[2] != 0 && a.kind(v[2]) == array {
+				for s := range a.elements(v[2]) {
+					if a.getString(s, "text") == 0 {
+						return false
+					}
+				}
+			}
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// partText returns the text of a part of type text, 0 if it has none.
+func (a *answer) partText(part int) int {
+	if a.is(a.get(part, "type"), "text") {
+		return a.getString(part, "text")
+	}
+	return 0
+}
+
+// reasons reports whether there is reasoning among the parts.
+func (a *answer) reasons(content int) bool {
+	for part := range a.elements(content) {
+		if a.is(a.get(part, "type"), "reasoning") {
+			return true
+		}
+	}
+	return false
+}
+
+// appendReasoning appends the summaries of a reasoning part: a list of texts, a
+// text, or the part's own text.
+func (a *answer) appendReasoning(part int) {
+	if !a.is(a.get(part, "type"), "reasoning") {
+		return
+	}
+	e := &a.edits
+	summary := a.get(part, "summary")
+	switch {
+	case summary != 0 && a.kind(summary) == array:
+		for s := range a.elements(summary) {
+			e.text = append(e.text, a.inner(a.getString(s, "text"))...)
+		}
+	case summary != 0 && a.kind(summary) == str:
+		e.text = append(e.text, a.inner(summary)...)
+	default:
+		if text := a.getString(part, "text"); text != 0 {
+			e.text = append(e.text, a.inner(text)...)
+		}
+	}
+}

@@ -1,0 +1,156 @@
+package filter
+
+import (
+	"bytes"
+	"iter"
+)
+
+type kind uint8
+
+const (
+	null kind = iota
+	boolean
+	number
+	str
+	array
+	object
+)
+
+// node is one JSON value in the text: where it starts and ends, and the index
+// of the node after its whole subtree. The children of an array follow it;
+// those of an object too, as key, value, key, value.
+type node struct {
+	start, end uint32
+	next       uint32
+	kind       kind
+}
+
+// doc is a JSON text and its nodes in the order in which they stand. Node 0 is
+// the root, so that 0 can mean "none" for everything below it.
+//
+// It is the whole of our JSON: an index into the text, nothing decoded. The
+// rules look at the nodes and record edits, and what nobody edits is copied.
+//
+// Most of a text is inside its strings, and they are looked at as little as can
+// be. parse finds the structure; valid is asked before an edit is made. Together
+// they find all that is wrong with a JSON text but for escapes that are none,
+// such as \q: those stay where they are, and reading them does no harm.
+type doc struct {
+	src   []byte
+	nodes []node
+}
+
+func (d *doc) kind(n int) kind  { return d.nodes[n].kind }
+func (d *doc) start(n int) int  { return int(d.nodes[n].start) }
+func (d *doc) end(n int) int    { return int(d.nodes[n].end) }
+func (d *doc) next(n int) int   { return int(d.nodes[n].next) }
+func (d *doc) raw(n int) []byte { return d.src[d.nodes[n].start:d.nodes[n].end] }
+
+// inner returns what stands between the quotes of a string, the brackets of an
+// array or the braces of an object.
+func (d *doc) inner(n int) []byte { return d.src[d.nodes[n].start+1 : d.nodes[n].end-1] }
+
+// members yields the key and the value of each member of an object.
+func (d *doc) members(obj int) iter.Seq2[int, int] {
+	return func(yield func(k, v int) bool) {
+		for k := obj + 1; k < d.next(obj); k = d.next(k + 1) {
+			if !yield(k, k+1) {
+				return
+			}
+		}
+	}
+}
+
+// elements yields the values of an array.
+func (d *doc) elements(arr int) iter.Seq[int] {
+	return func(yield func(v int) bool) {
+		for v := arr + 1; v < d.next(arr); v = d.next(v) {
+			if !yield(v) {
+				return
+			}
+		}
+	}
+}
+
+// text returns a string's value. It allocates only if there are escapes in it.
+func (d *doc) text(n int) []byte {
+	s := d.inner(n)
+	if bytes.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	return appendUnescaped(nil, s)
+}
+
+// is reports whether n is a string of this value, which has no backslash in it.
+func (d *doc) is(n int, s string) bool {
+	if d.kind(n) != str {
+		return false
+	}
+	raw := d.inner(n)
+	if len(raw) <= len(s) { // an escape is longer than what it stands for
+		return string(raw) == s
+	}
+	return bytes.IndexByte(raw, '\\') >= 0 && string(appendUnescaped(nil, raw)) == s
+}
+
+// same reports whether the strings a and b have the same value.
+func (d *doc) same(a, b int) bool {
+	return string(d.text(a)) == string(d.text(b))
+}
+
+// fields finds members of an object by their keys: vals[i] becomes the value of
+// keys[i], 0 if there is none. A key that stands twice means one thing to one
+// parser and another to the next: bit i of twice is set then.
+func (d *doc) fields(obj int, keys []string, vals []int) (twice uint) {
+	clear(vals)
+	if d.kind(obj) != object {
+		return 0
+	}
+	for k, v := range d.members(obj) {
+		i := indexOf(keys, d.inner(k))
+		if i < 0 && bytes.IndexByte(d.inner(k), '\\') >= 0 {
+			i = indexOf(keys, d.text(k))
+		}
+		if i < 0 {
+			continue
+		}
+		if vals[i] != 0 {
+			twice |= 1 << i
+		}
+		vals[i] = v
+	}
+	return twice
+}
+
+func indexOf(keys []string, key []byte) int {
+	for i := range keys {
+		if string(key) == keys[i] {
+			return i
+		}
+	}
+	return -1
+}
+
+// find is fields for one key.
+func (d *doc) find(obj int, key string) (v int, sure bool) {
+	var vals [1]int
+	twice := d.fields(obj, []string{key}, vals[:])
+	return vals[0], twice == 0
+}
+
+// get is find for those who treat a doubtful member as none.
+func (d *doc) get(obj int, key string) int {
+	v, sure := d.find(obj, key)
+	if !sure {
+		return 0
+	}
+	return v
+}
+
+// getString is get for a member that is of no use unless it is a string.
+func (d *doc) getString(obj int, key string) int {
+	if v := d.get(obj, key); v != 0 && d.kind(v) == str {
+		return v
+	}
+	return 0
+}

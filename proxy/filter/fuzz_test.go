@@ -1,0 +1,163 @@
+package filter
+
+import (
+	"bytes"
+	"encoding/json"
+	"reflect"
+	"testing"
+)
+
+// once filters a request, and checks what has to hold for all of them.
+func once(t *testing.T, api API, model string, in []byte) []byte {
+	t.Helper()
+	before := bytes.Clone(in)
+	out, _ := Request(api, model, nil, in)
+	if !bytes.Equal(before, in) {
+		t.Fatal("the body itself has changed")
+	}
+	if json.Valid(in) && !json.Valid(out) {
+		t.Fatalf("it came in valid and goes out as\n%q", out)
+	}
+	if again, _ := Request(api, model, nil, out); !bytes.Equal(again, out) {
+		t.Fatalf("filtered twice it is\n%s\nnot\n%s", again, out)
+	}
+	return out
+}
+
+// FuzzRequest filters any bytes.
+func FuzzRequest(f *testing.F) {
+	f.Add(uint8(1), "", []byte(chat(hi)))
+	f.Add(uint8(2), "gemini", []byte(`{"system":"","tools":[{"input_schema":{"$ref":"#","pattern":""}}]}`))
+	f.Add(uint8(3), "gemini", []byte(`{"contents":[{"parts":[{"functionCall":{"id":1}}]}]}`))
+	f.Fuzz(func(t *testing.T, api uint8, model string, in []byte) {
+		once(t, API(api), model, in)
+	})
+}
+
+// FuzzMessages makes conversations, compares what becomes of them with the
+// reference, and asks the model families.
+func FuzzMessages(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(randomGen(seed).data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		for i := range families {
+			checkMessages(t, i, &gen{data})
+		}
+	})
+}
+
+// checkMessages reports whether the family accepted the request before it was
+// filtered, and after.
+func checkMessages(t *testing.T, family int, g *gen) (before, after bool) {
+	t.Helper()
+	fam := families[family]
+	in := []byte(g.request(fam.api, fam.model))
+	out := once(t, fam.api, "", in)
+	var want, got map[string]any
+	if err := json.Unmarshal(in, &want); err != nil {
+		t.Fatalf("%v: %s", err, in)
+	}
+	if err := json.Unmarshal(out, &got); err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(in, []byte(`"content":"","content"`)) { // the reference can't see a key that stands twice
+		wanted := refMessages(want["messages"].([]any))
+		if wanted == nil { // it stays as it was
+			if err := json.Unmarshal(in, &want); err != nil {
+				t.Fatal(err)
+			}
+			wanted = want["messages"].([]any)
+		}
+		if !reflect.DeepEqual(got["messages"], any(wanted)) {
+			w, _ := json.Marshal(wanted)
+			m, _ := json.Marshal(got["messages"])
+			t.Fatalf("in  %s\ngot  %s\nwant %s", in, m, w)
+		}
+	}
+	errBefore, errAfter := fam.validate(in), fam.validate(out)
+	if errBefore == nil && errAfter != nil {
+		t.Fatalf("%s accepts\n%s\nbut not (%v)\n%s", fam.model, in, errAfter, out)
+	}
+	return errBefore == nil, errAfter == nil
+}
+
+// What a model family accepts it still accepts after the filter; and there is
+// enough of it, and of what only the filter makes acceptable, to tell.
+func TestAcceptedStaysAccepted(t *testing.T) {
+	const seeds = 150
+	for i, fam := range families {
+		accepted, mended := 0, 0
+		for seed := range uint64(seeds) {
+			before, after := checkMessages(t, i, randomGen(seed))
+			if before {
+				accepted++
+			} else if after {
+				mended++
+			}
+		}
+		t.Logf("%s: accepted %d, mended %d of %d", fam.model, accepted, mended, seeds)
+		if accepted < seeds/30 || mended < seeds/30 {
+			t.Errorf("%s: accepted %d, mended %d of %d: too few to tell", fam.model, accepted, mended, seeds)
+		}
+	}
+}
+
+// FuzzSchema makes schemas for Gemini: they keep their properties and lose all
+// that Gemini refuses.
+func FuzzSchema(f *testing.F) {
+	for seed := range uint64(8) {
+		f.Add(randomGen(seed).data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { checkSchema(t, &gen{data}) })
+}
+
+func TestSchemasAsMade(t *testing.T) {
+	for seed := range uint64(1000) {
+		checkSchema(t, randomGen(seed))
+	}
+}
+
+func checkSchema(t *testing.T, g *gen) {
+	t.Helper()
+	in := []byte(`{"model":"gemini","tools":[{"function":{"parameters":` + g.schema(4) + `}}]}`)
+	out := once(t, ChatCompletions, "", in)
+	var req struct {
+		Tools []struct {
+			Function struct{ Parameters map[string]any }
+		}
+	}
+	if err := json.Unmarshal(out, &req); err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(in, []byte("$defs/C")) || bytes.Contains(in, []byte(`"#/$defs`)) && !bytes.Contains(in, []byte(`"$defs":{`)) {
+		return // a reference that leads nowhere stays
+	}
+	schema := dropStrewn(req.Tools[0].Function.Parameters)
+	if err := geminiSchema(schema); err != nil {
+		t.Fatalf("%v\nin  %s\nout %s", err, in, out)
+	}
+}
+
+// dropStrewn takes out what gen.object strews in, which no schema has.
+func dropStrewn(v map[string]any) map[string]any {
+	for key, m := range v {
+		switch key {
+		case "cache_control", "name", "x":
+			delete(v, key)
+		case "items":
+			if sub, ok := m.(map[string]any); ok {
+				dropStrewn(sub)
+			}
+		case "anyOf":
+			for _, s := range m.([]any) {
+				dropStrewn(s.(map[string]any))
+			}
+		case "properties":
+			for _, s := range m.(map[string]any) {
+				dropStrewn(s.(map[string]any))
+			}
+		}
+	}
+	return v
+}

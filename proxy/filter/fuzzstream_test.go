@@ -1,0 +1,107 @@
+package filter
+
+import (
+	"io"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+)
+
+// FuzzStream filters any bytes as a stream.
+func FuzzStream(f *testing.F) {
+	f.Add(delta(`"content":[]`) + ": ping\n\n" + finish("stop") + done)
+	for seed := range uint64(4) {
+		_, stream := randomGen(seed).answerOf()
+		f.Add(stream)
+	}
+	f.Fuzz(func(t *testing.T, in string) {
+		c := asked(t, "bash", "read")
+		out := streamed(t, c, strings.NewReader(in))
+		if got := streamed(t, c, iotest.OneByteReader(strings.NewReader(in))); got != out {
+			t.Fatalf("byte by byte it is\n%q\nnot\n%q", got, out)
+		}
+		res := response("text/event-stream", strings.NewReader(in))
+		c.Response(res)
+		res.Body.(*stream).slow = true
+		if got, err := io.ReadAll(res.Body); err != nil || string(got) != out {
+			t.Fatalf("without the shortcut it is\n%q\nnot\n%q", got, out)
+		}
+		step := 1 + len(in)/64
+		for at := 0; at < len(in); at += step {
+			if got := streamed(t, c, cutAt(in, at)); got != out {
+				t.Fatalf("cut at %d it is\n%q\nnot\n%q", at, got, out)
+			}
+		}
+		if got := streamed(t, c, strings.NewReader(out)); got != out {
+			t.Fatalf("filtered twice it is\n%q\nnot\n%q", got, out)
+		}
+		if !strings.Contains(in, "choices") && !strings.Contains(in, `\u`) && out != in {
+			t.Fatalf("%q has changed into %q", in, out)
+		}
+		if len(out) > 2*len(in)+1000 {
+			t.Fatalf("%d bytes became %d", len(in), len(out))
+		}
+		before := events(in + "\n\n")
+		for _, data := range events(out + "\n\n") {
+			var d doc
+			if !d.parse([]byte(data)) && !slices.Contains(before, data) {
+				t.Fatalf("%q came out of %q", data, in)
+			}
+		}
+	})
+}
+
+// FuzzCalls makes an answer whole and in pieces: a client must end up with the
+// same.
+func FuzzCalls(f *testing.F) {
+	for seed := range uint64(16) {
+		f.Add(randomGen(seed).data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) { checkCalls(t, &gen{data}) })
+}
+
+func TestCallsAsMade(t *testing.T) {
+	mended := 0
+	for seed := range uint64(500) {
+		mended += checkCalls(t, randomGen(seed))
+	}
+	if mended < 150 {
+		t.Errorf("%d calls were mended: too few to tell", mended)
+	}
+}
+
+// checkCalls returns how many calls were mended.
+func checkCalls(t *testing.T, g *gen) (mended int) {
+	t.Helper()
+	c := asked(t, "bash", "read")
+	plain, stream := g.answerOf()
+	body := c.json([]byte(plain))
+	if body == nil {
+		body = []byte(plain)
+	}
+	want := readPlain(t, body)
+	out := streamed(t, c, strings.NewReader(stream))
+	renamed := func(call clientCall) bool {
+		return call.Name != wrapper && strings.HasPrefix(call.ID, "c") && slices.ContainsFunc(want.Calls, func(w clientCall) bool {
+			return w == call && strings.Contains(plain, `"`+w.ID+`","type":"function","function":{"name":"`+wrapper)
+		})
+	}
+	got := readStream(t, out, renamed)
+	if !reflect.DeepEqual(got, want) {
+		t.Fatalf("the client has\n%+v\nnot\n%+v\nfrom\n%s\nwhich came as\n%s", got, want, out, stream)
+	}
+	for _, call := range want.Calls {
+		if renamed(call) {
+			mended++
+		}
+	}
+	if again := streamed(t, c, strings.NewReader(out)); again != out {
+		t.Fatalf("filtered twice it is\n%s", again)
+	}
+	if got := streamed(t, c, iotest.OneByteReader(strings.NewReader(stream))); got != out {
+		t.Fatalf("byte by byte it is\n%s", got)
+	}
+	return mended
+}
