@@ -69,6 +69,20 @@ func (f *files) put(current func() pat.Token) []FileState {
 	return f.states()
 }
 
+// clear takes the tokens out of every file that gone knows by their hash, and
+// returns how each fared. One that fails holds back no other.
+func (f *files) clear(gone func(hash string) bool) []ClearedFile {
+	f.write.Lock()
+	defer f.write.Unlock()
+	var all []ClearedFile
+	for i, file := range f.all {
+		cleared, left, err := file.Clear(gone)
+		f.note(i, left, err)
+		all = append(all, ClearedFile{Name: file.Name(), Path: file.Path(), Cleared: cleared, Left: left, Error: text(err)})
+	}
+	return all
+}
+
 // note keeps how a write of file i went, and logs what is new in it.
 func (f *files) note(i int, left []string, err error) {
 	f.mu.Lock()

@@ -67,7 +67,7 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 		return pat.Token{}, false
 	}
 	_ = r.lost(r.ctx, h, why)
-	if _, err := r.Rotate(ctx, "the token in use is dead"); err != nil {
+	if _, err := r.begin(ctx, "the token in use is dead", false); err != nil {
 		return pat.Token{}, false
 	}
 	current := r.Current()

@@ -218,7 +218,11 @@ func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error)
 		}
 		return e, fmt.Errorf("it belongs to another workspace, %s: left to expire", e.Host)
 	case e.Stage == ledger.Intended:
-		return r.sweep(ctx, e)
+		by, err := r.revoker(e)
+		if err != nil {
+			return e, err
+		}
+		return r.sweep(ctx, by, e)
 	}
 	if err := r.letGo(e); err != nil {
 		if !errors.Is(err, errGraceAnew) && r.past(e) {
@@ -229,11 +233,11 @@ func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error)
 	if reason := r.notOurs(e); reason != "" {
 		return ended(e, ledger.Left, reason), nil
 	}
-	current := r.Current()
-	if current.IsZero() {
-		return e, r.Ready()
+	by, err := r.revoker(e)
+	if err != nil {
+		return e, err
 	}
-	if err := r.revoke(ctx, r.as(current), e.ID); err != nil {
+	if err := r.revoke(ctx, by, e.ID); err != nil {
 		return e, err
 	}
 	return ended(e, ledger.Revoked, ""), nil
@@ -256,7 +260,7 @@ func (r *Rotator) letGo(e ledger.Entry) error {
 	if err != nil {
 		return fmt.Errorf("looking for it in the credential files: %w", err)
 	}
-	if len(paths) == 0 {
+	if len(paths) == 0 || r.isOut() { // who has logged out wants it dead
 		return nil
 	}
 	states := r.files.put(r.Current)
@@ -306,13 +310,9 @@ func (r *Rotator) pinned(hash string) bool {
 
 // sweep revokes the token of a mint whose answer never came, if the workspace
 // made one.
-func (r *Rotator) sweep(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
-	current := r.Current()
-	if current.IsZero() {
-		return e, r.Ready()
-	}
+func (r *Rotator) sweep(ctx context.Context, by actor, e ledger.Entry) (ledger.Entry, error) {
 	if e.ID == "" {
-		list, err := r.list(ctx, r.as(current))
+		list, err := r.list(ctx, by)
 		if err != nil {
 			return e, fmt.Errorf("looking for a token that may have been minted: %w", err)
 		}
@@ -323,7 +323,7 @@ func (r *Rotator) sweep(ctx context.Context, e ledger.Entry) (ledger.Entry, erro
 		}
 	}
 	if e.ID != "" {
-		if err := r.revoke(ctx, r.as(current), e.ID); err != nil {
+		if err := r.revoke(ctx, by, e.ID); err != nil {
 			return e, fmt.Errorf("revoking a token whose mint was cut off: %w", err)
 		}
 		return ended(e, ledger.Revoked, "its mint was cut off"), nil

@@ -42,12 +42,21 @@ type flight struct {
 // written stands in Rotation.Files, and is tried again while the Rotator
 // runs. After an error the old token is still the current one.
 func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
+	return r.begin(ctx, reason, true)
+}
+
+// begin is Rotate for those who were told to, and for the Rotator itself, which
+// leaves a user alone who has logged out.
+func (r *Rotator) begin(ctx context.Context, reason string, told bool) (Rotation, error) {
 	r.mu.Lock()
 	f, joined := r.flight, r.flight != nil
 	switch {
 	case r.closed:
 		r.mu.Unlock()
 		return Rotation{}, errClosed
+	case r.leaving, r.out && !told:
+		r.mu.Unlock()
+		return Rotation{}, r.loggedOut()
 	case !joined:
 		ctx, cancel := context.WithCancelCause(r.ctx)
 		f = &flight{done: make(chan struct{}), cancel: cancel}
@@ -244,6 +253,9 @@ func (r *Rotator) list(ctx context.Context, as actor) ([]pat.Token, error) {
 // revoke revokes a token and makes sure of it. A token that the workspace
 // doesn't know is revoked.
 func (r *Rotator) revoke(ctx context.Context, as actor, id string) error {
+	if as.id == id {
+		return r.quit(ctx, as)
+	}
 	err := as.Revoke(ctx, id)
 	if errors.Is(err, workspace.ErrNotFound) {
 		return nil
@@ -347,9 +359,14 @@ func (r *Rotator) use(ctx context.Context, fresh holding) (old holding, drained 
 		return holding{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
 	}
 	r.mu.Lock()
-	defer r.mu.Unlock()
 	old = r.holding
+	wasOut := r.out
 	r.before, r.holding, r.problem = old, fresh, nil
+	r.out, r.parting = false, pat.Token{}
+	r.mu.Unlock()
+	if wasOut {
+		r.recordOut(r.cfg.Ledger.LogIn())
+	}
 	return old, drained, nil
 }
 
@@ -360,6 +377,10 @@ func (r *Rotator) written(states []FileState) {
 	}
 	r.mu.Lock()
 	e := &r.holding.entry
+	if r.holding.token.IsZero() { // the user has logged out meanwhile
+		r.mu.Unlock()
+		return
+	}
 	changed := e.Stage != ledger.Current
 	e.Stage, e.Files = ledger.Current, nil
 	for _, s := range states {

@@ -49,6 +49,11 @@ type File interface {
 
 	// Holds reports whether the file holds a token whose pat.Hash is hash.
 	Holds(hash string) (bool, error)
+
+	// Clear takes the tokens out of the file that gone knows by their
+	// pat.Hash. It reports whether there was one where Write puts them, and
+	// in words what it left alone.
+	Clear(gone func(hash string) bool) (cleared bool, left []string, err error)
 }
 
 // Candidate is a token that was found on this machine.
@@ -123,6 +128,8 @@ type Rotator struct {
 	mayList atomic.Bool // the workspace has listed its tokens for us
 	glance  atomic.Bool // the profile is to be looked at now: see Look
 
+	taking sync.Mutex // held while a token that was found is taken, and by Logout
+
 	turn sync.Mutex // of who changes what the proxy has, and with it holding
 
 	mu      sync.Mutex
@@ -138,6 +145,9 @@ type Rotator struct {
 	probing *probe
 	forced  time.Time // when a refusal last brought about a rotation
 	warned  string    // what warnOnce last warned about
+	leaving bool      // Logout is at work
+	out     bool      // the user has logged out: see barred
+	parting pat.Token // after a Logout: the last token, where it still has to be revoked
 }
 
 // holding is a token in use, and what its clock is.
@@ -173,6 +183,7 @@ func New(cfg Config) (*Rotator, error) {
 		tend:  make(chan struct{}, 1),
 	}
 	r.problem = fmt.Errorf("%w: no token has been looked for yet", ErrNeedsLogin)
+	r.out, _ = cfg.Ledger.LoggedOut()
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -166,7 +167,7 @@ func (s *scheduler) rotate(ctx context.Context) time.Duration {
 
 // try rotates once and plans another try if that failed.
 func (s *scheduler) try(ctx context.Context, reason string, h holding) {
-	if _, err := s.r.Rotate(ctx, reason); err == nil {
+	if _, err := s.r.begin(ctx, reason, false); err == nil {
 		s.want, s.retry = "", time.Time{}
 		s.pause.Reset()
 		return
@@ -192,7 +193,7 @@ func (s *scheduler) recover(ctx context.Context) time.Duration {
 	s.seen = there.String()
 	err := r.adopt(ctx, true)
 	if err != nil && r.cfg.MintAs != nil && !errors.As(err, new(*ConflictError)) {
-		_, err = r.Rotate(ctx, "there is no token that works")
+		_, err = r.begin(ctx, "there is no token that works", false)
 	}
 	if err == nil {
 		s.search.Reset()
@@ -202,7 +203,11 @@ func (s *scheduler) recover(ctx context.Context) time.Duration {
 	}
 	if ctx.Err() == nil && s.told != err.Error() {
 		s.told = err.Error()
-		r.log.Error("there is no token to work with: looking for one", "err", err)
+		level := slog.LevelError
+		if r.isOut() {
+			level = slog.LevelInfo // as its user wants it
+		}
+		r.log.Log(ctx, level, "there is no token to work with: looking for one", "err", err)
 	}
 	s.ask = time.Now().Add(s.search.NextBackOff())
 	return min(tokenWatch, time.Until(s.ask))
@@ -233,8 +238,12 @@ func (r *Rotator) reconcile(ctx context.Context) {
 // that are new. Whoever has just read an old token there gets another grace.
 func (r *Rotator) mend() {
 	r.mu.Lock()
-	queue := slices.Clone(r.queue)
+	queue, out := slices.Clone(r.queue), r.out
 	r.mu.Unlock()
+	if out {
+		r.files.clear(r.gone)
+		return
+	}
 	for _, a := range queue {
 		r.mu.Lock()
 		hash := a.entry.Hash

@@ -29,12 +29,16 @@ func (e *ConflictError) Error() string {
 // inUse is where the token in use was found: in memory.
 const inUse = "patrol's memory"
 
+// fromLogin is where a token was found that a person brought.
+const fromLogin = "login"
+
 // found is a token that stands on this machine, at one place or more.
 type found struct {
 	token   pat.Token
 	sources []string
 	pinned  bool // one of the places can't be rewritten
 	inFile  bool // one of the places is the profile
+	brought bool // by a person, to be used
 	entry   ledger.Entry
 	known   bool // the ledger has it
 }
@@ -56,6 +60,7 @@ func (r *Rotator) Start(ctx context.Context) error {
 func (r *Rotator) adopt(ctx context.Context, ask bool) error {
 	all, err := r.look()
 	if err == nil {
+		all = slices.DeleteFunc(all, r.barred)
 		var choice found
 		if choice, err = r.choose(ctx, all, ask); err == nil {
 			return r.take(ctx, choice)
@@ -160,6 +165,9 @@ func (r *Rotator) inspect(ctx context.Context, f *found) (alive bool, err error)
 
 // needsLogin says what was tried and what to do.
 func (r *Rotator) needsLogin(all []found) error {
+	if len(all) == 0 && r.isOut() {
+		return r.loggedOut()
+	}
 	if len(all) == 0 {
 		return fmt.Errorf("%w for %s: there is none in the environment or the profile; run `patrol login`, or put a token into the profile", ErrNeedsLogin, r.host())
 	}
@@ -183,6 +191,12 @@ func (e refusedError) Unwrap() error { return ErrNeedsLogin }
 
 // take makes a token that was found the current one.
 func (r *Rotator) take(ctx context.Context, f found) error {
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()) // a Logout may have come between
+	if r.barred(f) {
+		return r.loggedOut()
+	}
 	e := f.entry
 	if !f.known {
 		e = ledger.Entry{Nonce: ledger.NewNonce(), Hash: f.token.Hash(), Host: r.host(), Found: f.sources}
@@ -227,7 +241,7 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 // has changed. If t is taken and the rotation fails, t is in use and written
 // to the files, and the rotation is tried again while the Rotator runs.
 func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
-	f := found{token: t, sources: []string{"login"}, inFile: true}
+	f := found{token: t, sources: []string{fromLogin}, inFile: true, brought: true}
 	f.entry, f.known = r.cfg.Ledger.ByHash(t.Hash())
 	alive, err := r.inspect(ctx, &f)
 	switch {
@@ -246,7 +260,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	if err := r.take(ctx, f); err != nil {
 		return Rotation{}, err
 	}
-	rotation, err := r.Rotate(ctx, "login")
+	rotation, err := r.begin(ctx, "login", false)
 	if err != nil {
 		rotation.Files = r.files.put(r.Current)
 		r.written(rotation.Files)
