@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"net/http"
@@ -96,6 +97,11 @@ func (s *service) handler() http.Handler {
 			err = loginFailed(err, rotation)
 		}
 		reply(w, newRotateReply(rotation), err)
+	})
+	mux.HandleFunc("POST /logout", func(w http.ResponseWriter, r *http.Request) {
+		// Whoever asked may leave: a logout isn't left half done.
+		d, err := s.rotator.Logout(context.WithoutCancel(r.Context()))
+		reply(w, d, err)
 	})
 	return mux
 }

@@ -1,0 +1,50 @@
+package main
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"patrol/rotator"
+)
+
+func TestPrintDeparture(t *testing.T) {
+	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
+	revoked := rotator.PartedToken{ID: "aaaa", End: rotator.PartedRevoked}
+	tests := []struct {
+		name string
+		d    rotator.Departure
+		want []string
+		fail bool
+	}{
+		{name: "nothing", want: []string{"nothing to do"}},
+		{name: "left only", d: rotator.Departure{Tokens: []rotator.PartedToken{{Found: []string{"DATABRICKS_TOKEN"}, End: rotator.PartedLeft, Why: "it is kept"}}}, want: []string{"left  token id unknown from DATABRICKS_TOKEN: it is kept", "nothing to do"}},
+		{name: "all", d: rotator.Departure{Files: []rotator.ClearedFile{{Path: "/f", Cleared: true}, {Path: "/g"}}, Tokens: []rotator.PartedToken{revoked}}, want: []string{"cleared  /f", "revoked  token aaaa", "logged out"}},
+		{
+			name: "a file", fail: true,
+			d:    rotator.Departure{Files: []rotator.ClearedFile{{Path: "/f", Error: "it holds dapi0123456789abcdef"}}, Tokens: []rotator.PartedToken{revoked}},
+			want: []string{"NOT CLEARED  /f  it holds dapi…", "revoked      token aaaa"},
+		},
+		{
+			name: "a token", fail: true,
+			d:    rotator.Departure{Tokens: []rotator.PartedToken{revoked, {ID: "bbbb", End: rotator.PartedPending, Why: "no network", Expires: now.Add(time.Hour)}}},
+			want: []string{"NOT REVOKED  token bbbb, expires in 1h0m0s (2026-11-01T13:00:00Z): no network"},
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			var out strings.Builder
+			err := (&app{stdout: &out}).printDeparture(test.d, now)
+			edge, ok := errors.AsType[*exitError](err)
+			if ok != test.fail || ok && edge.code != exitFailed {
+				t.Errorf("error %v", err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("printed\n%s, without %q", out.String(), want)
+				}
+			}
+		})
+	}
+}
