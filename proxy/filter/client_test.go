@@ -146,8 +146,10 @@ func takeChunk(t *testing.T, m *clientMessage, call wireCall, stream string) {
 	m.Calls[call.Index].take(call)
 }
 
-// answerOf makes an answer, as one JSON text and as a stream.
-func (g *gen) answerOf() (plain, stream string) {
+// answerOf makes an answer, as one JSON text and as a stream. A clean one needs
+// no change.
+func (g *gen) answerOf() (plain, stream string, clean bool) {
+	clean = g.rarely(4)
 	quote := func(s string) string {
 		q, err := json.Marshal(s)
 		if err != nil {
@@ -170,6 +172,11 @@ func (g *gen) answerOf() (plain, stream string) {
 	}
 	content, parts := "", []string{}
 	say := func() {
+		if clean {
+			content += "[a]"
+			chunk(`"content":"[a]"`, "null")
+			return
+		}
 		part := g.of(`{"type":"text","text":"a\n"}`, `{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]}`, `{"type":"text","text":"é"}`)
 		parts = append(parts, part)
 		chunk(`"content":[`+part+`]`, "null")
@@ -177,7 +184,7 @@ func (g *gen) answerOf() (plain, stream string) {
 	for range g.n(3) {
 		say()
 	}
-	calls, pieces := g.callsOf(quote)
+	calls, pieces := g.callsOf(quote, clean)
 	for len(pieces) > 0 {
 		n := 1 + g.n(min(2, len(pieces)))
 		chunk(`"tool_calls":[`+strings.Join(pieces[:n], ",")+`]`, "null")
@@ -187,25 +194,35 @@ func (g *gen) answerOf() (plain, stream string) {
 		}
 	}
 	finish := g.of(`"stop"`, `"tool_calls"`, `"length"`)
+	if clean && len(calls) > 0 {
+		finish = `"tool_calls"`
+	}
 	chunk("", finish)
 	if g.n(2) == 0 {
 		b.WriteString(field + "[DONE]" + end + end)
 	}
-	content = `"content":[` + strings.Join(parts, ",") + `]`
+	if clean {
+		content = `"content":` + quote(content)
+	} else {
+		content = `"content":[` + strings.Join(parts, ",") + `]`
+	}
 	plain = `{"choices":[{"index":0,"message":{"role":"assistant",` + content + `,"tool_calls":[` + strings.Join(calls, ",") + `]},"finish_reason":` + finish + `}]}`
-	return plain, b.String()
+	return plain, b.String(), clean
 }
 
 // callsOf makes calls, whole and in pieces. The pieces of different calls are
 // mixed, but each call starts after the one before it.
-func (g *gen) callsOf(quote func(string) string) (calls, pieces []string) {
+func (g *gen) callsOf(quote func(string) string, clean bool) (calls, pieces []string) {
 	var queues [][]string
 	for i := range g.n(4) {
 		name := g.of(wrapper, "bash", wrapper)
+		if clean {
+			name = "bash"
+		}
 		args := g.of(`{"name":"bash","cmd":"ls \"a\" \\ é{}[]"}`, `{"cmd":"ls\n" , "name":"read" }`, `{"name":"bash"}`, `{"name":"Bob"}`, `{"x":{"name":"bash"}}`, `{}`, `[1]`, `{"name":"bash"`, `{"name":"bash"}{}`, ` {"name":"read"} `)
 		id := fmt.Sprintf("c%d", i)
 		calls = append(calls, fmt.Sprintf(`{"id":%q,"type":"function","function":{"name":%q,"arguments":%s}}`, id, name, quote(args)))
-		queues = append(queues, g.piecesOf(i, id, name, args, quote))
+		queues = append(queues, g.piecesOf(i, id, name, args, quote, clean))
 	}
 	started := 0
 	for {
@@ -225,7 +242,7 @@ func (g *gen) callsOf(quote func(string) string) (calls, pieces []string) {
 	}
 }
 
-func (g *gen) piecesOf(index int, id, name, args string, quote func(string) string) []string {
+func (g *gen) piecesOf(index int, id, name, args string, quote func(string) string, clean bool) []string {
 	text := []rune(args)
 	cut := func() string {
 		n := g.n(len(text) + 1)
@@ -235,7 +252,7 @@ func (g *gen) piecesOf(index int, id, name, args string, quote func(string) stri
 	}
 	var list []string
 	first := `{"index":%d,"id":%q,"type":"function","function":{"name":%q,"arguments":%s}}`
-	if g.rarely(6) { // the name comes late
+	if !clean && g.rarely(6) { // the name comes late
 		list = append(list, fmt.Sprintf(`{"index":%d,"id":%q,"type":"function","function":{"arguments":%s}}`, index, id, cut()),
 			fmt.Sprintf(`{"index":%d,"function":{"name":%q}}`, index, name))
 	} else {

@@ -6,18 +6,21 @@
 //
 //   - What needs no change passes byte for byte. What changes is spliced into
 //     the text that came; all around it stays as it was.
-//   - What isn't understood passes untouched: text that isn't valid JSON, a
-//     value of another type than the API has there, a key that stands twice, a
-//     body or an event that is too large.
+//   - What isn't understood passes untouched: text that isn't JSON, a value of
+//     another type than the API has there, a key that stands twice, a body or an
+//     event that is too large. (JSON is checked but for escapes that are none,
+//     in strings that no rule reads; see doc.)
 //   - A request that would have worked still works, and nothing here fails:
 //     there is no error to return.
 //   - Filtering what was filtered changes nothing.
 //
-// A request goes through these rules, in this order: blank.go and orphan.go
-// (messages), schema.go (tools), quirks.go (keys that a model refuses). A
-// response of chat completions goes through choice.go, whether it is one JSON
-// text or a stream of events (sse.go); a tool call whose name is hidden in its
-// arguments is held back until they are complete (toolcall.go).
+// All of it works on an index of the JSON text (scan.go, doc.go) and records
+// edits (splice.go). A request goes through these rules, in this order:
+// schema.go (tools), blank.go and orphan.go (messages), quirks.go (keys that a
+// model refuses). A response to chat completions goes through choice.go, whether
+// it is one JSON text or a stream of events (sse.go, event.go); a tool call whose
+// name is hidden in its arguments (unwrap.go) is held back until they are
+// complete (toolcall.go). Responses of the other APIs pass.
 package filter
 
 import (

@@ -18,6 +18,12 @@ func once(t *testing.T, api API, model string, in []byte) []byte {
 	if json.Valid(in) && !json.Valid(out) {
 		t.Fatalf("it came in valid and goes out as\n%q", out)
 	}
+	if changed := !bytes.Equal(in, out); changed {
+		var d doc
+		if !d.parse(in) || !d.valid() {
+			t.Fatalf("it was no JSON and goes out as\n%q", out)
+		}
+	}
 	if again, _ := Request(api, model, nil, out); !bytes.Equal(again, out) {
 		t.Fatalf("filtered twice it is\n%s\nnot\n%s", again, out)
 	}
@@ -74,6 +80,13 @@ func checkMessages(t *testing.T, family int, g *gen) (before, after bool) {
 			m, _ := json.Marshal(got["messages"])
 			t.Fatalf("in  %s\ngot  %s\nwant %s", in, m, w)
 		}
+	}
+	var whole map[string]any
+	if err := json.Unmarshal(in, &whole); err != nil {
+		t.Fatal(err)
+	}
+	if reflect.DeepEqual(whole, got) && !bytes.Equal(in, out) {
+		t.Fatalf("it was clean\n%s\nand became\n%s", in, out)
 	}
 	errBefore, errAfter := fam.validate(in), fam.validate(out)
 	if errBefore == nil && errAfter != nil {

@@ -13,7 +13,7 @@ import (
 func FuzzStream(f *testing.F) {
 	f.Add(delta(`"content":[]`) + ": ping\n\n" + finish("stop") + done)
 	for seed := range uint64(4) {
-		_, stream := randomGen(seed).answerOf()
+		_, stream, _ := randomGen(seed).answerOf()
 		f.Add(stream)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
@@ -76,13 +76,16 @@ func TestCallsAsMade(t *testing.T) {
 func checkCalls(t *testing.T, g *gen) (mended int) {
 	t.Helper()
 	c := asked(t, "bash", "read")
-	plain, stream := g.answerOf()
+	plain, stream, clean := g.answerOf()
 	body := c.json([]byte(plain))
 	if body == nil {
 		body = []byte(plain)
 	}
 	want := readPlain(t, body)
 	out := streamed(t, c, strings.NewReader(stream))
+	if clean && (out != stream || string(body) != plain) {
+		t.Fatalf("it was clean, and became\n%s\n%s", body, out)
+	}
 	renamed := func(call clientCall) bool {
 		return call.Name != wrapper && strings.HasPrefix(call.ID, "c") && slices.ContainsFunc(want.Calls, func(w clientCall) bool {
 			return w == call && strings.Contains(plain, `"`+w.ID+`","type":"function","function":{"name":"`+wrapper)

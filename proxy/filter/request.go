@@ -160,10 +160,10 @@ func (r *request) readMessage(n int) message {
 	if v[id] != 0 && r.kind(v[id]) == str {
 		m.id = v[id]
 	}
-	for _, extra := range v[extras:] {
-		m.said = m.said || extra != 0 && r.kind(extra) != null
-	}
 	m.role = r.readRole(v[role])
+	for _, extra := range v[extras:] {
+		m.said = m.said || m.role == assistantRole && extra != 0 && r.kind(extra) != null
+	}
 	return m
 }
 

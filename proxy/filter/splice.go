@@ -78,7 +78,7 @@ func (e *edits) result(d *doc) []byte {
 		at = ed.end
 	}
 	e.pieces = append(e.pieces, d.src[at:])
-	out := bytes.Join(e.pieces, nil) // the one way to get memory that isn't cleared first
+	out := bytes.Join(e.pieces, nil) // unlike make, it doesn't clear the memory first
 	clear(e.pieces)
 	e.pieces = e.pieces[:0]
 	return out
