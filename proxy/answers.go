@@ -36,7 +36,7 @@ func (a answer) send(w http.ResponseWriter, api api) {
 // form is the answer's body.
 func (a answer) form(api api) any {
 	switch api {
-	case messages, anthropic:
+	case messages, countTokens, anthropic:
 		return map[string]any{
 			"type":  "error",
 			"error": map[string]string{"type": anthropicType(a.status), "message": a.message},

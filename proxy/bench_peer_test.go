@@ -9,12 +9,14 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"math/big"
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/http/pprof"
 	"net/url"
 	"os"
 	"os/exec"
@@ -26,6 +28,7 @@ import (
 	"time"
 
 	"patrol/proxy"
+	"patrol/proxy/guard"
 	"patrol/rotator/pat"
 )
 
@@ -34,8 +37,9 @@ import (
 // that are told of a proxy are its own.
 
 const (
-	roleVar     = "PATROL_BENCH_ROLE" // upstream, upstream-tls, bare, patrol
+	roleVar     = "PATROL_BENCH_ROLE" // upstream, upstream-tls, bare, patrol, filtered
 	upstreamVar = "PATROL_BENCH_UPSTREAM"
+	certVar     = "PATROL_BENCH_CERT" // file of the upstream's certificate, which upstream-tls writes
 )
 
 func TestMain(m *testing.M) {
@@ -67,7 +71,7 @@ func play(role, upstream string) error {
 		go func() { _ = http.Serve(ln, http.HandlerFunc(model)) }()
 	case "upstream-tls":
 		scheme = "https"
-		cert, err := selfSigned()
+		cert, err := selfSigned(os.Getenv(certVar))
 		if err != nil {
 			return err
 		}
@@ -79,7 +83,7 @@ func play(role, upstream string) error {
 			return err
 		}
 		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{InsecureSkipVerify: true}
+		transport.TLSClientConfig = &tls.Config{RootCAs: upstreamCert(), MinVersion: tls.VersionTLS12}
 		transport.MaxIdleConnsPerHost, transport.DisableCompression = 128, true
 		bare := &httputil.ReverseProxy{Transport: transport, Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(target)
@@ -87,8 +91,8 @@ func play(role, upstream string) error {
 			pr.Out.Header.Set("Authorization", "Bearer x")
 		}}
 		go func() { _ = http.Serve(ln, bare) }()
-	case "patrol":
-		if err := playPatrol(ln, upstream); err != nil {
+	case "patrol", "filtered":
+		if err := playPatrol(ln, upstream, role == "filtered"); err != nil {
 			return err
 		}
 	}
@@ -97,23 +101,46 @@ func play(role, upstream string) error {
 	return err
 }
 
-func playPatrol(ln net.Listener, upstream string) error {
+// playPatrol serves as patrol does.
+func playPatrol(ln net.Listener, upstream string, filtered bool) error {
+	g, err := guard.New(guard.Config{})
+	if err != nil {
+		return err
+	}
 	handovers := make(chan pat.Handover)
-	p, err := proxy.New(benchConfig(upstream, handovers))
+	p, err := proxy.New(proxy.Config{Host: upstream, Handovers: handovers, Guard: g, NoFilter: !filtered, RootCAs: upstreamCert()})
 	if err != nil {
 		return err
 	}
 	go func() { _ = p.Run(context.Background()) }()
-	go func() { _ = p.Serve(ln) }()
+	go func() { _ = p.Serve(g.Limit(ln)) }()
 	_, err = pat.Publish(context.Background(), handovers, pat.New("x", upstream))
 	return err
 }
 
+// upstreamCert returns who is trusted, nil if the upstream speaks no TLS.
+func upstreamCert() *x509.CertPool {
+	file, err := os.ReadFile(os.Getenv(certVar))
+	if err != nil {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(file)
+	return pool
+}
+
 // accounts tells of the process: CPU in µs, resident memory in bytes.
 func accounts(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == "/memory" {
+	switch r.URL.Path {
+	case "/memory":
 		runtime.GC()
 		debug.FreeOSMemory()
+	case "/debug/pprof/profile": // by hand: go tool pprof
+		pprof.Profile(w, r)
+		return
+	case "/debug/pprof/heap":
+		pprof.Index(w, r)
+		return
 	}
 	status, _ := os.ReadFile("/proc/self/status")
 	var rss int
@@ -152,7 +179,8 @@ func model(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func selfSigned() (tls.Certificate, error) {
+// selfSigned makes a certificate for loopback, and writes it to file.
+func selfSigned(file string) (tls.Certificate, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		return tls.Certificate{}, err
@@ -165,7 +193,8 @@ func selfSigned() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: &x509.Certificate{Raw: der}}, nil
+	err = os.WriteFile(file, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), 0o600)
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, err
 }
 
 // peer is a process that plays a role.
@@ -174,15 +203,16 @@ type peer struct {
 	url, side string
 }
 
-// startPeer starts one that ends with the benchmark.
-func startPeer(b *testing.B, role, upstream string) *peer {
+// startPeer starts one that ends with the benchmark. cert is a file, for the
+// upstream's certificate.
+func startPeer(b *testing.B, role, upstream, cert string) *peer {
 	b.Helper()
 	exe, err := os.Executable()
 	if err != nil {
 		b.Fatal(err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), roleVar+"="+role, upstreamVar+"="+upstream)
+	cmd.Env = append(os.Environ(), roleVar+"="+role, upstreamVar+"="+upstream, certVar+"="+cert)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

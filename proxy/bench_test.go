@@ -7,36 +7,29 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
-
-	"patrol/proxy"
-	"patrol/rotator/pat"
 )
 
-// benchConfig is the proxy as the benchmarks run it.
-func benchConfig(upstream string, handovers <-chan pat.Handover) proxy.Config {
-	transport := &http.Transport{
-		DisableCompression: true, MaxIdleConnsPerHost: 128, ForceAttemptHTTP2: true,
-		TLSClientConfig: &tls.Config{InsecureSkipVerify: true},
-	}
-	_ = transport
-	return proxy.Config{Host: upstream, Handovers: handovers, Transport: transport}
-}
-
 // BenchmarkSpeed asks the upstream directly, through a bare
-// httputil.ReverseProxy and through patrol, in turns, and reports medians and
-// their ratio to the bare proxy's. CPU is the proxy's process alone.
+// httputil.ReverseProxy, through patrol with its guard, and through one that
+// filters too; in turns, and reports medians and their ratios to the bare
+// proxy's. CPU is the proxy's process alone.
 func BenchmarkSpeed(b *testing.B) {
 	for _, role := range []string{"upstream", "upstream-tls"} {
 		name := map[string]string{"upstream": "plain", "upstream-tls": "tls"}[role]
 		b.Run(name, func(b *testing.B) {
-			up := startPeer(b, role, "")
+			cert := filepath.Join(b.TempDir(), "cert.pem")
+			up := startPeer(b, role, "", cert)
 			up.name = "direct"
-			peers := []*peer{up, startPeer(b, "bare", up.url), startPeer(b, "patrol", up.url)}
+			peers := []*peer{up}
+			for _, role := range []string{"bare", "patrol", "filtered"} {
+				peers = append(peers, startPeer(b, role, up.url, cert))
+			}
 			for _, clients := range []int{1, 16, 64} {
 				b.Run(fmt.Sprintf("small/clients=%d", clients), func(b *testing.B) { benchRequests(b, peers, clients, 600, 1<<10) })
 			}
@@ -116,7 +109,8 @@ func benchRequests(b *testing.B, peers []*peer, clients, n, size int) {
 	report(b, peers, samples)
 }
 
-// report gives each peer's medians and patrol's ratio to the bare proxy's.
+// report gives each peer's medians and the ratios to the bare proxy's, which is
+// the second peer.
 func report(b *testing.B, peers []*peer, samples []sample) {
 	b.ReportMetric(0, "ns/op")
 	p50 := make([]float64, len(peers))
@@ -129,9 +123,11 @@ func report(b *testing.B, peers []*peer, samples []sample) {
 			b.ReportMetric(cpu[i], "µs-cpu-"+p.name)
 		}
 	}
-	b.ReportMetric(p50[2]/p50[1], "ratio")
-	if cpu[1] > 0 {
-		b.ReportMetric(cpu[2]/cpu[1], "ratio-cpu")
+	for i, p := range peers[2:] {
+		b.ReportMetric(p50[i+2]/p50[1], "ratio-"+p.name)
+		if cpu[1] > 0 {
+			b.ReportMetric(cpu[i+2]/cpu[1], "ratio-cpu-"+p.name)
+		}
 	}
 }
 
@@ -259,7 +255,7 @@ func benchMemory(b *testing.B, peers []*peer) {
 				asking.Go(func() {
 					slots <- struct{}{}
 					defer func() { <-slots }()
-					res, err := p.post(client, "?every=10m&events=2", `{"x":"`+strings.Repeat("x", 3<<10)+`"}`)
+					res, err := p.post(client, "?every=10m&events=2", `{"model":"m","stream":true,"messages":[{"role":"user","content":"`+strings.Repeat("x", 20<<10)+`"}]}`)
 					if err != nil {
 						b.Error(err)
 						return
@@ -268,6 +264,7 @@ func benchMemory(b *testing.B, peers []*peer) {
 				})
 			}
 			asking.Wait()
+			time.Sleep(3 * time.Second) // what is kept for a next burst is no stream's
 			_, rss := p.account(b, "/memory")
 			close(bodies)
 			for res := range bodies {
@@ -279,5 +276,7 @@ func benchMemory(b *testing.B, peers []*peer) {
 			b.ReportMetric(float64(idle)/1e6, "MB-idle-"+p.name)
 		}
 	}
-	b.ReportMetric(per["patrol"]/per["bare"], "ratio")
+	for _, p := range peers[2:] {
+		b.ReportMetric(per[p.name]/per["bare"], "ratio-"+p.name)
+	}
 }

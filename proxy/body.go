@@ -88,6 +88,17 @@ func (b *body) grow(limit int) bool {
 	return true
 }
 
+// replace makes data, which nobody else holds, the body. The memory is charged
+// for it even if it is more than there is left: it is there already.
+func (b *body) replace(data []byte) {
+	m := b.memory
+	b.release()
+	m.give(-len(data))
+	b.payload = &payload{data: data, taken: len(data), memory: m}
+	b.users.Store(1)
+	b.size = int64(len(data))
+}
+
 // attach makes b the body of out, whose own is what isn't in the payload. A
 // body that isn't whole can be attached once.
 func (b *body) attach(out *http.Request) {

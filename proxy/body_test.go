@@ -9,6 +9,8 @@ import (
 	"sync"
 	"testing"
 	"testing/iotest"
+	"testing/synctest"
+	"time"
 )
 
 func TestReadBody(t *testing.T) {
@@ -98,6 +100,55 @@ func TestMemoryKeepsLittle(t *testing.T) {
 	mem.recycle(make([]byte, 1<<20))
 	if got := mem.buffer(8 << 10); cap(got) != 8<<10 {
 		t.Errorf("a small body got a buffer of %d", cap(got))
+	}
+}
+
+// TestMemoryForgets what it keeps, once nobody has needed it for a while.
+func TestMemoryForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var mem memory
+		for range 10 {
+			mem.recycle(make([]byte, 1<<20))
+			time.Sleep(keepFor / 2)
+			mem.mu.Lock()
+			if mem.kept == 0 {
+				t.Error("forgotten while in use")
+			}
+			mem.mu.Unlock()
+		}
+		time.Sleep(keepFor)
+		synctest.Wait()
+		mem.mu.Lock()
+		defer mem.mu.Unlock()
+		if mem.kept != 0 || len(mem.free) != 0 {
+			t.Errorf("%d bytes are kept", mem.kept)
+		}
+	})
+}
+
+// TestPayloadReadToItsEnd holds no memory: HTTP/2 closes it when the answer ends.
+func TestPayloadReadToItsEnd(t *testing.T) {
+	var mem memory
+	mem.give(1 << 20)
+	r := &http.Request{ContentLength: 10 << 10, Body: io.NopCloser(bytes.NewReader(make([]byte, 10<<10)))}
+	b, err := mem.readBody(r, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := b.open()
+	b.release()
+	if _, err := io.CopyN(io.Discard, in, 10<<10-1); err != nil || mem.left.Load() == 1<<20 {
+		t.Errorf("before its end: %d bytes left, %v", mem.left.Load(), err)
+	}
+	if n, err := io.Copy(io.Discard, in); n != 1 || err != nil || mem.left.Load() != 1<<20 {
+		t.Errorf("at its end: %d more, %d bytes left, %v", n, mem.left.Load(), err)
+	}
+	if n, err := in.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // readers compare it so
+		t.Errorf("after its end: %d %v", n, err)
+	}
+	_ = in.Close()
+	if mem.left.Load() != 1<<20 {
+		t.Errorf("given back twice: %d", mem.left.Load())
 	}
 }
 

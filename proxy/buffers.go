@@ -5,9 +5,10 @@ import "sync"
 // bufferPool lends the buffers through which answers are copied.
 type bufferPool struct{ pool sync.Pool }
 
-// copySize is a buffer's size: some hundred events, or as much as a socket
-// gives at once of a long plain answer.
-const copySize = 16 << 10
+// copySize is a buffer's size: as much as a socket gives at once of an answer
+// that comes fast. A slow stream's events touch its first page only, so that
+// no more than that is resident.
+const copySize = 32 << 10
 
 // Get returns a buffer. ReverseProxy gives each back as it got it.
 func (b *bufferPool) Get() []byte {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"patrol/proxy/filter"
 )
 
 // exchange is one request's way upstream and its answer's way back. It is the
@@ -21,6 +23,7 @@ type exchange struct {
 	route *route
 	raw   string // the path as it came
 	body  body
+	call  filter.Call // for the answer
 
 	tries    tries
 	deadline time.Time // for all waiting; zero: it hasn't waited yet
@@ -44,14 +47,18 @@ func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	in := r.WithContext(r.Context()) // a copy: the server goes on using r
 	if e.body.whole {
 		in.Body, in.ContentLength = http.NoBody, 0
+		// The server would look for more of it before it writes the answer's
+		// header, deep enough for the stack to grow, once for each stream.
+		_ = r.Body.Close()
 	}
 	reverse := httputil.ReverseProxy{
-		Rewrite:       e.rewrite,
-		Transport:     e,
-		FlushInterval: -1,
-		BufferPool:    &p.buffers,
-		ErrorHandler:  e.failed,
-		ErrorLog:      p.errorLog,
+		Rewrite:        e.rewrite,
+		Transport:      e,
+		ModifyResponse: e.filterAnswer,
+		FlushInterval:  -1,
+		BufferPool:     &p.buffers,
+		ErrorHandler:   e.failed,
+		ErrorLog:       p.errorLog,
 	}
 	reverse.ServeHTTP(w, in)
 }
@@ -84,6 +91,7 @@ func (e *exchange) rewrite(pr *httputil.ProxyRequest) {
 	*out.URL = e.route.target(pr.In.URL.Path, e.raw, query)
 	out.Host = ""
 	clean(out.Header)
+	e.filterRequest(out)
 }
 
 // clean takes off what must not reach the upstream: every credential, and

@@ -6,6 +6,7 @@ import (
 	"io"
 	"sync"
 	"sync/atomic"
+	"time"
 )
 
 // memory lends the space for requests' bodies. It bounds what all of them
@@ -15,13 +16,15 @@ type memory struct {
 
 	mu   sync.Mutex
 	free [][]byte
-	kept int // bytes in free
+	kept int         // bytes in free
+	idle *time.Timer // until free is dropped; nil before the first use
 }
 
 const (
-	// mostKept is what free holds at most: a burst of large bodies must not
-	// stay in memory for good.
+	// free holds mostKept bytes, and those for keepFor after the last use: a
+	// burst of large bodies must not stay in memory for good.
 	mostKept = 8 << 20
+	keepFor  = 2 * time.Second
 
 	// smallBody is the largest body that goes upstream as a type that
 	// http.Transport knows not to block: then it sends the header along in
@@ -80,6 +83,18 @@ func (m *memory) recycle(buf []byte) {
 		m.free = append(m.free, buf[:0])
 		m.kept += cap(buf)
 	}
+	if m.idle == nil {
+		m.idle = time.AfterFunc(keepFor, m.forget)
+	} else {
+		m.idle.Reset(keepFor)
+	}
+}
+
+// forget drops what is kept.
+func (m *memory) forget() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.free, m.kept = nil, 0
 }
 
 // payload is a request's body in memory, or the beginning of one. It is sent
@@ -114,11 +129,13 @@ func (p *payload) open() io.ReadCloser {
 }
 
 // payloadReader is one request's view of a payload. HTTP/2 closes it while it
-// may be reading.
+// may be reading, and one that was read to its end only when the answer ends:
+// so it lets go at the end already.
 type payloadReader struct {
 	mu      sync.Mutex
 	left    bytes.Reader
-	payload *payload // nil once closed
+	payload *payload // nil once it has let go
+	closed  bool
 }
 
 var errClosedPayload = errors.New("reading a request's body that is closed")
@@ -126,19 +143,29 @@ var errClosedPayload = errors.New("reading a request's body that is closed")
 func (r *payloadReader) Read(b []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.payload == nil {
+	if r.closed {
 		return 0, errClosedPayload
 	}
-	return r.left.Read(b)
+	n, err := r.left.Read(b)
+	if r.left.Len() == 0 {
+		r.letGo()
+	}
+	return n, err
 }
 
 func (r *payloadReader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.closed = true
+	r.letGo()
+	return nil
+}
+
+// letGo is called with mu held.
+func (r *payloadReader) letGo() {
 	if r.payload != nil {
 		r.payload.release()
 		r.payload = nil
 		r.left.Reset(nil)
 	}
-	return nil
 }

@@ -107,7 +107,7 @@ func (p *Proxy) ours(tok pat.Token) pat.Token {
 
 // current returns the token in use, for a look: what is sent with it is
 // counted by acquire.
-func (p *Proxy) current() pat.Token { return p.tokens.current.Load().token }
+func (p *Proxy) current() *pat.Token { return &p.tokens.current.Load().token }
 
 // usable says why requests can't be served, nil if they can.
 func (p *Proxy) usable() error {
@@ -123,7 +123,7 @@ func (p *Proxy) usable() error {
 }
 
 // whyNoToken says what is wrong with tok, the one in use, and what to do.
-func (p *Proxy) whyNoToken(tok pat.Token) string {
+func (p *Proxy) whyNoToken(tok *pat.Token) string {
 	if p.ready != nil {
 		if err := p.ready(); err != nil {
 			return err.Error()

@@ -20,7 +20,9 @@ func (e noToken) Error() string { return e.reason }
 // can hide from the client that the token has changed or a connection died:
 //
 //   - without a token that may be used, it waits for one first;
-//   - once if the upstream calls the token invalid and another is current now;
+//   - if the upstream calls the token invalid and another is current now, with
+//     that one: once, as long as tokens don't change faster than requests are
+//     answered, and mostStale times at most;
 //   - once if it does so of the current token, and Config.Refused knows another;
 //   - once if the connection dies before any byte of an answer. The upstream
 //     may have begun to work, so that a model's answer may be billed twice;
@@ -29,51 +31,55 @@ func (e noToken) Error() string { return e.reason }
 // Beyond that the client gets what the upstream says.
 func (e *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 	defer e.release()
-	var with pat.Token // to be sent with; zero is the current one
+	var with *pat.Token // to be sent with; nil is the current one
 	for first := true; ; first = false {
 		if !first {
 			// The last attempt's request may still be read by its connection.
 			out = out.Clone(out.Context())
 		}
 		res, used, err := e.attempt(out, with)
-		if err != nil {
-			if !e.mayResend(out, err) {
-				return nil, err
-			}
-			e.tries.reset = true
-			e.proxy.stats.resets.Add(1)
-			e.proxy.log.Info("sending again: the connection died before an answer", "method", out.Method, "path", out.URL.Path, "err", err)
+		switch {
+		case err != nil && e.mayResend(out, err):
+			with = nil
 			continue
-		}
-		if !e.refusal(res) {
+		case err != nil:
+			return nil, err
+		case !e.refusal(res):
 			return res, nil
 		}
-		var ok bool
-		if with, ok, err = e.secondChance(out.Context(), used); !ok {
-			if err != nil {
-				_ = res.Body.Close()
-				return nil, err
-			}
+		again := false
+		if with, again, err = e.secondChance(out.Context(), used); !again && err == nil {
 			return res, nil
+		}
+		_ = res.Body.Close()
+		if err != nil {
+			return nil, err
 		}
 		e.proxy.log.Info("sending again: the token was refused", "method", out.Method, "path", out.URL.Path, "status", res.StatusCode, "token", used)
-		_ = res.Body.Close()
 	}
 }
 
-// tries is what has been done for a request already, each once.
-type tries struct{ reset, stale, refused bool }
+// mostStale is how often a request is sent again because its token was
+// replaced on the way.
+const mostStale = 3
 
-// attempt sends the request once. used is the token that it bore.
-func (e *exchange) attempt(out *http.Request, with pat.Token) (res *http.Response, used pat.Token, err error) {
+// tries is what has been done for a request already.
+type tries struct {
+	reset, refused bool
+	stale          int
+}
+
+// attempt sends the request once. used is the token that it bore. Tokens go by
+// pointer here: by value they would make each stream's stack twice as large.
+func (e *exchange) attempt(out *http.Request, with *pat.Token) (res *http.Response, used *pat.Token, err error) {
 	g, err := e.acquire(out.Context())
 	if err != nil {
-		return nil, used, err
+		return nil, nil, err
 	}
 	// Held until the answer's header is there: see tokens. A token that isn't
 	// the current one holds nothing; whoever chose it answers for it.
 	defer e.proxy.tokens.release(g)
-	if used = g.token; !with.IsZero() {
+	if used = &g.token; with != nil {
 		used = with
 	}
 	e.body.attach(out)
@@ -88,8 +94,7 @@ func (e *exchange) attempt(out *http.Request, with pat.Token) (res *http.Respons
 func (e *exchange) acquire(ctx context.Context) (*generation, error) {
 	for {
 		g := e.proxy.tokens.acquire()
-		tok := g.token
-		if !tok.IsZero() && !tok.Expired(time.Now()) {
+		if g.usable() {
 			return g, nil
 		}
 		e.proxy.tokens.release(g)
@@ -97,7 +102,7 @@ func (e *exchange) acquire(ctx context.Context) (*generation, error) {
 			if err := ctx.Err(); err != nil {
 				return nil, err
 			}
-			return nil, noToken{e.proxy.whyNoToken(tok)}
+			return nil, noToken{e.proxy.whyNoToken(&g.token)}
 		}
 	}
 }
@@ -143,7 +148,7 @@ func (e *exchange) watch(out *http.Request) {
 	trace.GotFirstResponseByte = func() { e.conn.answered.Store(true) }
 }
 
-// mayResend reports whether an attempt that ended with err may be made again.
+// mayResend reports whether an attempt that ended with err is made again.
 func (e *exchange) mayResend(out *http.Request, err error) bool {
 	if _, none := errors.AsType[noToken](err); none || e.tries.reset || out.Context().Err() != nil || !e.body.whole {
 		return false
@@ -151,41 +156,53 @@ func (e *exchange) mayResend(out *http.Request, err error) bool {
 	if !e.conn.made.Load() || e.conn.answered.Load() {
 		return false
 	}
-	return e.route.model() || out.Method == http.MethodGet || out.Method == http.MethodHead
+	if !e.route.model() && out.Method != http.MethodGet && out.Method != http.MethodHead {
+		return false
+	}
+	e.tries.reset = true
+	e.proxy.stats.resets.Add(1)
+	e.proxy.log.Info("sending again: the connection died before an answer", "method", out.Method, "path", out.URL.Path, "err", err)
+	return true
 }
 
 // secondChance says whether a request that was refused for its token is sent
-// again, and with which token: the zero one is the current one. An error is
-// what the client is told instead of the refusal.
-func (e *exchange) secondChance(ctx context.Context, used pat.Token) (with pat.Token, ok bool, err error) {
-	p := e.proxy
-	if p.current().Same(used) {
-		if e.tries.refused || p.refused == nil {
-			return with, false, nil
+// again, and with which token: nil is the current one. An error is what the
+// client is told instead of the refusal.
+func (e *exchange) secondChance(ctx context.Context, used *pat.Token) (with *pat.Token, again bool, err error) {
+	if e.proxy.current().Same(*used) {
+		if e.tries.refused || e.proxy.refused == nil {
+			return nil, false, nil
 		}
 		e.tries.refused = true
-		p.stats.refused.Add(1)
-		patient, cancel := context.WithDeadline(ctx, e.patience())
-		again, ok := p.refused(patient, used)
-		late := patient.Err() != nil
-		cancel()
-		if again = p.ours(again); ok && !again.IsZero() && e.body.whole {
-			if p.current().Same(again) {
-				again = pat.Token{}
-			}
-			return again, true, nil
-		}
-		if p.current().Same(used) {
-			if late && ctx.Err() == nil && e.body.whole {
-				return with, false, noToken{"Databricks calls patrol's token invalid, and patrol is still looking into it. " + p.whyNoToken(used)}
-			}
-			return with, false, nil
+		with, again, err := e.askRefused(ctx, used)
+		if err != nil || again || e.proxy.current().Same(*used) {
+			return with, again, err
 		}
 	}
-	if e.tries.stale || !e.body.whole {
-		return with, false, nil
+	if e.tries.stale == mostStale || !e.body.whole {
+		return nil, false, nil
 	}
-	e.tries.stale = true
-	p.stats.stale.Add(1)
-	return with, true, nil
+	e.tries.stale++
+	e.proxy.stats.stale.Add(1)
+	return nil, true, nil
+}
+
+// askRefused is secondChance for the current token: it asks Config.Refused.
+func (e *exchange) askRefused(ctx context.Context, used *pat.Token) (with *pat.Token, again bool, err error) {
+	p := e.proxy
+	p.stats.refused.Add(1)
+	patient, cancel := context.WithDeadline(ctx, e.patience())
+	defer cancel()
+	tok, ok := p.refused(patient, *used)
+	switch tok = p.ours(tok); {
+	case !e.body.whole:
+		return nil, false, nil
+	case ok && p.current().Same(tok):
+		return nil, true, nil
+	case ok && !tok.IsZero():
+		return &tok, true, nil
+	case patient.Err() != nil && ctx.Err() == nil && p.current().Same(*used):
+		return nil, false, noToken{"Databricks calls patrol's token invalid, and patrol is still looking into it. " + p.whyNoToken(used)}
+	}
+	return nil, false, nil
 }

@@ -10,13 +10,14 @@ import (
 type api int
 
 const (
-	chat       api = iota // OpenAI's chat completions
-	openAI                // another of OpenAI's
-	responses             // OpenAI's responses
-	messages              // Anthropic's messages
-	anthropic             // another of Anthropic's
-	gemini                // Google's
-	databricks            // Databricks' own
+	chat        api = iota // OpenAI's chat completions
+	openAI                 // another of OpenAI's
+	responses              // OpenAI's responses
+	messages               // Anthropic's messages
+	countTokens            // the same, to be counted only
+	anthropic              // another of Anthropic's
+	gemini                 // Google's
+	databricks             // Databricks' own
 )
 
 // upstream names one of the bases that a configuration can set.
@@ -48,9 +49,9 @@ var table = []struct {
 	{"/v1/embeddings", openAI, chatBase, "/embeddings"},
 
 	{"/v1/messages", messages, anthropicBase, "/v1/messages"},
-	{"/v1/messages/count_tokens", anthropic, anthropicBase, "/v1/messages/count_tokens"},
+	{"/v1/messages/count_tokens", countTokens, anthropicBase, "/v1/messages/count_tokens"},
 	{"/anthropic/v1/messages", messages, anthropicBase, "/v1/messages"},
-	{"/anthropic/v1/messages/count_tokens", anthropic, anthropicBase, "/v1/messages/count_tokens"},
+	{"/anthropic/v1/messages/count_tokens", countTokens, anthropicBase, "/v1/messages/count_tokens"},
 
 	{"/responses", responses, openAIBase, "/responses"},
 	{"/v1/responses", responses, openAIBase, "/responses"},
@@ -71,6 +72,7 @@ var table = []struct {
 	{"/serving-endpoints/responses", responses, workspaceBase, "/serving-endpoints/responses"},
 	{"/serving-endpoints/anthropic/", anthropic, workspaceBase, "/serving-endpoints/anthropic/"},
 	{"/serving-endpoints/anthropic/v1/messages", messages, workspaceBase, "/serving-endpoints/anthropic/v1/messages"},
+	{"/serving-endpoints/anthropic/v1/messages/count_tokens", countTokens, workspaceBase, "/serving-endpoints/anthropic/v1/messages/count_tokens"},
 	{"/serving-endpoints/google/", gemini, workspaceBase, "/serving-endpoints/google/"},
 	{"/ai-gateway/", databricks, workspaceBase, "/ai-gateway/"},
 	{"/ai-gateway/mlflow/v1/", openAI, workspaceBase, "/ai-gateway/mlflow/v1/"},
@@ -81,6 +83,7 @@ var table = []struct {
 	{"/ai-gateway/openai/v1/responses", responses, workspaceBase, "/ai-gateway/openai/v1/responses"},
 	{"/ai-gateway/anthropic/", anthropic, workspaceBase, "/ai-gateway/anthropic/"},
 	{"/ai-gateway/anthropic/v1/messages", messages, workspaceBase, "/ai-gateway/anthropic/v1/messages"},
+	{"/ai-gateway/anthropic/v1/messages/count_tokens", countTokens, workspaceBase, "/ai-gateway/anthropic/v1/messages/count_tokens"},
 	{"/ai-gateway/gemini/", gemini, workspaceBase, "/ai-gateway/gemini/"},
 
 	{restAPI, databricks, workspaceBase, restAPI}, // with Config.AllowAPI; see checkAPI

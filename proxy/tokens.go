@@ -3,6 +3,7 @@ package proxy
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"patrol/rotator/pat"
 )
@@ -45,6 +46,9 @@ type generation struct {
 	superseded chan struct{} // closed once another one is current
 	count      atomic.Int64
 }
+
+// usable reports whether requests may carry its token.
+func (g *generation) usable() bool { return !g.token.IsZero() && !g.token.Expired(time.Now()) }
 
 // retired is a generation whose last holders Drained waits for.
 type retired struct {
