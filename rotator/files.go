@@ -21,6 +21,10 @@ type FileState struct {
 	Err   error
 	Since time.Time // since when it has been so
 
+	// Written is when it was last found or made to hold what it should; zero
+	// if that never was since the start.
+	Written time.Time
+
 	// Left says in words what was left alone in the file, and why.
 	Left []string
 }
@@ -91,6 +95,9 @@ func (f *files) note(i int, left []string, err error) {
 	s.Left, s.Err = left, err
 	if (err == nil) != (old.Err == nil) || old.Since.IsZero() {
 		s.Since = time.Now()
+	}
+	if err == nil {
+		s.Written = time.Now().Round(0)
 	}
 	f.mu.Unlock()
 	switch {

@@ -84,19 +84,19 @@ func (r *Rotator) queued(nonce string) bool {
 	return slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce })
 }
 
-// Retire tends the queue until it is empty or ctx is done. It must not be
-// used beside Run, which tends it too.
-func (r *Rotator) Retire(ctx context.Context) error {
+// Retire tends the queue until this token is no longer in it, or ctx is done.
+// It must not be used beside Run, which tends it too.
+func (r *Rotator) Retire(ctx context.Context, t pat.Token) error {
 	for {
 		wait := r.tendOnce(ctx)
 		r.mu.Lock()
-		left := len(r.queue)
+		left := slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Hash == t.Hash() })
 		r.mu.Unlock()
-		if left == 0 {
+		if !left {
 			return nil
 		}
 		if !r.rest(ctx, r.tend, wait) {
-			return fmt.Errorf("%d old tokens are still to be revoked, by the next start: %w", left, context.Cause(ctx))
+			return fmt.Errorf("%v is still to be revoked, by the next start: %w", t, context.Cause(ctx))
 		}
 	}
 }
@@ -117,7 +117,7 @@ func (r *Rotator) rest(ctx context.Context, change <-chan struct{}, atMost time.
 // runTend looks after the queue and after files that could not be written.
 func (r *Rotator) runTend(ctx context.Context) {
 	pause := retries(5 * time.Minute)
-	gaps := r.cfg.Ledger.Salvaged()
+	gaps := r.cfg.Ledger.Salvaged() || r.blank
 	var fileDue time.Time
 	for {
 		if gaps && r.Ready() == nil {
@@ -212,9 +212,9 @@ var errGraceAnew = errors.New("a file still held it")
 // to do. It returns the entry as it ended.
 func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
 	switch {
-	case e.Host != r.host():
-		if r.past(e) {
-			return ended(e, ledger.Expired, "it belonged to "+e.Host), nil
+	case !sameHost(e.Host, r.host()):
+		if r.past(e) || e.Expiry.IsZero() {
+			return ended(e, ledger.Left, "it belongs to "+e.Host), nil
 		}
 		return e, fmt.Errorf("it belongs to another workspace, %s: left to expire", e.Host)
 	case e.Stage == ledger.Intended:
@@ -241,6 +241,14 @@ func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error)
 		return e, err
 	}
 	return ended(e, ledger.Revoked, ""), nil
+}
+
+// sameHost reports whether two hosts are one workspace: ?o=… may have been
+// added to one, or taken away.
+func sameHost(a, b string) bool {
+	a, _, _ = strings.Cut(a, "?")
+	b, _, _ = strings.Cut(b, "?")
+	return strings.TrimRight(a, "/") == strings.TrimRight(b, "/")
 }
 
 func ended(e ledger.Entry, stage ledger.Stage, why string) ledger.Entry {
@@ -335,7 +343,7 @@ func (r *Rotator) sweep(ctx context.Context, by actor, e ledger.Entry) (ledger.E
 }
 
 // rebuild puts into the queue the tokens of this instance that a ledger with
-// gaps doesn't know. It can tell them from the one in use only where the
+// gaps doesn't know; of a ledger that was empty it only reports them. It can tell them from the one in use only where the
 // workspace's ids are hashes; elsewhere they are left to expire.
 func (r *Rotator) rebuild(ctx context.Context) error {
 	h := r.held()
@@ -349,6 +357,10 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 	for _, t := range list {
 		nonce, ours := strings.CutPrefix(t.Comment, r.prefix())
 		if !ours || t.ID == h.entry.ID || r.cfg.Ledger.Knows(t.ID) || r.queued(nonce) {
+			continue
+		}
+		if r.blank { // not of this ledger, so perhaps not of this machine
+			r.log.Warn("a token of this instance that an earlier patrol must have minted: it is left to expire", "token", t, "expires", t.Expiry)
 			continue
 		}
 		r.log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
@@ -371,7 +383,7 @@ func (r *Rotator) makeRoom(ctx context.Context, by actor) (room bool) {
 		r.mu.Lock()
 		e, quiet := a.entry, !a.quiet.IsZero()
 		r.mu.Unlock()
-		if !quiet || e.ID == "" || e.Host != r.host() || r.notOurs(e) != "" || r.letGo(e) != nil {
+		if !quiet || e.ID == "" || !sameHost(e.Host, r.host()) || r.notOurs(e) != "" || r.letGo(e) != nil {
 			continue
 		}
 		if r.revoke(ctx, by, e.ID) == nil {

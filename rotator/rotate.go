@@ -93,10 +93,10 @@ func (r *Rotator) fly(ctx context.Context, f *flight, reason string) {
 	switch {
 	case f.err == nil:
 		r.log.Info("rotated", "reason", reason, "old", f.rotation.Old, "new", f.rotation.Token, "took", f.rotation.Took)
-	case again:
-		r.log.Debug("the rotation failed again as it did before", "reason", reason, "err", f.err)
+	case again || !r.running.Load(): // who asked is told
+		r.log.Debug("the rotation failed", "reason", reason, "err", f.err)
 	default:
-		r.log.Error("the rotation failed: the token stays, and it will be tried again", "reason", reason, "token", old.token, "err", f.err)
+		r.log.Error("the rotation failed: the token stays", "reason", reason, "token", old.token, "err", f.err)
 	}
 	close(f.done)
 	wake(r.kick)
@@ -149,8 +149,14 @@ func (r *Rotator) preflight(old holding) error {
 	if agents == nil {
 		return nil
 	}
-	const patience = 4
-	if left := r.expiry(old).Sub(r.now()); left > r.life(old)/patience {
+	// A bootstrap token may live for months: nobody waits that long.
+	const part = 4
+	life := min(r.life(old), r.cfg.Lifetime)
+	left := min(r.expiry(old).Sub(r.now()), life-time.Since(old.since))
+	if old.entry.Ours() {
+		left = r.expiry(old).Sub(r.now())
+	}
+	if left > life/part {
 		return fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents)
 	}
 	r.log.Warn("a credential file is broken and time is short: rotating without it", "err", agents)
@@ -319,7 +325,7 @@ func (r *Rotator) install(ctx context.Context, fresh holding) ([]FileState, erro
 		fresh.entry.Stage = ledger.Published
 		r.record(fresh.entry)
 	}
-	old, drained, err := r.use(ctx, fresh)
+	old, drained, err := r.use(fresh)
 	if err != nil {
 		r.enqueue(fresh, nil)
 		return nil, err
@@ -352,10 +358,12 @@ func (r *Rotator) byOurClock(h holding) pat.Token {
 
 // use publishes a token and makes it the one in use, and returns the one that
 // was.
-func (r *Rotator) use(ctx context.Context, fresh holding) (old holding, drained <-chan struct{}, err error) {
+func (r *Rotator) use(fresh holding) (old holding, drained <-chan struct{}, err error) {
 	r.turn.Lock()
 	defer r.turn.Unlock()
-	if drained, err = r.publish(ctx, r.byOurClock(fresh)); err != nil {
+	// Not by ctx: a token that the proxy may have must not be taken for one
+	// that it hasn't.
+	if drained, err = r.publish(r.ctx, r.byOurClock(fresh)); err != nil {
 		return holding{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
 	}
 	r.mu.Lock()

@@ -133,6 +133,20 @@ func TestPreflight(t *testing.T) {
 	})
 }
 
+// TestPreflightBootstrap: a broken agent's file doesn't keep a token of months
+// in use for months.
+func TestPreflightBootstrap(t *testing.T) {
+	inHouse(t, func(h *house) {
+		boot := h.issue(90 * 24 * time.Hour)
+		h.write(h.claudePath(), `[]`)
+		h.serve()
+		h.pass(h.lifetime)
+		if h.proxy.token().Expose() == boot.Value {
+			h.Errorf("after %v the bootstrap token is still in use:\n%s", h.lifetime, h.story())
+		}
+	})
+}
+
 func TestPreflightProfile(t *testing.T) {
 	inHouse(t, func(h *house) {
 		boot := h.issue(4 * time.Hour)

@@ -125,6 +125,8 @@ type Rotator struct {
 	kick   chan struct{}  // something has changed that the schedule hangs on
 	tend   chan struct{}  // something has changed in the queue or the files
 
+	running atomic.Bool // Run is at work
+	blank   bool        // the ledger was empty at the start
 	mayList atomic.Bool // the workspace has listed its tokens for us
 	glance  atomic.Bool // the profile is to be looked at now: see Look
 
@@ -182,8 +184,9 @@ func New(cfg Config) (*Rotator, error) {
 		kick:  make(chan struct{}, 1),
 		tend:  make(chan struct{}, 1),
 	}
-	r.problem = fmt.Errorf("%w: no token has been looked for yet", ErrNeedsLogin)
+	r.problem = errors.New("patrol is only starting: it is still looking for its token; ask again in a moment")
 	r.out, _ = cfg.Ledger.LoggedOut()
+	r.blank = len(cfg.Ledger.Pending()) == 0
 	r.ctx, r.cancel = context.WithCancel(context.Background())
 	return r, nil
 }

@@ -33,6 +33,8 @@ const (
 // looks after the files and the queue, and looks for a token while there is
 // none. It returns nil. A rotation that is under way goes on until Close.
 func (r *Rotator) Run(ctx context.Context) error {
+	r.running.Store(true)
+	defer r.running.Store(false)
 	r.warnOfGaps()
 	tending := make(chan struct{})
 	r.work.Go(func() {
@@ -136,12 +138,12 @@ func (s *scheduler) rotate(ctx context.Context) time.Duration {
 	if now := r.now(); !s.tick.IsZero() && s.tick.After(r.cfg.Schedule.Next(now).Add(jitterAtMost)) {
 		s.plan() // the clock was set back
 	}
-	if r.glance.Swap(false) || time.Now().After(s.look) {
+	if r.glance.Swap(false) || !time.Now().Before(s.look) {
 		s.look = time.Now().Add(wallCheck)
 		r.reconcile(ctx)
 	}
 	h := r.held()
-	if h.entry.Ours() && time.Now().After(s.tidy) {
+	if h.entry.Ours() && !time.Now().Before(s.tidy) {
 		s.tidy = time.Now().Add(fileCheck)
 		r.mend()
 	}
@@ -222,6 +224,12 @@ func (r *Rotator) reconcile(ctx context.Context) {
 		return // the rotation's preflight will say so
 	}
 	current := r.Current()
+	inFile := func(f found) bool {
+		return slices.ContainsFunc(f.sources, func(s string) bool { return s != inUse && !f.pinned })
+	}
+	if r.held().entry.Ours() && !slices.ContainsFunc(all, inFile) {
+		r.mend() // the profile is gone, or its token is
+	}
 	for _, f := range all {
 		switch {
 		case f.pinned || f.token.Same(current):
@@ -248,8 +256,8 @@ func (r *Rotator) mend() {
 		r.mu.Lock()
 		hash := a.entry.Hash
 		r.mu.Unlock()
-		if paths, err := r.files.holders(hash); err == nil && len(paths) == 0 {
-			continue
+		if paths, _ := r.files.holders(hash); len(paths) == 0 {
+			continue // or it can't be known, and end will find out
 		}
 		r.mu.Lock()
 		if !a.quiet.IsZero() {
@@ -270,6 +278,9 @@ func (r *Rotator) consider(ctx context.Context, f found) {
 		return
 	case r.isAnothers(f.token.Comment):
 		r.warnOnce("another patrol writes this profile too: give each a profile of its own", f.token.Comment)
+		return
+	case f.token.ID == "" && !r.mayForce():
+		r.warnOnce("tokens that can't be told apart appear in the profile: does another patrol write it too?", f.entry.Hash)
 		return
 	}
 	r.log.Info("a new token stands in the profile", "from", f.sources)

@@ -54,8 +54,6 @@ func (r *Rotator) due(h holding, tick time.Time) string {
 	switch {
 	case !h.entry.Ours():
 		return "the token is not patrol's own"
-	case h.token.Expiry.IsZero():
-		return "the token's expiry is unknown"
 	case left <= life-usable(life), time.Since(h.since) >= usable(life):
 		return "the token is about to expire"
 	case !tick.IsZero() && !now.Before(tick):

@@ -222,7 +222,7 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 		r.settle(e.Nonce)
 		return err
 	}
-	old, drained, err := r.use(ctx, fresh)
+	old, drained, err := r.use(fresh)
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package rotator_test
 
 import (
 	"errors"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -359,6 +360,85 @@ func TestFilesAreMended(t *testing.T) {
 		h.pass(6 * time.Minute)
 		if tok := h.wantOne(); !strings.Contains(h.read(h.openCodePath()), tok.Value) {
 			h.Error("OpenCode's file holds a token that was revoked")
+		}
+	})
+}
+
+// TestTwoPatrolsThatCannotTell: where the workspace doesn't say which token is
+// whose, two patrols on one profile still don't mint without end.
+func TestTwoPatrolsThatCannotTell(t *testing.T) {
+	inHouseWith(t, workspacetest.Config{RandomIDs: true}, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		before := len(h.ws.Tokens())
+		const minutes = 60
+		for range minutes {
+			h.writeProfile(h.ws.Issue(workspacetest.IssueOptions{Lifetime: time.Hour}).Value) // as the other one does
+			h.pass(time.Minute)
+		}
+		if got := len(h.ws.Tokens()) - before - minutes; got > minutes/5+1 {
+			h.Errorf("%d tokens minted in an hour", got)
+		}
+	})
+}
+
+// TestProfileIsRestored: a profile that is deleted comes back.
+func TestProfileIsRestored(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		if err := os.Remove(h.cfgPath()); err != nil {
+			h.Fatal(err)
+		}
+		h.pass(31 * time.Second)
+		h.wantOne()
+	})
+}
+
+// TestNoExpiry: a workspace that gives tokens without an expiry gets them back.
+func TestNoExpiry(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.ws.Inject(workspacetest.Fault{
+			Path: "/api/2.0/token/create", Effect: workspacetest.Answer, Status: 200, Times: workspacetest.Always,
+			Body: `{"token_value":"dapi-without-expiry","token_info":{"token_id":"x","creation_time":1,"expiry_time":-1}}`,
+		})
+		h.serve()
+		before := len(h.ws.Requests())
+		h.pass(time.Hour)
+		if got := len(h.ws.Requests()) - before; got > 200 {
+			h.Errorf("%d requests in an hour", got)
+		}
+		if h.r.Status().Last.Error == "" {
+			h.Error("the rotation worked")
+		}
+	})
+}
+
+// TestStraysAreReported: with an empty ledger, tokens that bear our instance
+// may be another machine's, and are reported only.
+func TestStraysAreReported(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.close()
+		stray := h.ws.Issue(workspacetest.IssueOptions{Comment: "patrol/" + h.ledger.Instance() + "/0123456789abcdef", Lifetime: 4 * time.Hour})
+		instance := h.ledger.Instance()
+		if err := os.RemoveAll(h.stateDir()); err != nil {
+			h.Fatal(err)
+		}
+		l, err := ledger.Open(ledger.Config{Dir: h.stateDir(), Instance: instance, Now: h.now})
+		if err != nil {
+			h.Fatal(err)
+		}
+		if err := l.Close(); err != nil {
+			h.Fatal(err)
+		}
+		h.serve()
+		h.pass(10 * time.Minute)
+		if !h.isLive(stray.ID) || !strings.Contains(h.logs.String(), "left to expire") {
+			h.Errorf("live %v:\n%s", h.isLive(stray.ID), h.story())
 		}
 	})
 }

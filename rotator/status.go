@@ -40,6 +40,10 @@ type FileStatus struct {
 	Path  string   `json:"path"`
 	Error string   `json:"error,omitempty"`
 	Left  []string `json:"left_alone,omitempty"`
+
+	// Written is when the file was last known to hold what it should; zero if
+	// it was not written since the start.
+	Written time.Time `json:"written,omitzero"`
 }
 
 // RetiringStatus is an old token that is still to be revoked.
@@ -69,7 +73,7 @@ func (r *Rotator) Status() Status {
 		s.Deadline = r.expiry(h).Add(usable(r.life(h)) - r.life(h))
 	}
 	for _, f := range files {
-		s.Files = append(s.Files, FileStatus{Name: f.Name, Path: f.Path, Error: text(f.Err), Left: f.Left})
+		s.Files = append(s.Files, FileStatus{Name: f.Name, Path: f.Path, Error: text(f.Err), Left: f.Left, Written: f.Written})
 	}
 	for _, a := range r.queue {
 		s.Retiring = append(s.Retiring, RetiringStatus{ID: a.entry.ID, Expires: a.entry.Expiry, Waits: r.waitsFor(a)})

@@ -64,7 +64,9 @@ func (c *Client) minted(reply *settings.CreateTokenResponse) (pat.Token, error) 
 		return pat.Token{}, badReply("the token in it has characters that no header or file can carry")
 	case info == nil || info.TokenId == "":
 		return pat.Token{}, badReply("the token in it has no id")
-	case info.ExpiryTime > 0 && info.CreationTime > 0 && info.ExpiryTime <= info.CreationTime:
+	case info.ExpiryTime <= 0:
+		return pat.Token{}, badReply("the token in it never expires")
+	case info.CreationTime > 0 && info.ExpiryTime <= info.CreationTime:
 		return pat.Token{}, badReply("the token in it expires before it begins")
 	}
 	t := pat.New(reply.TokenValue, c.host)
