@@ -4,7 +4,8 @@
 # fuzz    each fuzz target for FUZZTIME
 # bench   the benchmarks, with peers in the same run
 # demo    the main job, shown against a built-in workspace
-# Needs Go alone; tools are fetched by version through the Go module proxy.
+# Needs Go alone, and a C compiler for the race detector; tools are fetched by
+# version through the Go module proxy.
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
@@ -14,6 +15,7 @@ FUZZTIME ?= 30s
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/patrol ./cmd/patrol
+	@size=$$(wc -c <bin/patrol); [ $$size -lt 20000000 ] || { echo "bin/patrol has $$size bytes: too much, 20 MB is the limit"; exit 1; }
 
 test: build lint platforms
 	go test -race ./...
@@ -28,6 +30,7 @@ platforms:
 		GOOS=$${p%/*} GOARCH=$${p#*/} CGO_ENABLED=0 go build -o /dev/null ./cmd/patrol || exit 1; done
 
 fuzz:
+	go test -run TestSimulation -timeout 4h ./rotator -seeds=200
 	@for pkg in $$(go list ./...); do \
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$target"; go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) $$pkg || exit 1; done; done
