@@ -60,7 +60,7 @@ func newRoot(a *app) *cobra.Command {
 		&cobra.Group{ID: groupService, Title: "The service:"},
 		&cobra.Group{ID: groupUse, Title: "Working with it:"},
 	)
-	root.AddCommand(newServe(a), newRotate(a), newLogin(a), newLogout(a), newStatus(a), newToken(a), newExec(a), newEnv(a), newDemo(a), newVersion(a))
+	root.AddCommand(newServe(a), newRotate(a), newLogin(a), newLogout(a), newStatus(a), newDoctor(a), newToken(a), newExec(a), newEnv(a), newDemo(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root
 }

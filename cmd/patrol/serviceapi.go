@@ -78,6 +78,9 @@ func (s *service) handler() http.Handler {
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, _ *http.Request) {
 		reply(w, s.report(), nil)
 	})
+	mux.HandleFunc("GET /upstreams", func(w http.ResponseWriter, _ *http.Request) {
+		reply(w, s.proxy.Upstreams(), nil)
+	})
 	mux.HandleFunc("GET /token", func(w http.ResponseWriter, _ *http.Request) {
 		current, err := s.current()
 		reply(w, secretReply{Token: current.Expose()}, err)

@@ -1,0 +1,176 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"patrol/rotator"
+	"patrol/rotator/pat"
+)
+
+// checkService: does it run, has it a token, does it fail at something?
+func checkService(_ context.Context, p *patient) []finding {
+	const name = "service"
+	if p.running == nil {
+		if errors.Is(p.serviceErr, errNoService) {
+			return []finding{failure(name, "start it: patrol serve", "no patrol runs for profile %s", p.selection.name)}
+		}
+		return []finding{failed(name, "", p.serviceErr)}
+	}
+	s := p.status
+	var found []finding
+	switch {
+	case s.NeedsLogin:
+		found = append(found, failure(name, "patrol login", "%s", s.Problem))
+	case !s.Ready:
+		found = append(found, failure(name, "it goes on trying; its log says more", "%s", s.Problem))
+	default:
+		found = append(found, fine(name, "pid %d, since %s, for %s", s.Service.PID, when(s.Service.Since, time.Now()), s.Host))
+	}
+	if s.Service.Version != versionText() {
+		found = append(found, warning(name, "start it again, to have it run what is installed",
+			"it runs patrol %s, and this is %s", s.Service.Version, versionText()))
+	}
+	if s.Last.Error != "" {
+		found = append(found, failure("rotation", "patrol rotate tries at once, and says what is wrong", "the last rotation failed: %s", s.Last.Error))
+	}
+	for _, f := range s.Files {
+		if f.Error != "" {
+			found = append(found, failure("files", "the service writes it as soon as it can", "%s doesn't hold the current token: %s", f.Path, f.Error))
+		}
+	}
+	return found
+}
+
+// checkSocket: is there one that nobody listens on, or that doesn't answer?
+func checkSocket(_ context.Context, p *patient) []finding {
+	const name = "socket"
+	path, err := findSocket(p.dir)
+	switch {
+	case p.running != nil:
+		return []finding{fine(name, "%s", path)}
+	case !errors.Is(p.serviceErr, errNoService):
+		return []finding{failed(name, "end the service and start it again", p.serviceErr)}
+	case err == nil && exists(path):
+		return []finding{warning(name, "nothing is to be done: the next start replaces it", "%s is left over from a service that was killed", path)}
+	}
+	return []finding{fine(name, "none, as no service runs")}
+}
+
+// checkState: is the state folder ours alone, and the ledger whole?
+func checkState(_ context.Context, p *patient) []finding {
+	const name = "state"
+	if !exists(p.dir) {
+		return []finding{fine(name, "%s: not made yet", p.dir)}
+	}
+	if err := checkPrivateDir(p.dir); err != nil {
+		return []finding{failed(name, "", err)}
+	}
+	if p.ledgerErr != nil {
+		return []finding{failed(name, "it must be readable to the user who runs patrol", p.ledgerErr)}
+	}
+	var found []finding
+	entries, err := os.ReadDir(p.dir)
+	if err != nil {
+		return []finding{failed(name, "", fmt.Errorf("reading the state folder: %w", err))}
+	}
+	for _, e := range entries {
+		info, err := e.Info()
+		if err != nil {
+			continue // gone meanwhile
+		}
+		path := filepath.Join(p.dir, e.Name())
+		switch _, owned := ownerOf(info); {
+		case strings.Contains(e.Name(), ".corrupt-"):
+			found = append(found, warning(name, "look at the disk; then delete that file", "a ledger was corrupt, and set aside as %s", path))
+		case owned && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0:
+			found = append(found, failure(name, "chmod 600 "+path, "%s is open to others (mode %04o)", path, info.Mode().Perm()))
+		}
+	}
+	if found == nil {
+		known, alive := 0, 0
+		for _, e := range p.entries {
+			if e.ID != "" {
+				known++
+			}
+			if !e.Stage.Ended() {
+				alive++
+			}
+		}
+		found = append(found, fine(name, "%s knows %d tokens, %d of them not ended", p.dir, known, alive))
+	}
+	return found
+}
+
+// checkPorts: does the service's proxy answer? If none runs, is its port free?
+func checkPorts(ctx context.Context, p *patient) []finding {
+	const name = "port"
+	var found []finding
+	if p.running != nil {
+		for _, addr := range p.status.Service.Listen {
+			found = append(found, checkProxy(ctx, name, "http://"+addr))
+		}
+		return found
+	}
+	var lc net.ListenConfig
+	for _, l := range p.o.listen {
+		ln, err := lc.Listen(ctx, "tcp", l.addr.String())
+		switch {
+		case err == nil:
+			_ = ln.Close() // nobody has used it
+			found = append(found, fine(name, "%s is free", l.addr))
+		case !l.optional:
+			found = append(found, failed(name, "", listenError(l.addr, err)))
+		}
+	}
+	return found
+}
+
+// checkProxy asks a proxy whether it is there.
+func checkProxy(ctx context.Context, name, base string) finding {
+	mend := "start the service again; its log says more"
+	status, err := get(ctx, nil, base+"/healthz", pat.Token{})
+	switch {
+	case err != nil:
+		return failure(name, mend, "the proxy on %s doesn't answer: %v", base, err)
+	case status != http.StatusOK:
+		return failure(name, "it lets in its own user only: run this as the one who runs the service", "the proxy on %s answers %d", base, status)
+	}
+	return fine(name, "the proxy answers on %s", base)
+}
+
+// checkSchedule: does a token live from one tick to the next?
+func checkSchedule(_ context.Context, p *patient) []finding {
+	const name = "schedule"
+	life := p.o.lifetime
+	if t := p.status.Token; t.Ours && !t.Created.IsZero() && !t.Expires.IsZero() {
+		life = t.Expires.Sub(t.Created).Round(time.Second)
+	}
+	gap := rotator.LongestGap(p.o.schedule, time.Now())
+	if usable := life - life/8; gap > usable {
+		return []finding{warning(name, "rotate more often with --schedule, or raise --lifetime, up to what the workspace gives",
+			"%q leaves up to %v between rotations, and tokens live %v: they are also rotated before they expire", p.o.cronSpec, gap, life)}
+	}
+	return []finding{fine(name, "%q rotates at least every %v; tokens live %v", p.o.cronSpec, gap, life)}
+}
+
+// isOurs reports whether a URL leads to the proxy.
+func (p *patient) isOurs(host string) bool {
+	addr, err := netip.ParseAddrPort(strings.Replace(host, "localhost", "127.0.0.1", 1))
+	if err != nil {
+		return false
+	}
+	if p.running != nil {
+		return slices.Contains(p.status.Service.Listen, addr.String())
+	}
+	return slices.ContainsFunc(p.o.listen, func(l listenAddr) bool { return l.addr == addr })
+}
