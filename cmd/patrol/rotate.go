@@ -163,7 +163,7 @@ func (a *app) rotateAlone(ctx context.Context, o options, t target, led *ledger.
 		a.printf("the old token is left to the next start of patrol to revoke; --wait-revoke would have waited\n")
 		return err
 	}
-	if retire := c.rotator.Retire(ctx); retire != nil {
+	if retire := c.rotator.Retire(ctx, rotation.Old); retire != nil {
 		return errors.Join(err, retire)
 	}
 	a.printf("the old token has ended\n")
