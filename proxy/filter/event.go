@@ -16,19 +16,20 @@ type scanner struct {
 // belongs to the event, and whether that is all of the event. An LF that would
 // belong to the CR at its end isn't waited for: see rest.
 func (s *scanner) scan(b []byte) (n int, complete bool) {
+	ends := lineEnds{text: b}
 	for n < len(b) {
 		if s.rest(b[n]) {
 			n++
 			continue
 		}
-		end := endOfLine(b[n:])
-		if end < 0 {
+		end := ends.after(n)
+		if end == len(b) {
 			s.empty = false
-			return len(b), false
+			return end, false
 		}
-		n += end + 1
-		s.cr = b[n-1] == '\r'
-		complete = s.empty && end == 0
+		complete = s.empty && end == n
+		n = end + 1
+		s.cr = b[end] == '\r'
 		s.empty = true
 		if complete {
 			return n, true
@@ -45,16 +46,26 @@ func (s *scanner) rest(c byte) bool {
 	return lf
 }
 
-// endOfLine returns the index of the first CR or LF, -1 if there is none.
-func endOfLine(b []byte) int {
-	lf := bytes.IndexByte(b, '\n')
-	if lf >= 0 {
-		b = b[:lf]
+// lineEnds finds CRs and LFs from left to right. It looks at each byte once for
+// either, also in a text that has only one of them.
+type lineEnds struct {
+	text []byte
+	lf   int // the next LF, or the end of text; behind at if it isn't known
+}
+
+// after returns the index of the first CR or LF from at on, the length of the
+// text if there is none.
+func (l *lineEnds) after(at int) int {
+	if l.lf < at || l.lf == 0 {
+		l.lf = len(l.text)
+		if i := bytes.IndexByte(l.text[at:], '\n'); i >= 0 {
+			l.lf = at + i
+		}
 	}
-	if cr := bytes.IndexByte(b, '\r'); cr >= 0 {
-		return cr
+	if i := bytes.IndexByte(l.text[at:l.lf], '\r'); i >= 0 {
+		return at + i
 	}
-	return lf
+	return l.lf
 }
 
 // line is a line of an event: from start to end, and with its end up to next.
@@ -62,14 +73,12 @@ type line struct{ start, end, next int }
 
 func lines(ev []byte) iter.Seq[line] {
 	return func(yield func(line) bool) {
+		ends := lineEnds{text: ev}
 		for at := 0; at < len(ev); {
-			l := line{start: at, end: len(ev), next: len(ev)}
-			if end := endOfLine(ev[at:]); end >= 0 {
-				l.end = at + end
-				l.next = l.end + 1
-				if ev[l.end] == '\r' && l.next < len(ev) && ev[l.next] == '\n' {
-					l.next++
-				}
+			end := ends.after(at)
+			l := line{at, end, min(end+1, len(ev))}
+			if end < len(ev) && ev[end] == '\r' && l.next < len(ev) && ev[l.next] == '\n' {
+				l.next++
 			}
 			if !yield(l) {
 				return

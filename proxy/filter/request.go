@@ -20,7 +20,8 @@ type request struct {
 	doubt      bool   // an answer in that turn doesn't say to which call
 
 	noSystem bool // the top-level system prompt goes
-	schema   []byte
+	schema   schema
+	scratch  []byte // where the names are put together
 }
 
 // Working memory larger than this isn't kept: one large body must not cost its
@@ -31,7 +32,7 @@ const (
 )
 
 func (r *request) release() {
-	if cap(r.nodes) > keepNodes || cap(r.edits.text) > keepText || cap(r.schema) > keepText {
+	if cap(r.nodes) > keepNodes || cap(r.edits.text) > keepText || cap(r.schema.out) > keepText {
 		return
 	}
 	r.src = nil
@@ -277,7 +278,7 @@ func (t toolNames) has(name []byte) bool {
 }
 
 func (r *request) readNames(tools int) toolNames {
-	names := append(r.schema[:0], 0)
+	names := append(r.scratch[:0], 0)
 	for t := range r.elements(tools) {
 		if fn := r.get(t, "function"); fn != 0 {
 			t = fn
@@ -290,7 +291,7 @@ func (r *request) readNames(tools int) toolNames {
 			names = append(append(names, s...), 0)
 		}
 	}
-	r.schema = names
+	r.scratch = names
 	if toolNames(names).has([]byte(wrapper)) {
 		return "" // a call under this name is what it seems to be
 	}

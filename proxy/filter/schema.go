@@ -78,15 +78,16 @@ func (r *request) cleanSchema(tool int, key string) {
 	if v == 0 || r.kind(v) != object || r.strict(tool) {
 		return
 	}
-	s := schema{doc: &r.doc, root: v, active: []int{v}, work: maxSchemaWork}
+	s := &r.schema
+	s.doc, s.root, s.work = &r.doc, v, maxSchemaWork
+	s.active, s.chains, s.out = append(s.active[:0], v), s.chains[:0], s.out[:0]
 	if !s.dirty(v) {
 		return
 	}
-	s.out = r.schema[:0]
-	s.write(v)
-	r.schema = s.out
-	if s.work > 0 {
-		r.edits.replace(r.start(v), r.end(v), string(s.out))
+	if s.write(v); s.work > 0 {
+		r.edits.begin(r.start(v), r.end(v))
+		r.edits.text = append(r.edits.text, s.out...)
+		r.edits.done()
 	}
 }
 
@@ -102,6 +103,7 @@ type schema struct {
 	*doc
 	root   int   // what "#" refers to
 	active []int // the schemas that are being written, outermost first
+	chains []int // of those
 	out    []byte
 	work   int // what it may still cost
 }
@@ -193,9 +195,9 @@ func (s *schema) comma(before *bool) {
 // writeMembers writes the members of a schema, and those of the definition that it
 // refers to, and so on. What stands beside a $ref beats what it refers to.
 func (s *schema) writeMembers(v int) {
+	outer, before := len(s.active), len(s.chains)
 	chain, recursive := s.chain(v)
 	integer := s.integer(chain)
-	outer := len(s.active)
 	comma := false
 	for i, v := range chain {
 		if i > 0 {
@@ -219,7 +221,7 @@ func (s *schema) writeMembers(v int) {
 			}
 		}
 	}
-	s.active = s.active[:outer]
+	s.active, s.chains = s.active[:outer], s.chains[:before]
 	if recursive && !s.has(chain, []byte("type")) {
 		s.comma(&comma)
 		s.out = append(s.out, `"type":"object"`...)
@@ -250,8 +252,10 @@ func (s *schema) writeValue(word keyword, v int) {
 // one refers to, and so on. It ends before a definition that is being written
 // already, and says so.
 func (s *schema) chain(v int) (chain []int, recursive bool) {
-	chain = append(chain, v)
+	from := len(s.chains)
 	for {
+		s.chains = append(s.chains, v)
+		chain = s.chains[from:]
 		ref, sure := s.find(v, "$ref")
 		if ref == 0 || !sure {
 			return chain, false
@@ -266,7 +270,6 @@ func (s *schema) chain(v int) (chain []int, recursive bool) {
 			s.work = 0
 			return chain, false
 		}
-		chain = append(chain, v)
 	}
 }
 
