@@ -69,7 +69,7 @@ func (a *app) login(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	value, err := a.askToken(t.workspace.String())
+	value, err := a.askToken(ctx, t.workspace.String())
 	if err != nil {
 		return err
 	}
@@ -90,7 +90,7 @@ func (a *app) login(ctx context.Context, o options) error {
 	if err != nil {
 		return loginFailed(err, rotation)
 	}
-	err = a.printRotation(newRotateReply(rotation))
+	err = a.printLogin(newRotateReply(rotation))
 	a.printf("no service runs: start one with: patrol serve\n")
 	return err
 }
@@ -101,7 +101,7 @@ func (a *app) loginService(ctx context.Context, running *controlClient) error {
 	if err := running.do(ctx, http.MethodGet, pingPath, nil, &p); err != nil {
 		return err
 	}
-	value, err := a.askToken(p.Host)
+	value, err := a.askToken(ctx, p.Host)
 	if err != nil {
 		return err
 	}
@@ -112,6 +112,18 @@ func (a *app) sendLogin(ctx context.Context, running *controlClient, value strin
 	var r rotateReply
 	if err := running.do(ctx, http.MethodPost, "/login", secretReply{Token: value}, &r); err != nil {
 		return err
+	}
+	return a.printLogin(r)
+}
+
+// printLogin prints what a login did, and for whom.
+func (a *app) printLogin(r rotateReply) error {
+	switch {
+	case r.User == "":
+	case r.UserBefore == "" || r.UserBefore == r.User:
+		a.printf("signed in as %s\n", r.User)
+	default:
+		a.printf("signed in as %s: ANOTHER USER than before, %s\n", r.User, r.UserBefore)
 	}
 	return a.printRotation(r)
 }
@@ -126,22 +138,26 @@ func loginFailed(err error, rotation rotator.Rotation) error {
 }
 
 // askToken reads a token from the terminal, without showing it, or from stdin.
-func (a *app) askToken(host string) (string, error) {
-	const longest = 4 << 10
-	var line string
-	var err error
+// It blocks until there is one or ctx is done.
+func (a *app) askToken(ctx context.Context, host string) (string, error) {
+	read := a.readLine
 	if f, ok := a.stdin.(*os.File); ok && terminal.IsTerminal(int(f.Fd())) {
+		before, err := terminal.GetState(int(f.Fd()))
+		if err != nil {
+			return "", fmt.Errorf("asking for the token: %w", err)
+		}
+		// A read that is given up can't show again what is typed.
+		defer func() {
+			_ = terminal.Restore(int(f.Fd()), before)
+			_, _ = fmt.Fprintln(a.stderr)
+		}()
 		_, _ = fmt.Fprintf(a.stderr, "token for %s: ", host)
-		var secret []byte
-		secret, err = terminal.ReadPassword(int(f.Fd()))
-		_, _ = fmt.Fprintln(a.stderr)
-		line = string(secret)
-	} else {
-		line, err = bufio.NewReader(io.LimitReader(a.stdin, longest)).ReadString('\n')
-		if errors.Is(err, io.EOF) {
-			err = nil
+		read = func() (string, error) {
+			secret, err := terminal.ReadPassword(int(f.Fd()))
+			return string(secret), err
 		}
 	}
+	line, err := awaitLine(ctx, read)
 	if err != nil {
 		return "", fmt.Errorf("reading the token: %w", err)
 	}
@@ -153,4 +169,34 @@ func (a *app) askToken(host string) (string, error) {
 		return "", usageError("it is one word, and usually begins with dapi", "what was given is no token")
 	}
 	return line, nil
+}
+
+// readLine reads a line from stdin, of which the end may be missing.
+func (a *app) readLine() (string, error) {
+	const longest = 4 << 10
+	line, err := bufio.NewReader(io.LimitReader(a.stdin, longest)).ReadString('\n')
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	return line, err
+}
+
+// awaitLine is read, given up when ctx is done: what reads from a terminal or a
+// pipe can't be interrupted. Then it ends with the process, or with its next line.
+func awaitLine(ctx context.Context, read func() (string, error)) (string, error) {
+	type result struct {
+		line string
+		err  error
+	}
+	done := make(chan result, 1)
+	go func() {
+		line, err := read()
+		done <- result{line, err}
+	}()
+	select {
+	case r := <-done:
+		return r.line, r.err
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 }
