@@ -49,9 +49,9 @@ type calls struct {
 	mixed  bool     // its calls can't be told apart
 }
 
-// find returns the call of a tool_calls element. It is nil if the element has
+// callOf returns the call of a tool_calls element. It is nil if the element has
 // no index: such a call comes whole.
-func (s *calls) find(choice, element int) *toolCall {
+func (s *calls) callOf(choice, element int) *toolCall {
 	index, ok := s.smallInt(s.get(element, "index"))
 	if !ok {
 		return nil
@@ -105,7 +105,7 @@ func (s *calls) clash() bool {
 		}
 		n := 0
 		for el := range s.elements(ch.calls) {
-			if c := s.find(ch.index, el); c != nil && !c.out && s.other(c, el) {
+			if c := s.callOf(ch.index, el); c != nil && !c.out && s.other(c, el) {
 				held = true
 			}
 			n++
@@ -177,7 +177,7 @@ func (s *calls) readCall(choice, el int) {
 	if !ok || s.kind(el) != object {
 		return
 	}
-	c := s.find(choice, el)
+	c := s.callOf(choice, el)
 	first := c == nil
 	switch {
 	case first && len(s.list) == maxStreamCalls:
@@ -307,7 +307,7 @@ func (s *calls) edit() {
 				if s.mixed {
 					s.rename(el)
 				} else {
-					s.editCall(s.find(ch.index, el), el)
+					s.editCall(s.callOf(ch.index, el), el)
 				}
 			}
 		}
