@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"time"
 	"unicode/utf8"
 
@@ -118,6 +119,21 @@ func (s *Session) List(ctx context.Context) ([]pat.Token, error) {
 		return nil, err
 	}
 	return tokens, nil
+}
+
+// Me returns the name of the session's user, "" where it may not ask for it: a
+// token of narrow scopes works all the same.
+func (s *Session) Me(ctx context.Context) (user string, err error) {
+	var me struct {
+		UserName string `json:"userName"`
+	}
+	err = s.call(ctx, "asking who the user is", func(ctx context.Context) error {
+		return s.c.sdk.Do(ctx, http.MethodGet, "/api/2.0/preview/scim/v2/Me", nil, nil, nil, &me)
+	})
+	if errors.Is(err, ErrPermission) {
+		return "", nil
+	}
+	return me.UserName, err
 }
 
 // Revoke revokes the token with this id. It is ErrNotFound if the session's

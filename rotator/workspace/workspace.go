@@ -58,6 +58,7 @@ type Client struct {
 	base      http.RoundTripper
 	own       *http.Transport // base, if it is ours
 	tokens    *settings.TokensAPI
+	sdk       *client.DatabricksClient // below tokens
 	log       *slog.Logger
 	skew      atomic.Pointer[time.Duration]
 }
@@ -79,15 +80,16 @@ func New(cfg Config) (*Client, error) {
 		c.own = newTransport(cfg.RootCAs)
 		c.base = c.own
 	}
-	if c.tokens, err = c.connect(); err != nil {
+	if c.sdk, err = c.connect(); err != nil {
 		return nil, fmt.Errorf("setting up the Databricks SDK: %w", err)
 	}
+	c.tokens = settings.NewTokens(c.sdk)
 	return c, nil
 }
 
 // connect makes the SDK's client, with everything off that would reach past
 // this package: loaders, metadata, retries, its transport.
-func (c *Client) connect() (*settings.TokensAPI, error) {
+func (c *Client) connect() (*client.DatabricksClient, error) {
 	cfg := &config.Config{
 		Host:                 c.host,
 		Credentials:          perCall{},
@@ -106,11 +108,7 @@ func (c *Client) connect() (*settings.TokensAPI, error) {
 	api.HTTPTimeout = c.timeout + time.Second // the call's own deadline comes first, and says so
 	api.ErrorRetriable = func(context.Context, error) bool { return false }
 	api.TransientErrors = nil
-	sdk, err := client.NewWithClient(cfg, httpclient.NewApiClient(api))
-	if err != nil {
-		return nil, err
-	}
-	return settings.NewTokens(sdk), nil
+	return client.NewWithClient(cfg, httpclient.NewApiClient(api))
 }
 
 // newTransport returns a transport that shares nothing with the SDK's or the
