@@ -23,6 +23,10 @@ type Rotation struct {
 	Token  pat.Token   // the one that replaced it; zero if the rotation failed
 	Files  []FileState // how each credential file fared
 	Joined bool        // it was under way already when it was asked for
+
+	// Of Login only: whose the token is, and whose the one before it was;
+	// "" where that isn't known.
+	User, UserBefore string
 }
 
 // flight is a rotation under way.
@@ -168,6 +172,9 @@ func (r *Rotator) preflight(old holding) error {
 func (r *Rotator) mint(ctx context.Context, by actor, old holding) (holding, error) {
 	e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: r.host(), Scopes: old.token.Scopes}
 	e.Comment = r.comment(e.Nonce)
+	if by.id != "" {
+		e.User = old.entry.User
+	}
 	if err := r.cfg.Ledger.Put(e); err != nil {
 		return holding{}, fmt.Errorf("nothing was minted: %w", err)
 	}

@@ -1,6 +1,7 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,7 +41,8 @@ type found struct {
 	inFile  bool // one of the places is the profile
 	brought bool // by a person, to be used
 	entry   ledger.Entry
-	known   bool // the ledger has it
+	known   bool   // the ledger has it
+	user    string // whose it is; "" where that isn't known
 }
 
 // Start finds the token to start with, hands it to the proxy, and puts what
@@ -206,6 +208,7 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 	} else {
 		f.token.ID, f.token.Comment, f.token.Scopes, f.token.Created, f.token.Expiry = e.ID, e.Comment, e.Scopes, e.Created, e.Expiry
 	}
+	e.User = cmp.Or(f.user, e.User)
 	if e.Until.After(e.Expiry) {
 		e.Until = e.Expiry // the clock may have been set since it was noted
 	}
@@ -250,9 +253,17 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	case !alive:
 		return Rotation{}, refusedError(r.host() + " refuses this token as invalid, revoked or expired; make one there under Settings, Developer, Access tokens")
 	}
+	f.user = r.userOf(ctx, t)
 	r.mu.Lock()
-	flight := r.flight
+	flight, before := r.flight, r.holding
 	r.mu.Unlock()
+	userBefore := before.entry.User
+	if userBefore == "" && !before.token.IsZero() {
+		userBefore = r.userOf(ctx, before.token)
+	}
+	if userBefore != "" && f.user != "" && f.user != userBefore {
+		r.log.Warn("the new token is another user's", "user", f.user, "before", userBefore)
+	}
 	if flight != nil {
 		flight.cancel(errors.New("a new token was brought by patrol login"))
 		<-flight.done
@@ -261,11 +272,24 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 		return Rotation{}, err
 	}
 	rotation, err := r.begin(ctx, "login", false)
+	rotation.User, rotation.UserBefore = f.user, userBefore
 	if err != nil {
 		rotation.Files = r.files.put(r.Current)
 		r.written(rotation.Files)
 	}
 	return rotation, err
+}
+
+// userOf returns whose token it is, "" if that can't be had now.
+func (r *Rotator) userOf(ctx context.Context, t pat.Token) string {
+	const patience = 5 * time.Second // it is good to know, and no more
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	user, err := r.as(t).Me(ctx)
+	if err != nil {
+		r.log.Debug("whose a token is can't be had", "token", t, "err", err)
+	}
+	return user
 }
 
 // settle puts into the queue what the ledger has from earlier runs: tokens

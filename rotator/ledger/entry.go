@@ -46,6 +46,7 @@ type Entry struct {
 	ID      string    `json:"id,omitempty"`
 	Hash    string    `json:"hash,omitempty"` // pat.Hash of the value
 	Host    string    `json:"host,omitempty"`
+	User    string    `json:"user,omitempty"` // whose it is, where that is known
 	Comment string    `json:"comment,omitempty"`
 	Scopes  []string  `json:"scopes,omitempty"`
 	Created time.Time `json:"created,omitzero"` // by the workspace's clock
