@@ -3,7 +3,6 @@ package proxy
 import (
 	"context"
 	"crypto/x509"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"time"
@@ -46,9 +45,13 @@ type Config struct {
 	// goroutines at once.
 	Refused func(ctx context.Context, t pat.Token) (again pat.Token, ok bool)
 
-	Wait         time.Duration // how long a request waits for a token; 0 is 10 s, negative not at all
-	ReplayLimit  int           // the longest body that can be sent again, in bytes; 0 is 16 MiB, negative none
-	ReplayMemory int           // of all bodies together, in bytes; 0 is 128 MiB, or ReplayLimit if that is more
+	Wait time.Duration // how long a request waits for a token; 0 is 10 s, negative not at all
+
+	// A body longer than ReplayLimit, or that ReplayMemory has no room for, is
+	// passed on as it comes: it can't be sent again and isn't filtered. In
+	// bytes; 0 is 16 MiB for each and 128 MiB for all together, negative none.
+	ReplayLimit  int
+	ReplayMemory int
 
 	Guard    *guard.Guard // who may use the proxy; nil is everybody who reaches it
 	NoFilter bool         // send requests and answers on as they are
@@ -78,8 +81,11 @@ func (cfg Config) withDefaults() Config {
 	case cfg.ReplayLimit < 0:
 		cfg.ReplayLimit = 0
 	}
-	if cfg.ReplayMemory == 0 {
+	switch {
+	case cfg.ReplayMemory == 0:
 		cfg.ReplayMemory = max(defaultReplayMemory, cfg.ReplayLimit)
+	case cfg.ReplayMemory < 0:
+		cfg.ReplayMemory = 0
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(cfg.RootCAs)
@@ -88,12 +94,4 @@ func (cfg Config) withDefaults() Config {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return cfg
-}
-
-// check returns what New says of numbers that make no sense.
-func (cfg Config) check() error {
-	if cfg.ReplayMemory < 0 || cfg.ReplayMemory > 0 && cfg.ReplayMemory < cfg.ReplayLimit {
-		return fmt.Errorf("the memory for requests that may be sent again (%d bytes) is less than one may take (%d)", cfg.ReplayMemory, cfg.ReplayLimit)
-	}
-	return nil
 }

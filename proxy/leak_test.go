@@ -168,6 +168,19 @@ func TestDroppedStreamsLeaveNothing(t *testing.T) {
 	h.streams(t, n, drop)
 	up.settle(t, goroutines, files)
 	<-h.publish(t, pat.New("another", srv.URL)) // nothing is still counted
+	h.givesBack(t)
+}
+
+// givesBack waits until no body holds any memory.
+func (h *house) givesBack(t *testing.T) {
+	t.Helper()
+	deadline := time.Now().Add(soon)
+	for h.MemoryLeft() != 128<<20 {
+		if time.Now().After(deadline) {
+			t.Fatalf("bodies hold %d bytes", 128<<20-h.MemoryLeft())
+		}
+		time.Sleep(time.Millisecond)
+	}
 }
 
 // settle waits until no stream is open and the counts are down to these.

@@ -47,9 +47,6 @@ type Proxy struct {
 // New returns a proxy, or an error that says which setting is wrong. It starts
 // nothing and sends nothing.
 func New(cfg Config) (*Proxy, error) {
-	if err := cfg.check(); err != nil {
-		return nil, err
-	}
 	bases, err := cfg.bases()
 	if err != nil {
 		return nil, err
@@ -141,16 +138,16 @@ func (p *Proxy) whyNoToken(tok *pat.Token) string {
 // ServeHTTP answers one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.stats.requests.Add(1)
-	raw, err := checkTarget(r)
-	if err != nil {
-		p.refuse(w, r, openAI, answer{status: http.StatusBadRequest, message: "patrol refuses this request: " + err.Error() + "."})
-		return
-	}
 	if p.guard != nil {
 		if refusal := p.guard.Check(r); refusal != nil { // and logged
 			p.turnAway(w, r, refusal)
 			return
 		}
+	}
+	raw, err := checkTarget(r)
+	if err != nil {
+		p.refuse(w, r, openAI, answer{status: http.StatusBadRequest, message: "patrol refuses this request: " + err.Error() + "."})
+		return
 	}
 	if p.own(w, r) {
 		return

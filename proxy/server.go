@@ -65,10 +65,10 @@ func (p *Proxy) Serve(lns ...net.Listener) error {
 // answer has no end; then it returns ctx's error.
 func (p *Proxy) Shutdown(ctx context.Context) error {
 	err := p.server.Shutdown(ctx)
+	p.server.cancel(errShutdown)
 	if err == nil {
 		return nil
 	}
-	p.server.cancel(errShutdown)
 	// Handlers end at once now, unless they write to a client that doesn't
 	// read: those end when their connection is closed.
 	last, done := context.WithTimeout(context.WithoutCancel(ctx), time.Second)

@@ -20,10 +20,14 @@ import (
 // is on its way with it is refused; and each request may lose its connection
 // once. No client sees any of it.
 func TestStorm(t *testing.T) {
+	t.Run("plain", func(t *testing.T) { storm(t, false, many(200)) })
+	t.Run("TLS", func(t *testing.T) { storm(t, true, many(60)) })
+}
+
+func storm(t *testing.T, overTLS bool, rotations int) {
 	const clients = 64
-	rotations := many(200)
 	var lost sync.Map // ids of requests that lost their connection
-	ws := workspace(t, workspacetest.Config{KeepRequests: -1, Events: 3, Fault: func(r *http.Request) *workspacetest.Fault {
+	ws := workspace(t, workspacetest.Config{TLS: overTLS, KeepRequests: -1, Events: 3, Fault: func(r *http.Request) *workspacetest.Fault {
 		if rand.IntN(20) > 0 {
 			return nil
 		}
@@ -38,7 +42,7 @@ func TestStorm(t *testing.T) {
 		minted.Add(1)
 		return issue(ws)
 	}
-	h = open(t, proxy.Config{Host: ws.URL, Refused: func(_ context.Context, tok pat.Token) (pat.Token, bool) {
+	h = open(t, proxy.Config{Host: ws.URL, RootCAs: authority(ws), Refused: func(_ context.Context, tok pat.Token) (pat.Token, bool) {
 		for _, live := range ws.Live() {
 			if live.ID == tok.ID {
 				return pat.Token{}, false
@@ -62,7 +66,7 @@ func TestStorm(t *testing.T) {
 				}
 				stream := (c+n)%2 == 0
 				path := [...]string{"/v1/chat/completions", "/v1/messages", "/responses"}[n%3]
-				body := strings.Replace(question, "{", fmt.Sprintf(`{"stream":%v,`, stream), 1)
+				body := strings.Replace(question, "{", fmt.Sprintf(`{"stream":%v,"padding":"%s",`, stream, strings.Repeat("x", 1<<(n%16))), 1)
 				got := h.do(t, "POST", path, body, "X-Id", fmt.Sprint(c, "-", n), "Authorization", "Bearer stale")
 				if got.StatusCode != 200 || got.err != nil || len(got.body) == 0 {
 					t.Errorf("%s, stream %v: %d %v: %s", path, stream, got.StatusCode, got.err, got.body)
@@ -88,6 +92,7 @@ func TestStorm(t *testing.T) {
 	}
 	close(stop)
 	asking.Wait()
+	h.givesBack(t)
 	s := h.Stats()
 	t.Logf("%d requests, %d tokens: %d sent again for their token, %d for their connection", s.Requests, minted.Load(), s.Stale, s.Resets)
 	if s.Stale == 0 || s.Resets == 0 {

@@ -114,18 +114,46 @@ func TestClientLeaves(t *testing.T) {
 // TestUpstreamCut: an answer that the upstream doesn't end has no end for the
 // client, and nothing is written into it.
 func TestUpstreamCut(t *testing.T) {
-	for _, effect := range []workspacetest.Effect{workspacetest.Reset, workspacetest.Close} {
-		for _, path := range []string{"/v1/chat/completions", "/v1/messages", "/responses"} {
-			ws := workspace(t, workspacetest.Config{Events: 10})
-			h := open(t, proxy.Config{Host: ws.URL})
-			h.publish(t, issue(ws))
-			ws.Inject(workspacetest.Fault{Effect: effect, Events: 3, Times: workspacetest.Always})
-			got := h.do(t, "POST", path, `{"model":"m","stream":true,"messages":[{"role":"user","content":"x"}],"input":"x","max_tokens":9}`)
-			if got.StatusCode != 200 || got.err == nil {
-				t.Errorf("%s: %d, ended with %v after %q", path, got.StatusCode, got.err, got.body)
+	for _, overTLS := range []bool{false, true} {
+		for _, effect := range []workspacetest.Effect{workspacetest.Reset, workspacetest.Close} {
+			for _, path := range []string{"/v1/chat/completions", "/v1/messages", "/responses"} {
+				ws := workspace(t, workspacetest.Config{Events: 10, TLS: overTLS})
+				h := open(t, proxy.Config{Host: ws.URL, RootCAs: authority(ws)})
+				h.publish(t, issue(ws))
+				ws.Inject(workspacetest.Fault{Effect: effect, Events: 3, Times: workspacetest.Always})
+				got := h.do(t, "POST", path, strings.Replace(question, "{", `{"stream":true,`, 1))
+				if got.StatusCode != 200 || got.err == nil || !strings.Contains(got.body, "data: ") {
+					t.Errorf("TLS %v, %s: %d, ended with %v after %q", overTLS, path, got.StatusCode, got.err, got.body)
+				}
+				if strings.Contains(got.body, "HTTP/") || strings.Contains(got.body, "<") || strings.Contains(got.body, "patrol") {
+					t.Errorf("%s: something was written into the stream: %q", path, got.body)
+				}
+				if n := len(ws.Requests()); n != 1 {
+					t.Errorf("%s: it was asked %d times", path, n)
+				}
 			}
-			if strings.Contains(got.body, "HTTP/") || strings.Contains(got.body, "<") || strings.Contains(got.body, "patrol") {
-				t.Errorf("%s: something was written into the stream: %q", path, got.body)
+		}
+	}
+}
+
+// TestPlainAnswerCut: one that says its length, and one that is chunked.
+func TestPlainAnswerCut(t *testing.T) {
+	for _, length := range []string{"", "1000"} {
+		up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			w.Header().Set("Content-Type", "application/json")
+			if length != "" {
+				w.Header().Set("Content-Length", length)
+			}
+			_, _ = io.WriteString(w, `{"choices":[`)
+			_ = http.NewResponseController(w).Flush()
+			panic(http.ErrAbortHandler)
+		})
+		h := open(t, proxy.Config{Host: up.URL})
+		h.publish(t, pat.New(canary, up.URL))
+		for _, path := range []string{"/v1/chat/completions", "/v1/messages"} {
+			if got := h.do(t, "POST", path, question); got.StatusCode != 200 || got.err == nil || got.body != `{"choices":[` {
+				t.Errorf("length %q, %s: %d %q, ended with %v", length, path, got.StatusCode, got.body, got.err)
 			}
 		}
 	}

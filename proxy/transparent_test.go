@@ -27,12 +27,18 @@ import (
 func pair(t testing.TB, overTLS bool, cfg proxy.Config) (*workspacetest.Server, *house) {
 	t.Helper()
 	ws := workspace(t, workspacetest.Config{TLS: overTLS})
-	cfg.Host = ws.URL
-	if overTLS {
-		cfg.RootCAs = x509.NewCertPool()
-		cfg.RootCAs.AppendCertsFromPEM(ws.CA)
-	}
+	cfg.Host, cfg.RootCAs = ws.URL, authority(ws)
 	return ws, open(t, cfg)
+}
+
+// authority returns who signs for the workspace, nil if it speaks no TLS.
+func authority(ws *workspacetest.Server) *x509.CertPool {
+	if ws.CA == nil {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ws.CA)
+	return pool
 }
 
 func zipped(s string) string {
