@@ -14,7 +14,6 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
-	_ "time/tzdata" // a CRON_TZ must work in a container that has no zone files
 )
 
 func main() {

@@ -20,8 +20,12 @@ func parseSchedule(spec string, now time.Time) (cron.Schedule, error) {
 		if fields == "" {
 			return nil, errors.New("there is no schedule after the time zone")
 		}
-		if _, name, _ := strings.Cut(zone, "="); name == "" {
+		_, name, _ := strings.Cut(zone, "=")
+		if name == "" {
 			return nil, errors.New("the time zone is missing after the =")
+		}
+		if _, err := time.LoadLocation(name); err != nil {
+			return nil, fmt.Errorf("the time zone %s isn't known here (a small container may lack tzdata)", name)
 		}
 	}
 	if err := checkEvery(fields); err != nil {
