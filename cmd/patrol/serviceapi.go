@@ -34,6 +34,10 @@ type rotateReply struct {
 	Joined bool         `json:"joined"`
 	Took   float64      `json:"took_seconds"`
 	Files  []fileStatus `json:"files"`
+
+	// Of a login: whose the token is, and whose the one before was.
+	User       string `json:"user,omitempty"`
+	UserBefore string `json:"user_before,omitempty"`
 }
 
 // A tokenReply names a token.
@@ -52,6 +56,9 @@ func newRotateReply(r rotator.Rotation) rotateReply {
 		Old:    tokenReply{ID: r.Old.ID, Expires: r.Old.Expiry},
 		Joined: r.Joined,
 		Took:   r.Took.Seconds(),
+
+		User:       r.User,
+		UserBefore: r.UserBefore,
 	}
 	for _, f := range r.Files {
 		s := fileStatus{Name: f.Name, Path: f.Path, Left: f.Left}
