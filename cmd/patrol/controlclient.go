@@ -28,6 +28,7 @@ const pingPath = "/ping"
 type controlClient struct {
 	http *http.Client
 	path string
+	info ping // who it is
 }
 
 // dialControl finds the service of a state folder and makes sure that it
@@ -45,7 +46,7 @@ func dialControl(ctx context.Context, stateDir string, patience time.Duration) (
 	}}
 	ping, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	err = c.do(ping, http.MethodGet, pingPath, nil, nil)
+	err = c.do(ping, http.MethodGet, pingPath, nil, &c.info)
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, errNoService
@@ -55,6 +56,30 @@ func dialControl(ctx context.Context, stateDir string, patience time.Duration) (
 		return nil, fmt.Errorf("asking the running service: %w", err)
 	}
 	return c, nil
+}
+
+// dialProfile is dialControl for a command that is about one profile: a state
+// folder that was named by hand may have another's service.
+func dialProfile(ctx context.Context, p selection, stateDir string, patience time.Duration) (*controlClient, error) {
+	c, err := dialControl(ctx, stateDir, patience)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.serves(p, stateDir)
+}
+
+// serves refuses a service that is for another profile.
+func (c *controlClient) serves(p selection, stateDir string) error {
+	if c.info.Profile == p.name {
+		return nil
+	}
+	return otherProfile(p, stateDir, c.info.Profile, "the service that runs with it")
+}
+
+// otherProfile says that a state folder is another profile's.
+func otherProfile(p selection, stateDir, other, whose string) error {
+	return usageError("each profile needs a state folder of its own: leave --state-dir and PATROL_STATE_DIR out, or name another folder",
+		"profile %s is meant, but the state in %s, and %s, is for profile %s", quote(p.name), stateDir, whose, quote(other))
 }
 
 // findSocket returns where the service of a state folder listens, if it runs.

@@ -53,7 +53,7 @@ func (a *app) locateKnown(o options) (p selection, dir string, err error) {
 // acquire opens the ledger of a state folder. If a service runs with it, it
 // returns that service instead; one that doesn't answer is an error. For a patrol
 // that holds the ledger and is no service it waits as long as patience.
-func (a *app) acquire(ctx context.Context, dir, instance string, patience time.Duration, log *slog.Logger) (*ledger.Ledger, *controlClient, error) {
+func (a *app) acquire(ctx context.Context, p selection, dir, instance string, patience time.Duration, log *slog.Logger) (*ledger.Ledger, *controlClient, error) {
 	if err := makePrivateDir(dir); err != nil {
 		return nil, nil, err
 	}
@@ -67,7 +67,7 @@ func (a *app) acquire(ctx context.Context, dir, instance string, patience time.D
 		if !errors.Is(err, ledger.ErrLocked) {
 			return nil, nil, hinted(err, "patrol must be able to write there, or it would forget what is still to be revoked; --state-dir names another folder")
 		}
-		service, err := dialControl(ctx, dir, dialPatience)
+		service, err := dialProfile(ctx, p, dir, dialPatience)
 		if err == nil || !errors.Is(err, errNoService) {
 			return nil, service, err
 		}

@@ -87,7 +87,11 @@ func (a *app) signIn(cmd *cobra.Command) ([]envChange, netip.AddrPort, error) {
 	}
 	// What the user says counts, unless it is to be chosen by the service.
 	if !o.listenGiven || addr.Port() == 0 {
-		if found, ok := a.findProxy(cmd.Context(), o, p); ok {
+		found, err := a.findProxy(cmd.Context(), o, p)
+		if err != nil {
+			return nil, addr, err
+		}
+		if found.IsValid() {
 			addr = found
 		}
 	}
@@ -113,8 +117,8 @@ func (a *app) awaitSignedIn(cmd *cobra.Command, patience time.Duration) error {
 	defer cancel()
 	for {
 		why := signedIn(ctx, p, dir)
-		if why == nil {
-			return nil
+		if edge, ok := errors.AsType[*exitError](why); why == nil || ok && edge.code == exitUsage {
+			return why
 		}
 		select {
 		case <-ctx.Done():
@@ -130,7 +134,7 @@ func (a *app) awaitSignedIn(cmd *cobra.Command, patience time.Duration) error {
 // signedIn says what is missing until a program that reads the profile is signed
 // in.
 func signedIn(ctx context.Context, p selection, dir string) error {
-	running, err := dialControl(ctx, dir, dialPatience)
+	running, err := dialProfile(ctx, p, dir, dialPatience)
 	if err != nil {
 		return err
 	}
@@ -148,23 +152,26 @@ func signedIn(ctx context.Context, p selection, dir string) error {
 	return nil
 }
 
-// findProxy asks the profile's service, if one runs, where its proxy listens.
-func (a *app) findProxy(ctx context.Context, o options, p selection) (netip.AddrPort, bool) {
+// findProxy asks the profile's service where its proxy listens. If none runs the
+// answer isn't valid. It is an error only if the service is another profile's.
+func (a *app) findProxy(ctx context.Context, o options, p selection) (netip.AddrPort, error) {
 	const patience = 250 * time.Millisecond
 	dir, err := a.stateDir(o, p.name)
 	if err != nil {
-		return netip.AddrPort{}, false
+		return netip.AddrPort{}, err
 	}
 	running, err := dialControl(ctx, dir, patience)
 	if err != nil {
-		return netip.AddrPort{}, false
+		return netip.AddrPort{}, nil //nolint:nilerr // as good as none
 	}
-	var info ping
-	if err := running.do(ctx, http.MethodGet, pingPath, nil, &info); err != nil || len(info.Listen) == 0 {
-		return netip.AddrPort{}, false
+	if err := running.serves(p, dir); err != nil || len(running.info.Listen) == 0 {
+		return netip.AddrPort{}, err
 	}
-	addr, err := netip.ParseAddrPort(info.Listen[0])
-	return addr, err == nil
+	addr, err := netip.ParseAddrPort(running.info.Listen[0])
+	if err != nil {
+		return netip.AddrPort{}, nil //nolint:nilerr // nothing that could be used
+	}
+	return addr, nil
 }
 
 // warnIfClosed says that the proxy isn't there. It is no error: the command may

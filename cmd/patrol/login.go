@@ -51,14 +51,14 @@ func newLogin(a *app) *cobra.Command {
 
 // login gives the token to the service, or mints with it alone.
 func (a *app) login(ctx context.Context, o options) error {
-	_, dir, err := a.locate(o)
+	p, dir, err := a.locate(o)
 	if err != nil {
 		return err
 	}
-	running, err := dialControl(ctx, dir, dialPatience)
+	running, err := dialProfile(ctx, p, dir, dialPatience)
 	switch {
 	case err == nil:
-		if err := checkHost(ctx, o, running); err != nil {
+		if err := checkHost(o, running); err != nil {
 			return err
 		}
 		return a.loginService(ctx, running)
@@ -74,11 +74,14 @@ func (a *app) login(ctx context.Context, o options) error {
 		return err
 	}
 	log := newLog(a.stderr, o.logFormat, o.level)
-	led, running, err := a.acquire(ctx, dir, o.instance, lockPatience, log)
+	led, running, err := a.acquire(ctx, p, dir, o.instance, lockPatience, log)
 	if err != nil {
 		return err
 	}
 	if running != nil { // it has started meanwhile
+		if err := checkHost(o, running); err != nil {
+			return err
+		}
 		return a.sendLogin(ctx, running, value)
 	}
 	c, err := a.newCore(ctx, o, t, led, proxyURL(o.listen[0].addr), nil, log)
@@ -97,11 +100,7 @@ func (a *app) login(ctx context.Context, o options) error {
 
 // loginService asks for a token and gives it to the running service.
 func (a *app) loginService(ctx context.Context, running *controlClient) error {
-	var p ping
-	if err := running.do(ctx, http.MethodGet, pingPath, nil, &p); err != nil {
-		return err
-	}
-	value, err := a.askToken(ctx, p.Host)
+	value, err := a.askToken(ctx, running.info.Host)
 	if err != nil {
 		return err
 	}

@@ -55,7 +55,7 @@ func (a *app) logout(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	running, err := dialControl(ctx, dir, dialPatience)
+	running, err := dialProfile(ctx, p, dir, dialPatience)
 	switch {
 	case err == nil:
 		return a.logoutService(ctx, o, running)
@@ -70,7 +70,7 @@ func (a *app) logout(ctx context.Context, o options) error {
 		return err
 	}
 	log := newLog(a.stderr, o.logFormat, o.level)
-	led, running, err := a.acquire(ctx, dir, "", lockPatience, log)
+	led, running, err := a.acquire(ctx, p, dir, "", lockPatience, log)
 	if err != nil {
 		return err
 	}
@@ -91,7 +91,7 @@ func (a *app) logout(ctx context.Context, o options) error {
 
 // logoutService asks a running service.
 func (a *app) logoutService(ctx context.Context, o options, running *controlClient) error {
-	if err := checkHost(ctx, o, running); err != nil {
+	if err := checkHost(o, running); err != nil {
 		return err
 	}
 	var d rotator.Departure

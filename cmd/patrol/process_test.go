@@ -342,12 +342,12 @@ func TestAcquire(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := newApp(t)
-	_, _, err = a.acquire(t.Context(), dir, "", 20*time.Millisecond, nil)
+	_, _, err = a.acquire(t.Context(), selection{name: "DEFAULT"}, dir, "", 20*time.Millisecond, nil)
 	if code, hint := hintOf(err); err == nil || !strings.Contains(err.Error(), "no control socket") || code != exitFailed || hint == "" {
 		t.Errorf("error %v, code %d, hint %q", err, code, hint)
 	}
 	time.AfterFunc(50*time.Millisecond, func() { _ = held.Close() })
-	led, running, err := a.acquire(t.Context(), dir, "", time.Minute, nil)
+	led, running, err := a.acquire(t.Context(), selection{name: "DEFAULT"}, dir, "", time.Minute, nil)
 	if err != nil || running != nil || led == nil {
 		t.Fatalf("after it was let go: %v, %v, %v", led, running, err)
 	}

@@ -52,11 +52,11 @@ func newRotate(a *app) *cobra.Command {
 // rotate has the service rotate, or does it alone.
 func (a *app) rotate(ctx context.Context, o options, wait bool) error {
 	asked := time.Now()
-	_, dir, err := a.locate(o)
+	p, dir, err := a.locate(o)
 	if err != nil {
 		return err
 	}
-	running, err := dialControl(ctx, dir, dialPatience)
+	running, err := dialProfile(ctx, p, dir, dialPatience)
 	if err == nil {
 		return a.rotateService(ctx, o, running, wait)
 	}
@@ -71,7 +71,7 @@ func (a *app) rotate(ctx context.Context, o options, wait bool) error {
 	if t.ignored != "" {
 		log.Warn("DATABRICKS_TOKEN is set and not used", "why", t.ignored)
 	}
-	led, running, err := a.acquire(ctx, dir, o.instance, lockPatience, log)
+	led, running, err := a.acquire(ctx, p, dir, o.instance, lockPatience, log)
 	if err != nil {
 		return err
 	}
@@ -83,7 +83,7 @@ func (a *app) rotate(ctx context.Context, o options, wait bool) error {
 
 // rotateService asks a running service.
 func (a *app) rotateService(ctx context.Context, o options, running *controlClient, wait bool) error {
-	if err := checkHost(ctx, o, running); err != nil {
+	if err := checkHost(o, running); err != nil {
 		return err
 	}
 	var r rotateReply
@@ -99,7 +99,7 @@ func (a *app) rotateService(ctx context.Context, o options, running *controlClie
 }
 
 // checkHost refuses --host if the service is for another workspace.
-func checkHost(ctx context.Context, o options, running *controlClient) error {
+func checkHost(o options, running *controlClient) error {
 	if !o.host.given() {
 		return nil
 	}
@@ -107,10 +107,7 @@ func checkHost(ctx context.Context, o options, running *controlClient) error {
 	if err != nil {
 		return err
 	}
-	var p ping
-	if err := running.do(ctx, http.MethodGet, pingPath, nil, &p); err != nil {
-		return err
-	}
+	p := running.info
 	if have, err := variableHost("the service's host", p.Host); err != nil || !have.same(want) {
 		return usageError("leave --host out, or name the profile that belongs to it",
 			"the service that runs for profile %s is for %s, not %s", p.Profile, p.Host, want)

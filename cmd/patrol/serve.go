@@ -77,12 +77,12 @@ func (a *app) serve(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	led, running, err := a.acquire(ctx, dir, o.instance, lockPatience, log)
+	led, running, err := a.acquire(ctx, t.profile, dir, o.instance, lockPatience, log)
 	if err != nil {
 		return err
 	}
 	if running != nil {
-		return alreadyRuns(ctx, running, dir)
+		return alreadyRuns(running)
 	}
 	lns, err := listenAll(ctx, o.listen)
 	if err != nil {
@@ -105,11 +105,8 @@ func (a *app) serve(ctx context.Context, o options) error {
 }
 
 // alreadyRuns says which service has the state.
-func alreadyRuns(ctx context.Context, running *controlClient, dir string) error {
-	var p ping
-	if err := running.do(ctx, "GET", pingPath, nil, &p); err != nil {
-		return muteError(dir, err)
-	}
+func alreadyRuns(running *controlClient) error {
+	p := running.info
 	return hinted(fmt.Errorf("a patrol runs already for profile %s: pid %d on %s", p.Profile, p.PID, p.addresses()),
 		"see patrol status; for another profile: --profile NAME --listen 127.0.0.1:4001")
 }

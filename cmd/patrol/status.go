@@ -90,7 +90,7 @@ func (a *app) status(ctx context.Context, o options, asJSON bool) error {
 
 // readStatus asks the service, or reads the ledger if none runs.
 func readStatus(ctx context.Context, p selection, dir string) (statusReport, error) {
-	running, err := dialControl(ctx, dir, dialPatience)
+	running, err := dialProfile(ctx, p, dir, dialPatience)
 	var report statusReport
 	switch {
 	case err == nil:

@@ -52,7 +52,7 @@ func (a *app) currentToken(ctx context.Context, o options) (pat.Token, error) {
 	if err != nil {
 		return pat.Token{}, err
 	}
-	running, err := dialControl(ctx, dir, dialPatience)
+	running, err := dialProfile(ctx, p, dir, dialPatience)
 	if err == nil {
 		var secret secretReply
 		if err := running.do(ctx, http.MethodGet, "/token", nil, &secret); err != nil {
