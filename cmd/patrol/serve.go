@@ -23,9 +23,11 @@ const serveLong = `Keep the token of one profile fresh, and every local tool sig
 until SIGINT or SIGTERM.
 
 patrol starts with the token that it finds: in the profile, or in
-DATABRICKS_TOKEN if that came with this workspace's DATABRICKS_HOST. It mints
-the next ones itself, writes them to the files, puts them on the requests that
-pass its proxy, and revokes the old ones once nobody uses them any more.
+DATABRICKS_TOKEN if that came with this workspace's DATABRICKS_HOST. With
+--profile that pair is ignored, unless --host names its workspace and the profile
+has no token yet. patrol mints the next ones itself, writes them to the files,
+puts them on the requests that pass its proxy, and revokes the old ones once
+nobody uses them any more.
 
 A token that is missing or dead doesn't end the service: it says so, in its log,
 in "patrol status" and to every agent that asks, and goes on as soon as there is

@@ -48,7 +48,7 @@ func (a *app) resolveTarget(o options) (target, error) {
 	if err := t.takes(read, own); err != nil {
 		return t, err
 	}
-	a.takeEnvToken(o, &t)
+	a.takeEnvToken(o, &t, !read.Token.IsZero())
 	return t, nil
 }
 
@@ -117,8 +117,10 @@ func (t target) takes(read credwriter.Profile, own workspaceURL) error {
 }
 
 // takeEnvToken uses DATABRICKS_TOKEN if it can only have come with the chosen
-// workspace.
-func (a *app) takeEnvToken(o options, t *target) {
+// workspace. Whoever names a profile with the flag means the profile's token; the
+// pair of variables may only give its first one to a profile that has none, and
+// only if --host says that it is for the same workspace.
+func (a *app) takeEnvToken(o options, t *target, has bool) {
 	value := strings.TrimSpace(a.getenv("DATABRICKS_TOKEN"))
 	if value == "" {
 		return
@@ -127,6 +129,8 @@ func (a *app) takeEnvToken(o options, t *target) {
 	switch {
 	case t.profile.flag && !o.host.given():
 		t.ignored = t.profile.from + " is given"
+	case t.profile.flag && has:
+		t.ignored = t.profile.from + " is given, and " + t.profile.String() + " has a token"
 	case err != nil || env.host == "":
 		t.ignored = "DATABRICKS_HOST doesn't say which workspace it is for"
 	case !env.same(t.workspace):

@@ -57,6 +57,8 @@ func TestResolveTarget(t *testing.T) {
 		{"--host unlike the variable", "", []string{"DATABRICKS_HOST=" + hostA, "DATABRICKS_TOKEN=t"}, []string{"--host=" + hostB}, "DEFAULT", hostB, "", "it is for " + hostA},
 		{"--host like the variable", "", []string{"DATABRICKS_HOST=" + hostA + "/", "DATABRICKS_TOKEN=t"}, []string{"--host=" + hostA}, "DEFAULT", hostA, "t", ""},
 		{"a new profile from the environment's token", profiles, []string{"DATABRICKS_HOST=" + hostA, "DATABRICKS_TOKEN=t"}, []string{"--profile=new", "--host=" + hostA}, "new", hostA, "t", ""},
+		{"--profile with a token ignores the pair, also with --host", profiles, []string{"DATABRICKS_HOST=" + hostA, "DATABRICKS_TOKEN=t"}, []string{"--profile=DEFAULT", "--host=" + hostA}, "DEFAULT", hostA, "", "has a token"},
+		{"a profile without a token", profiles, []string{"DATABRICKS_HOST=" + hostA, "DATABRICKS_TOKEN=t"}, []string{"--profile=empty", "--host=" + hostA}, "empty", hostA, "t", ""},
 		{"a new profile", profiles, nil, []string{"--profile=new", "--host=" + hostB}, "new", hostB, "", ""},
 		{"a token of unknown origin", profiles, []string{"DATABRICKS_TOKEN=t"}, nil, "DEFAULT", hostA, "", "doesn't say which workspace"},
 		{"a numbered workspace", "", []string{"DATABRICKS_HOST=" + hostA + "/?o=7", "DATABRICKS_TOKEN=t"}, []string{"--host=" + hostA}, "DEFAULT", hostA, "t", ""},
