@@ -26,13 +26,23 @@ func mainCode() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	signal.Notify(signals, heeded(os.Args[1:])...)
 	go func() { // ends with the process
 		<-signals
 		cancel()
 		die(<-signals)
 	}()
 	return run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
+}
+
+// heeded returns the signals that end a command. A shell without job control
+// starts what it puts into the background with SIGINT ignored, which the command
+// that takes exec's place must inherit: to listen for it would reset it.
+func heeded(args []string) []os.Signal {
+	if len(args) > 0 && args[0] == "exec" && signal.Ignored(os.Interrupt) {
+		return []os.Signal{syscall.SIGTERM}
+	}
+	return []os.Signal{os.Interrupt, syscall.SIGTERM}
 }
 
 // die ends the process as if nobody had listened for the signal.
