@@ -85,6 +85,9 @@ func (a *app) signIn(cmd *cobra.Command) ([]envChange, netip.AddrPort, error) {
 	if err != nil {
 		return nil, addr, err
 	}
+	if read, err := credwriter.ReadProfile(p.file, p.name); err == nil && !read.Exists {
+		a.complain("patrol: warning", fmt.Sprintf("there is no %s: Databricks tools will not find a token; to make it: patrol login --host https://…", p))
+	}
 	// What the user says counts, unless it is to be chosen by the service.
 	if !o.listenGiven || addr.Port() == 0 {
 		found, err := a.findProxy(cmd.Context(), o, p)
