@@ -126,6 +126,7 @@ func (d *demo) serve(ctx context.Context) error {
 		"--listen", "127.0.0.1:0", "--state-dir", d.stateDir())
 	d.patrol.Env = demoEnviron(d.home)
 	d.patrol.Stdout, d.patrol.Stderr = d.log, d.log
+	endWithParent(d.patrol)
 	if err := d.patrol.Start(); err != nil {
 		return fmt.Errorf("starting patrol serve: %w", err)
 	}
