@@ -138,7 +138,7 @@ func flagDefs() []flagDef {
 		parse: func(o *options, s setting) error { o.mintProfile = s.value(); return nil },
 	}, flagDef{
 		name: "keep-bootstrap", kind: "bool", fallback: "false", isBool: true,
-		usage: "never revoke the token that patrol was started with",
+		usage: "never revoke a token that patrol did not mint: the one that it was started with, or that was put into the profile or given to patrol login",
 		parse: func(o *options, s setting) (err error) { o.keepBootstrap, err = parseBool(s); return err },
 	})
 	return append(defs, proxyFlagDefs()...)
