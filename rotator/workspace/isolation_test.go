@@ -108,7 +108,7 @@ func TestNothingIsWritten(t *testing.T) {
 
 	s, _, first := start(t, workspacetest.Config{})
 	c := client(t, workspace.Config{Host: s.URL, Log: slog.New(slog.NewJSONHandler(&written, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-	var tokens string
+	var tokens strings.Builder
 	for _, body := range []string{
 		`{"error_code":"X","message":"no %s"}`, `{"token_value":"%s"`, `<html><title>%s</title></html>`, `%s`, `X_Y: %s`,
 		`{"error_code":"%s","message":"x"}`, `{"error_code":"X","message":"Authorization: Bearer %s"}`, `{"error":"%s"}`, `{"detail":"%s","status":"400"}`,
@@ -120,7 +120,7 @@ func TestNothingIsWritten(t *testing.T) {
 				if err == nil {
 					t.Fatalf("%d %s: minted", status, body)
 				}
-				tokens += fmt.Sprintf("%v %+v %#v %q\n", err, err, err, err)
+				tokens.WriteString(fmt.Sprintf("%v %+v %#v %q\n", err, err, err, err))
 			}
 		}
 	}
@@ -129,19 +129,19 @@ func TestNothingIsWritten(t *testing.T) {
 	for _, body := range []string{`{"error_code":"X","message":"no canary.odd"}`, `canary.odd`, `<title>canary.odd</title>`} {
 		s.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: 400, Body: body})
 		if err := c.As(odd).Revoke(t.Context(), "x"); err != nil {
-			tokens += err.Error()
+			tokens.WriteString(err.Error())
 		}
 	}
 	for _, effect := range []workspacetest.Effect{workspacetest.Reset, workspacetest.Break, workspacetest.Slow} {
 		s.Inject(workspacetest.Fault{Effect: effect})
 		if _, err := c.As(first).Mint(t.Context(), request); err != nil {
-			tokens += err.Error()
+			tokens.WriteString(err.Error())
 		}
 	}
 	if !strings.Contains(written.String(), "workspace call") {
 		t.Error("our own log says nothing")
 	}
-	secret(t, s.Workspace, tokens)
+	secret(t, s.Workspace, tokens.String())
 	secret(t, s.Workspace, written.String())
 	if strings.Contains(written.String(), "POST /api/") {
 		t.Errorf("the SDK's debug log is open:\n%.2000s", written.String())

@@ -227,13 +227,13 @@ func TestWhichCallsAreStruck(t *testing.T) {
 			c := &http.Client{Transport: w.Transport()}
 			test.fault.Effect, test.fault.Status = workspacetest.Answer, 418
 			w.Inject(test.fault)
-			got := ""
+			var got strings.Builder
 			for i := range 8 {
 				status, _ := ask(t, c, []string{"GET", "PUT"}[i%2], "https://w.example"+list, "", "")
-				got += map[bool]string{true: "x", false: "."}[status == 418]
+				got.WriteString(map[bool]string{true: "x", false: "."}[status == 418])
 			}
-			if got != test.want {
-				t.Errorf("struck %s, want %s", got, test.want)
+			if got.String() != test.want {
+				t.Errorf("struck %s, want %s", got.String(), test.want)
 			}
 			w.Heal()
 			if status, _ := ask(t, c, "PUT", "https://w.example"+list, "", ""); status == 418 {

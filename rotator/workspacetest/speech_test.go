@@ -279,12 +279,12 @@ func TestResponses(t *testing.T) {
 					last = ev.Response
 				}
 			}
-			wantArguments := ""
+			var wantArguments strings.Builder
 			for _, call := range reply.Calls {
-				wantArguments += call.Arguments
+				wantArguments.WriteString(call.Arguments)
 			}
 			got, made := read(last)
-			if got != reply.Text || deltas != reply.Text || arguments != wantArguments || !reflect.DeepEqual(made, reply.Calls) || last.Status != "completed" {
+			if got != reply.Text || deltas != reply.Text || arguments != wantArguments.String() || !reflect.DeepEqual(made, reply.Calls) || last.Status != "completed" {
 				t.Errorf("streamed %q, %q, %q, %v", got, deltas, arguments, made)
 			}
 			if events[0].name != "response.created" || events[len(events)-1].name != "response.completed" {
@@ -308,17 +308,17 @@ func TestGemini(t *testing.T) {
 		Model string `json:"modelVersion"`
 	}
 	read := func(chunks ...chunk) string {
-		var all string
+		var all strings.Builder
 		for _, c := range chunks {
 			for _, p := range c.Candidates[0].Content.Parts {
-				all += p.Text
+				all.WriteString(p.Text)
 				if p.Call != nil {
-					all += "(" + p.Call.Name + ")"
+					all.WriteString("(" + p.Call.Name + ")")
 				}
 			}
-			all += c.Candidates[0].Finish
+			all.WriteString(c.Candidates[0].Finish)
 		}
-		return all
+		return all.String()
 	}
 	w, c := scripted(workspacetest.ModelReply{Text: text, Calls: calls})
 	tok := w.Issue(workspacetest.IssueOptions{}).Value
