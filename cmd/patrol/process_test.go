@@ -168,6 +168,26 @@ func TestRotateTenAtOnceAlone(t *testing.T) {
 	}
 }
 
+// Several at once, alone, where nothing can be minted: none says that another has.
+func TestRotateFailsAtOnceAlone(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, workspacetest.Config{})
+	if p := s.patrol(t, "rotate", "--grace", "0s"); p.Wait() != nil {
+		t.Fatal(p.output())
+	}
+	s.Inject(workspacetest.Fault{Path: "/api/2.0/token/create", Effect: workspacetest.Answer, Status: http.StatusInternalServerError, Times: workspacetest.Always})
+	var all []*process
+	for range 4 {
+		all = append(all, s.patrol(t, "rotate", "--grace", "0s"))
+	}
+	for _, p := range all {
+		_ = p.Wait()
+		if code := p.ProcessState.ExitCode(); code != exitFailed {
+			t.Errorf("exit code %d: %s", code, p.output())
+		}
+	}
+}
+
 // Ten at once, of a service: joined or one after the other.
 func TestRotateTenAtOnceService(t *testing.T) {
 	t.Parallel()

@@ -51,11 +51,11 @@ func newRotate(a *app) *cobra.Command {
 
 // rotate has the service rotate, or does it alone.
 func (a *app) rotate(ctx context.Context, o options, wait bool) error {
-	asked := time.Now()
 	p, dir, err := a.locate(o)
 	if err != nil {
 		return err
 	}
+	before := settled(dir)
 	running, err := dialProfile(ctx, p, dir, dialPatience)
 	if err == nil {
 		return a.rotateService(ctx, o, running, wait)
@@ -78,7 +78,7 @@ func (a *app) rotate(ctx context.Context, o options, wait bool) error {
 	if running != nil {
 		return a.rotateService(ctx, o, running, wait)
 	}
-	return a.rotateAlone(ctx, o, t, led, asked, wait, log)
+	return a.rotateAlone(ctx, o, t, led, before, wait, log)
 }
 
 // rotateService asks a running service.
@@ -137,8 +137,8 @@ func (a *app) awaitRevoked(ctx context.Context, running *controlClient, id strin
 }
 
 // rotateAlone rotates in this process. It takes the ledger over.
-func (a *app) rotateAlone(ctx context.Context, o options, t target, led *ledger.Ledger, asked time.Time, wait bool, log *slog.Logger) error {
-	if e, ok := newest(led, asked); ok {
+func (a *app) rotateAlone(ctx context.Context, o options, t target, led *ledger.Ledger, before map[string]bool, wait bool, log *slog.Logger) error {
+	if e, ok := newest(led, before); ok {
 		_ = led.Close()
 		a.printf("another patrol has just rotated: token %s is current\n", pat.ShortID(e.ID))
 		return nil
@@ -167,11 +167,32 @@ func (a *app) rotateAlone(ctx context.Context, o options, t target, led *ledger.
 	return err
 }
 
-// newest returns the token that another patrol has made current since a time.
-// Whoever waited for the lock since then has what it wanted.
-func newest(led *ledger.Ledger, since time.Time) (ledger.Entry, bool) {
+// settled returns the nonces of the tokens that are or were current, nil if the
+// ledger can't be read. One that another patrol is only just minting isn't among
+// them.
+func settled(dir string) map[string]bool {
+	_, entries, err := ledger.Read(dir)
+	if err != nil {
+		return nil
+	}
+	nonces := map[string]bool{}
+	for _, e := range entries {
+		if e.Stage == ledger.Current || e.Stage == ledger.Retiring || e.Stage.Ended() {
+			nonces[e.Nonce] = true
+		}
+	}
+	return nonces
+}
+
+// newest returns the token that another patrol has made current since before was
+// read: whoever waited for the lock since then has what it wanted. Its time
+// doesn't tell, because each start records the current token again.
+func newest(led *ledger.Ledger, before map[string]bool) (ledger.Entry, bool) {
+	if before == nil {
+		return ledger.Entry{}, false
+	}
 	for _, e := range led.Pending() {
-		if e.Stage == ledger.Current && e.Ours() && e.At.After(since.Round(0)) {
+		if e.Stage == ledger.Current && e.Ours() && !before[e.Nonce] {
 			return e, true
 		}
 	}
