@@ -21,8 +21,8 @@ func (e noToken) Error() string { return e.reason }
 //
 //   - without a token that may be used, it waits for one first;
 //   - if the upstream calls the token invalid and another is current now, with
-//     that one: once, as long as tokens don't change faster than requests are
-//     answered, and mostStale times at most;
+//     that one: once, unless tokens change faster than requests are answered,
+//     and mostStale times at most;
 //   - once if it does so of the current token, and Config.Refused knows another;
 //   - once if the connection dies before any byte of an answer. The upstream
 //     may have begun to work, so that a model's answer may be billed twice;
@@ -61,7 +61,7 @@ func (e *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 
 // mostStale is how often a request is sent again because its token was
 // replaced on the way.
-const mostStale = 3
+const mostStale = 10
 
 // tries is what has been done for a request already.
 type tries struct {
