@@ -61,7 +61,7 @@ func newRotateReply(r rotator.Rotation) rotateReply {
 		UserBefore: r.UserBefore,
 	}
 	for _, f := range r.Files {
-		s := fileStatus{Name: f.Name, Path: f.Path, Left: f.Left}
+		s := fileStatus{Name: f.Name, Path: f.Path, Left: f.Left, Written: f.Written}
 		if f.Err != nil {
 			s.Error = f.Err.Error()
 		}

@@ -182,11 +182,14 @@ func printRotations(line func(string, ...any), r statusReport, now time.Time) {
 func printFiles(w io.Writer, prefix string, files []fileStatus) (failed int) {
 	for _, f := range files {
 		how := "written"
-		if f.Error != "" {
+		switch {
+		case f.Error != "":
 			failed++
 			how = "NOT WRITTEN: " + redact(f.Error)
-		} else if !exists(f.Path) {
+		case !exists(f.Path):
 			how = "not there, left out"
+		case f.Written.IsZero():
+			how = "not written yet"
 		}
 		_, _ = fmt.Fprintf(w, "%s%s\t%s\t%s\n", prefix, f.Name, f.Path, how)
 		for _, left := range f.Left {

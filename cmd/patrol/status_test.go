@@ -1,0 +1,31 @@
+package main
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"patrol/rotator"
+)
+
+// Nothing is called written that never was.
+func TestPrintFiles(t *testing.T) {
+	a := newApp(t)
+	path := a.write(t, "file", "")
+	tests := []struct {
+		file rotator.FileStatus
+		want string
+	}{
+		{rotator.FileStatus{Path: path}, "not written yet"},
+		{rotator.FileStatus{Path: path, Written: time.Now()}, "written"},
+		{rotator.FileStatus{Path: path, Written: time.Now(), Error: "disk full"}, "NOT WRITTEN: disk full"},
+		{rotator.FileStatus{Path: path + ".missing"}, "not there, left out"},
+	}
+	for _, tt := range tests {
+		var out strings.Builder
+		failed := printFiles(&out, "", []fileStatus{tt.file})
+		if !strings.HasSuffix(out.String(), "\t"+tt.want+"\n") || (failed > 0) != (tt.file.Error != "") {
+			t.Errorf("%+v: %q, %d failed; want %q", tt.file, out.String(), failed, tt.want)
+		}
+	}
+}
