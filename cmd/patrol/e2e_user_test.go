@@ -1,0 +1,170 @@
+//go:build e2e && linux
+
+package main
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"patrol/rotator/workspacetest"
+)
+
+// stranger is another user of this machine. That it has no name changes nothing.
+const stranger = 64123
+
+// TestE2EAnotherUser: whoever else has an account here gets neither the token nor
+// the use of it.
+func TestE2EAnotherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Fatal("only root can play another user: run this as root")
+	}
+	curl := debian(t, "curl", "curl")
+	m := newMachine(t, workspacetest.Config{})
+	m.serve(t, "--listen", "[::1]:0", "--grace", "0s")
+	openPath(t, m.home)
+	as := func(args ...string) (string, error) {
+		const patience = 20 * time.Second
+		return program{
+			args: args, dir: "/", uid: stranger, patience: patience,
+			env: []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "NO_PROXY=*"},
+		}.do(e2eContext(t))
+	}
+
+	var p ping
+	if err := m.control.do(t.Context(), "GET", pingPath, nil, &p); err != nil || len(p.Listen) != 2 {
+		t.Fatalf("listening on %v, %v; want two addresses", p.Listen, err)
+	}
+	ask := func(addr, credential string) (string, error) {
+		return as(curl, "-sS", "--max-time", "10", "-w", "\n%{http_code}", "http://"+addr+"/v1/chat/completions",
+			"-H", "Authorization: Bearer "+credential, "-H", "Content-Type: application/json",
+			"-d", `{"model":"m","messages":[{"role":"user","content":"hello"}]}`)
+	}
+
+	t.Run("proxy", func(t *testing.T) {
+		for _, addr := range p.Listen {
+			for name, credential := range map[string]string{"none": "", "a wrong one": "guess", "the current one": m.minted(t)} {
+				out, err := ask(addr, credential)
+				want := "--allow-user " + strconv.Itoa(stranger)
+				if err != nil || !strings.HasSuffix(out, "\n403") || !strings.Contains(out, want) {
+					t.Errorf("%s, with %s: %v\n%s\nwant 403 and a word of %s", addr, name, err, out, want)
+				}
+			}
+		}
+		for _, r := range m.ws.Requests() {
+			if !strings.HasPrefix(r.Path, "/api/2.0/token/") { // patrol's own
+				t.Errorf("%s %s reached the workspace", r.Method, r.Path)
+			}
+		}
+	})
+	t.Run("state", func(t *testing.T) { m.wantPrivate(t, as) })
+	t.Run("socket", func(t *testing.T) { m.wantClosed(t, as) })
+	m.stop(t)
+	for _, why := range []string{"reason=foreign_user", "the other end belongs to uid " + strconv.Itoa(stranger)} {
+		if !strings.Contains(m.log.String(), why) {
+			t.Errorf("the log doesn't say %q:\n%s", why, m.log.String())
+		}
+	}
+
+	t.Run("allowed", func(t *testing.T) {
+		m.serve(t, "--allow-user", strconv.Itoa(stranger))
+		if out, err := ask(strings.TrimPrefix(m.proxy, "http://"), ""); err != nil || !strings.HasSuffix(out, "\n200") {
+			t.Errorf("%v\n%s", err, out)
+		}
+		m.wantPrivate(t, as)
+		m.wantClosed(t, as)
+	})
+}
+
+// openPath opens every folder above and at dir to everybody, so that nothing but
+// what patrol does itself keeps others out.
+func openPath(t *testing.T, dir string) {
+	t.Helper()
+	for ; dir != os.TempDir() && dir != "/"; dir = filepath.Dir(dir) {
+		if err := os.Chmod(dir, 0o755); err != nil { //nolint:gosec // that is the point
+			t.Fatal(err)
+		}
+	}
+}
+
+// wantPrivate checks that a stranger reads nothing that patrol keeps.
+func (m *machine) wantPrivate(t *testing.T, as func(...string) (string, error)) {
+	t.Helper()
+	open := filepath.Join(m.home, "open")
+	if err := os.WriteFile(open, []byte("hello"), 0o644); err != nil { //nolint:gosec // a control
+		t.Fatal(err)
+	}
+	if out, err := as("cat", open); err != nil || out != "hello" {
+		t.Fatalf("the stranger can't even read what is open: %v, %s", err, out)
+	}
+	state := filepath.Join(m.home, "s")
+	private := []string{filepath.Join(m.home, ".databrickscfg")}
+	err := filepath.WalkDir(state, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			private = append(private, path)
+		}
+		return err
+	})
+	if err != nil || len(private) < 3 {
+		t.Fatalf("files: %q, %v; want the profile, the ledger and more", private, err)
+	}
+	for _, path := range private {
+		if out, err := as("cat", path); err == nil || !strings.Contains(out, "Permission denied") {
+			t.Errorf("reading %s: %v, %d bytes", path, err, len(out))
+		}
+		if out, err := as("sh", "-c", `: >> "$0"`, path); err == nil {
+			t.Errorf("writing %s: %v %s", path, err, out)
+		}
+	}
+	if out, err := as("ls", state); err == nil || !strings.Contains(out, "Permission denied") {
+		t.Errorf("listing the state: %v %s", err, out)
+	}
+	t.Logf("closed to others: %q", private)
+}
+
+// wantClosed checks that a stranger can ask nothing over the control socket, not
+// even if the folder and the socket were opened to it.
+func (m *machine) wantClosed(t *testing.T, as func(...string) (string, error)) {
+	t.Helper()
+	state := filepath.Join(m.home, "s")
+	curl := func(path string) (string, error) {
+		return as("curl", "-sS", "--max-time", "10", "--unix-socket", filepath.Join(state, controlName), "http://patrol"+path)
+	}
+	minted := len(m.ws.Tokens())
+	check := func(how string) {
+		t.Helper()
+		for _, path := range []string{pingPath, "/token", "/status"} {
+			if out, err := curl(path); err == nil || strings.Contains(out, "{") {
+				t.Errorf("%s: GET %s: %v\n%s", how, path, err, out)
+			}
+		}
+	}
+	check("closed")
+	modes := map[string]fs.FileMode{state: 0o700, filepath.Join(state, controlName): 0o600}
+	for path, want := range modes {
+		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v; want %v", path, info, err, want)
+		}
+		if err := os.Chmod(path, want|0o077); err != nil {
+			t.Fatal(err)
+		}
+	}
+	check("opened")
+	for path, mode := range modes {
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := len(m.ws.Tokens()); got != minted {
+		t.Errorf("%d tokens were minted meanwhile", got-minted)
+	}
+	var p ping
+	if err := m.control.do(t.Context(), "GET", pingPath, nil, &p); err != nil {
+		t.Error(fmt.Errorf("and then the service itself: %w", err))
+	}
+}
