@@ -73,13 +73,13 @@ func (c *controlClient) serves(p selection, stateDir string) error {
 	if c.info.Profile == p.name {
 		return nil
 	}
-	return otherProfile(p, stateDir, c.info.Profile, "the service that runs with it")
+	return otherProfile(p, stateDir, c.info.Profile, "the service that runs with")
 }
 
 // otherProfile says that a state folder is another profile's.
-func otherProfile(p selection, stateDir, other, whose string) error {
+func otherProfile(p selection, stateDir, other, who string) error {
 	return usageError("each profile needs a state folder of its own: leave --state-dir and PATROL_STATE_DIR out, or name another folder",
-		"profile %s is meant, but the state in %s, and %s, is for profile %s", quote(p.name), stateDir, whose, quote(other))
+		"profile %s is meant, but %s the state in %s is for profile %s", quote(p.name), who, stateDir, quote(other))
 }
 
 // findSocket returns where the service of a state folder listens, if it runs.

@@ -52,8 +52,9 @@ func (a *app) locateKnown(o options) (p selection, dir string, err error) {
 
 // acquire opens the ledger of a state folder. If a service runs with it, it
 // returns that service instead; one that doesn't answer is an error. For a patrol
-// that holds the ledger and is no service it waits as long as patience.
-func (a *app) acquire(ctx context.Context, p selection, dir, instance string, patience time.Duration, log *slog.Logger) (*ledger.Ledger, *controlClient, error) {
+// that holds the ledger and is no service it waits as long as patience; a service
+// waits until it has ended. command is what others are told of us.
+func (a *app) acquire(ctx context.Context, command string, p selection, dir, instance string, patience time.Duration, log *slog.Logger) (*ledger.Ledger, *controlClient, error) {
 	if err := makePrivateDir(dir); err != nil {
 		return nil, nil, err
 	}
@@ -62,6 +63,9 @@ func (a *app) acquire(ctx context.Context, p selection, dir, instance string, pa
 	for {
 		led, err := ledger.Open(ledger.Config{Dir: dir, Instance: instance, Log: log})
 		if err == nil {
+			if err := takeOver(led, command, p, dir); err != nil {
+				return nil, nil, errors.Join(err, led.Close())
+			}
 			return led, nil, nil
 		}
 		if !errors.Is(err, ledger.ErrLocked) {
@@ -71,13 +75,17 @@ func (a *app) acquire(ctx context.Context, p selection, dir, instance string, pa
 		if err == nil || !errors.Is(err, errNoService) {
 			return nil, service, err
 		}
-		waited := time.Since(began)
-		if waited > patience {
-			return nil, nil, muteError(dir, errors.New("it has no control socket"))
+		waited, held := time.Since(began), readHolder(dir)
+		if waited > patience && (command != serveCommand || !held.lone()) {
+			return nil, nil, held.stillHeld(dir)
 		}
 		if waited > tell && !told {
 			told = true
-			a.complain("patrol", "waiting for another patrol that is using "+dir)
+			what := "waiting for another patrol that is using " + dir
+			if held.alive() {
+				what += ": " + held.String()
+			}
+			a.complain("patrol", what)
 		}
 		select {
 		case <-ctx.Done():
@@ -85,6 +93,15 @@ func (a *app) acquire(ctx context.Context, p selection, dir, instance string, pa
 		case <-time.After(pause):
 		}
 	}
+}
+
+// takeOver records who has the state now, unless it holds tokens of another
+// profile.
+func takeOver(led *ledger.Ledger, command string, p selection, dir string) error {
+	if last := readHolder(dir); last.Profile != "" && last.Profile != p.name && len(led.Pending()) > 0 {
+		return otherProfile(p, dir, last.Profile, "the patrol that left tokens in")
+	}
+	return holder{PID: os.Getpid(), Command: command, Profile: p.name}.write(dir)
 }
 
 // A core is what a service and a lone rotation share: everything that a rotation

@@ -74,7 +74,7 @@ func (a *app) login(ctx context.Context, o options) error {
 		return err
 	}
 	log := newLog(a.stderr, o.logFormat, o.level)
-	led, running, err := a.acquire(ctx, p, dir, o.instance, lockPatience, log)
+	led, running, err := a.acquire(ctx, "login", p, dir, o.instance, lockPatience, log)
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ func (a *app) logout(ctx context.Context, o options) error {
 		return err
 	}
 	log := newLog(a.stderr, o.logFormat, o.level)
-	led, running, err := a.acquire(ctx, p, dir, "", lockPatience, log)
+	led, running, err := a.acquire(ctx, "logout", p, dir, "", lockPatience, log)
 	if err != nil {
 		return err
 	}

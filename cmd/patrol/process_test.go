@@ -362,14 +362,56 @@ func TestAcquire(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := newApp(t)
-	_, _, err = a.acquire(t.Context(), selection{name: "DEFAULT"}, dir, "", 20*time.Millisecond, nil)
+	_, _, err = a.acquire(t.Context(), "rotate", selection{name: "DEFAULT"}, dir, "", 20*time.Millisecond, nil)
 	if code, hint := hintOf(err); err == nil || !strings.Contains(err.Error(), "no control socket") || code != exitFailed || hint == "" {
 		t.Errorf("error %v, code %d, hint %q", err, code, hint)
 	}
 	time.AfterFunc(50*time.Millisecond, func() { _ = held.Close() })
-	led, running, err := a.acquire(t.Context(), selection{name: "DEFAULT"}, dir, "", time.Minute, nil)
+	led, running, err := a.acquire(t.Context(), "rotate", selection{name: "DEFAULT"}, dir, "", time.Minute, nil)
 	if err != nil || running != nil || led == nil {
 		t.Fatalf("after it was let go: %v, %v, %v", led, running, err)
+	}
+	_ = led.Close()
+}
+
+// A service waits for a lone patrol as long as that lives, and others are told
+// who it is.
+func TestAcquireFromLonePatrol(t *testing.T) {
+	dir := shortDir(t)
+	held, err := ledger.Open(ledger.Config{Dir: dir})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := (holder{PID: os.Getpid(), Command: "rotate --wait-revoke", Profile: "DEFAULT"}).write(dir); err != nil {
+		t.Fatal(err)
+	}
+	a, p := newApp(t), selection{name: "DEFAULT"}
+	const patience = 20 * time.Millisecond
+	_, _, err = a.acquire(t.Context(), "rotate", p, dir, "", patience, nil)
+	who := fmt.Sprintf("pid %d, patrol rotate --wait-revoke", os.Getpid())
+	if err == nil || !strings.Contains(err.Error(), who) {
+		t.Errorf("error %v, want one that names %s", err, who)
+	}
+	time.AfterFunc(10*patience, func() { _ = held.Close() })
+	led, _, err := a.acquire(t.Context(), serveCommand, p, dir, "", patience, nil)
+	if err != nil {
+		t.Fatalf("a service did not wait: %v", err)
+	}
+	if h := readHolder(dir); h != (holder{PID: os.Getpid(), Command: serveCommand, Profile: "DEFAULT"}) {
+		t.Errorf("the holder is %+v", h)
+	}
+	if err := led.Put(ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Current}); err != nil {
+		t.Fatal(err)
+	}
+	_ = led.Close()
+
+	// What it left is not another profile's.
+	_, _, err = a.acquire(t.Context(), "rotate", selection{name: "other"}, dir, "", patience, nil)
+	if code, hint := hintOf(err); code != exitUsage || hint == "" {
+		t.Errorf("another profile: error %v, code %d", err, code)
+	}
+	if led, _, err = a.acquire(t.Context(), "rotate", p, dir, "", patience, nil); err != nil {
+		t.Fatal(err)
 	}
 	_ = led.Close()
 }

@@ -71,7 +71,11 @@ func (a *app) rotate(ctx context.Context, o options, wait bool) error {
 	if t.ignored != "" {
 		log.Warn("DATABRICKS_TOKEN is set and not used", "why", t.ignored)
 	}
-	led, running, err := a.acquire(ctx, p, dir, o.instance, lockPatience, log)
+	command := "rotate"
+	if wait {
+		command += " --wait-revoke"
+	}
+	led, running, err := a.acquire(ctx, command, p, dir, o.instance, lockPatience, log)
 	if err != nil {
 		return err
 	}

@@ -79,7 +79,7 @@ func (a *app) serve(ctx context.Context, o options) error {
 	if err != nil {
 		return err
 	}
-	led, running, err := a.acquire(ctx, t.profile, dir, o.instance, lockPatience, log)
+	led, running, err := a.acquire(ctx, serveCommand, t.profile, dir, o.instance, lockPatience, log)
 	if err != nil {
 		return err
 	}
