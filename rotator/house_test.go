@@ -3,6 +3,7 @@ package rotator_test
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -36,8 +37,9 @@ type house struct {
 	proxy *receiver
 	logs  *tail
 
-	env   string       // DATABRICKS_TOKEN
-	clock atomic.Int64 // by how many nanoseconds this machine's clock is off
+	env      string // DATABRICKS_TOKEN
+	profiles profiles
+	clock    atomic.Int64 // by how many nanoseconds this machine's clock is off
 
 	schedule cron.Schedule
 	lifetime time.Duration
@@ -256,14 +258,39 @@ func (h *house) candidates() ([]rotator.Candidate, error) {
 	if h.env != "" {
 		all = append(all, rotator.Candidate{Source: "DATABRICKS_TOKEN", Token: pat.New(h.env, host)})
 	}
-	p, err := credwriter.ReadProfile(h.cfgPath(), "DEFAULT")
+	t, err := h.profiles.token(h.cfgPath())
 	if err != nil {
 		return nil, err
 	}
-	if !p.Token.IsZero() {
-		all = append(all, rotator.Candidate{Source: "profile DEFAULT", Rewritten: true, Token: pat.New(p.Token.Expose(), host)})
+	if !t.IsZero() {
+		all = append(all, rotator.Candidate{Source: "profile DEFAULT", Rewritten: true, Token: pat.New(t.Expose(), host)})
 	}
 	return all, nil
+}
+
+// profiles reads a profile as patrol does, and parses it only if it changed:
+// the simulation reads it half a million times.
+type profiles struct {
+	mu   sync.Mutex
+	text string
+	last pat.Token
+}
+
+func (p *profiles) token(path string) (pat.Token, error) {
+	data, err := os.ReadFile(path)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return pat.Token{}, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if text := string(data); text != p.text {
+		read, err := credwriter.ReadProfile(path, "DEFAULT")
+		if err != nil {
+			return pat.Token{}, err
+		}
+		p.text, p.last = text, read.Token
+	}
+	return p.last, nil
 }
 
 // live returns the ids of the tokens that live in the workspace.
@@ -306,25 +333,37 @@ func (h *house) story() string {
 // has written but the credential files.
 func (h *house) checkCanary() {
 	h.Helper()
-	written := h.logs.String()
+	var written strings.Builder
+	written.WriteString(h.logs.String())
 	if h.r != nil {
 		status, err := json.Marshal(h.r.Status())
 		if err != nil {
 			h.Fatal(err)
 		}
-		written += string(status)
+		written.WriteString(string(status))
 	}
 	files, err := filepath.Glob(filepath.Join(h.stateDir(), "*"))
 	if err != nil {
 		h.Fatal(err)
 	}
 	for _, f := range files {
-		written += h.read(f)
+		written.WriteString(h.read(f))
 	}
+	ids := map[string]string{}
 	for _, t := range h.ws.Tokens() {
-		if strings.Contains(written, t.Value) {
-			h.Errorf("the value of token %s got out:\n%s", t.ID, written)
+		ids[t.Value] = t.ID
+	}
+	const mark, length = "dapi", 36 // of every value that a workspace makes
+	for rest := written.String(); ; {
+		i := strings.Index(rest, mark)
+		if i < 0 {
+			return
 		}
+		rest = rest[i:]
+		if id, ok := ids[rest[:min(length, len(rest))]]; ok {
+			h.Errorf("the value of token %s got out:\n%s", id, written.String())
+		}
+		rest = rest[len(mark):]
 	}
 }
 

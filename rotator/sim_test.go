@@ -13,11 +13,12 @@ import (
 	"testing/synctest"
 	"time"
 
+	"patrol/rotator/ledger"
 	"patrol/rotator/workspacetest"
 )
 
 var (
-	seeds = flag.Int("seeds", 5, "how many years TestSimulation simulates")
+	seeds = flag.Int("seeds", defaultSeeds, "how many years TestSimulation simulates")
 	seed  = flag.Uint64("seed", 0, "the one seed that TestSimulation simulates; 0: -seeds of them")
 )
 
@@ -27,6 +28,9 @@ var (
 //
 // Most of a day is slept through: the wall clocks move on and nothing runs, as
 // on a laptop. Rotations, graces and retries run in the minutes between.
+//
+// A seed fixes what the world does, not how patrol's goroutines and its jitter
+// fall: run one that failed several times.
 func TestSimulation(t *testing.T) {
 	if *seed != 0 {
 		simulate(t, *seed)
@@ -55,22 +59,32 @@ type simulation struct {
 
 	mayDie   bool // the chain's token expired in a sleep
 	logins   int
-	rotated  int
 	faulted  int
 	restarts int
+	diary    []string // what the world did, for whoever looks into a failure
 }
+
+func (s *simulation) note(what string, d time.Duration) {
+	s.diary = append(s.diary, fmt.Sprintf("step %d, %s (%s in the log): %s %v",
+		s.step, s.serverNow().Format(time.DateTime), time.Now().Format(time.DateTime), what, d.Round(time.Second)))
+}
+
+const (
+	year      = 365 * 24 / 3 // in steps
+	rotations = 2900         // that a seed must live through, however many steps that takes
+)
 
 func simulate(t *testing.T, seed uint64) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &simulation{rng: rand.New(rand.NewPCG(seed, 1)), chance: rand.New(rand.NewPCG(seed, 2))}
 		s.house = &house{
-			T: t, dir: memoryDir(t), logs: new(tail), lifetime: 4 * time.Hour, grace: 5 * time.Minute,
+			T: t, dir: memoryDir(t), logs: new(tail), lifetime: 4 * time.Hour, grace: 2 * time.Minute,
 			schedule: every(t, "0 */3 * * *"),
 		}
 		s.ws = workspacetest.New(workspacetest.Config{Now: s.serverNow, Fault: s.fault, KeepRequests: -1})
 		defer func() {
 			if t.Failed() {
-				t.Logf("-seed=%d failed in step %d", seed, s.step)
+				t.Logf("-seed=%d failed in step %d\n%s", seed, s.step, strings.Join(s.diary[max(0, len(s.diary)-20):], "\n"))
 			}
 		}()
 		s.writeProfile("")
@@ -81,18 +95,19 @@ func simulate(t *testing.T, seed uint64) {
 		s.foreign = append(s.foreign, s.ws.Issue(workspacetest.IssueOptions{Comment: "patrol/other-01234567/89abcdef01234567"}).ID)
 		s.serve()
 		defer func() { s.close() }()
-		const year = 365 * 24 / 3
-		for s.step = range year {
+		for s.step = 0; s.step < year || s.rotated() < rotations; s.step++ {
 			s.live3h()
 			if t.Failed() {
 				return
+			}
+			if s.step > 2*year {
+				t.Fatalf("%d rotations in two years", s.rotated())
 			}
 		}
 		s.calm()
 		s.close()
 		s.checkCanary()
-		ours := len(s.ws.Tokens()) - len(s.foreign)
-		t.Logf("seed %d: %d tokens of ours, %d faults, %d restarts, %d logins", seed, ours, s.faulted, s.restarts, s.logins)
+		t.Logf("seed %d: %d steps, %d rotations, %d faults, %d restarts, %d logins", seed, s.step, s.rotated(), s.faulted, s.restarts, s.logins)
 	})
 }
 
@@ -100,13 +115,16 @@ func simulate(t *testing.T, seed uint64) {
 // times.
 func memoryDir(t *testing.T) string {
 	t.Helper()
-	dir, err := os.MkdirTemp("/dev/shm", "patrol-simulation-")
+	dir, err := os.MkdirTemp("/dev/shm", "patrol-simulation-") //nolint:usetesting // not on the disk
 	if err != nil {
 		return t.TempDir()
 	}
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	return dir
 }
+
+// rotated is how many rotations there were.
+func (s *simulation) rotated() int { return strings.Count(s.logs.String(), " msg=rotated ") }
 
 // serverNow is the workspace's clock, which nobody steps.
 func (s *simulation) serverNow() time.Time {
@@ -118,12 +136,15 @@ func (s *simulation) serverNow() time.Time {
 // sleep is a laptop's: the wall clocks go on and nothing runs. A token that
 // expires in it, or too soon after it to be replaced, may end the chain.
 func (s *simulation) sleep(d time.Duration) {
-	const margin = 45 * time.Minute
-	for _, t := range s.ws.Live() {
-		if wakes := s.serverNow().Add(d); t.Value == s.profileToken() && t.Expiry.Before(wakes.Add(margin)) {
-			s.mayDie = true
-		}
+	if d <= 0 {
+		return
 	}
+	const margin = 45 * time.Minute
+	inUse, wakes := s.tokenInFile(), s.serverNow().Add(d)
+	for _, t := range s.ws.Live() {
+		s.mayDie = s.mayDie || t.Value == inUse && t.Expiry.Before(wakes.Add(margin))
+	}
+	s.note("asleep for", d)
 	s.mu.Lock()
 	s.asleep += d
 	s.mu.Unlock()
@@ -159,48 +180,76 @@ func (s *simulation) fault(r *http.Request) *workspacetest.Fault {
 	return &f
 }
 
-// live3h lives through three hours.
+// live3h lives through three hours, or more if something happens that takes
+// longer.
 func (s *simulation) live3h() {
-	awake := 2*time.Minute + time.Duration(s.rng.Int64N(int64(10*time.Minute)))
+	end := s.serverNow().Add(3 * time.Hour)
 	s.setRate([]float64{0, 0, 0, 0.05, 0.3}[s.rng.IntN(5)])
-	switch s.rng.IntN(40) {
-	case 0: // nothing works for a while
+	s.mishap()
+	s.awake(time.Minute + s.upTo(7*time.Minute))
+	s.sleep(end.Sub(s.serverNow())/2 + s.upTo(10*time.Minute) - 5*time.Minute)
+	s.awake(40*time.Second + s.upTo(time.Minute)) // long enough to notice that a tick was slept through
+	s.sleep(end.Sub(s.serverNow()))
+}
+
+// mishap is what happens besides, in one step of five or so.
+func (s *simulation) mishap() {
+	switch s.rng.IntN(80) {
+	case 0, 1: // nothing works for a while
 		s.setRate(1)
-		s.awake(time.Duration(s.rng.Int64N(int64(20 * time.Minute))))
+		s.awake(s.upTo(20 * time.Minute))
 		s.setRate(0)
-	case 1: // a long sleep
-		s.sleep(time.Duration(s.rng.Int64N(int64(72 * time.Hour))))
-	case 2, 3: // the clock is set, and set right an hour later
-		d := time.Duration(s.rng.Int64N(int64(20*time.Hour))) - 10*time.Hour
+	case 2: // a long sleep
+		s.sleep(s.upTo(72 * time.Hour))
+	case 3, 4: // the clock is set, and set right an hour later
+		// Not in the instant of waking: that looks like a shorter sleep, and
+		// no clock that patrol has would tell.
+		s.awake(time.Minute)
+		d := s.upTo(20*time.Hour) - 10*time.Hour
+		s.note("the clock is set by", d)
 		s.clock.Add(int64(d))
 		s.awake(time.Hour)
 		s.clock.Add(-int64(d))
-	case 4, 5, 6: // a restart
-		s.restarts++
-		s.close()
-		s.sleep(time.Duration(s.rng.Int64N(int64(5 * time.Hour))))
-		s.serve()
-	case 7: // an agent's file is broken, and mended
-		s.write(s.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000", "ANTHROPIC_AUTH_TOKEN": "`+s.profileToken())
-		s.awake(time.Duration(s.rng.Int64N(int64(time.Hour))))
+	case 5, 6: // a restart
+		s.off(s.upTo(time.Hour))
+	case 7: // a machine that is off for long
+		s.off(s.upTo(6 * time.Hour))
+	case 8, 9: // an agent's file is broken, and mended
+		s.note("Claude's file is broken", 0)
+		s.write(s.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000", "ANTHROPIC_AUTH_TOKEN": "`+s.tokenInFile())
+		s.awake(s.upTo(time.Hour))
 		s.write(s.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000"}}`)
-	case 8: // the profile can't be replaced
-		good := s.read(s.cfgPath())
-		s.write(s.cfgPath(), good+"client_id = x\nclient_secret = y\n")
-		s.awake(time.Duration(s.rng.Int64N(int64(10 * time.Minute))))
-		s.write(s.cfgPath(), strings.Replace(s.read(s.cfgPath()), "client_id = x\nclient_secret = y\n", "", 1))
-	case 9: // somebody puts an old file back
+	case 10, 11: // the profile can't be replaced
+		s.note("the profile can't be written", 0)
+		s.write(s.cfgPath(), s.read(s.cfgPath())+otherAuth)
+		s.awake(s.upTo(10 * time.Minute))
+		s.write(s.cfgPath(), strings.Replace(s.read(s.cfgPath()), otherAuth, "", 1))
+	case 12, 13: // somebody puts an old file back
+		s.note("an old profile will be put back", 0)
 		old := s.read(s.cfgPath())
 		s.awake(4 * time.Minute)
 		s.write(s.cfgPath(), old)
-	case 10: // somebody asks for a rotation
+	case 14, 15: // somebody asks for a rotation
+		s.note("a rotation is asked for", 0)
 		_, _ = s.r.Rotate(s.Context(), "asked")
 	}
-	s.awake(awake)
-	if rest := 3*time.Hour - awake; rest > 0 {
-		s.sleep(time.Duration(s.rng.Int64N(int64(rest))))
-		s.awake(time.Duration(s.rng.Int64N(int64(time.Minute))))
+}
+
+// off is a machine that is off, or a patrol that isn't started.
+func (s *simulation) off(d time.Duration) {
+	s.restarts++
+	s.note("patrol ends", 0)
+	s.close()
+	s.sleep(d)
+	s.serve()
+}
+
+// upTo is a random time of less than most, 0 if there is none.
+func (s *simulation) upTo(most time.Duration) time.Duration {
+	if most <= 0 {
+		return 0
 	}
+	return time.Duration(s.rng.Int64N(int64(most)))
 }
 
 func (s *simulation) setRate(rate float64) {
@@ -211,6 +260,7 @@ func (s *simulation) setRate(rate float64) {
 
 // awake lets time pass in which patrol runs, and checks.
 func (s *simulation) awake(d time.Duration) {
+	s.note(fmt.Sprintf("awake, %v of requests fail, for", s.rate), d)
 	for d > 0 {
 		part := min(d, 5*time.Minute)
 		s.pass(part)
@@ -222,43 +272,64 @@ func (s *simulation) awake(d time.Duration) {
 // check looks at the invariants.
 func (s *simulation) check() {
 	s.Helper()
-	tokens := s.ws.Tokens()
-	byValue := map[string]workspacetest.Token{}
-	for _, t := range tokens {
-		byValue[t.Value] = t
-		if t.Revoked && slices.Contains(s.foreign, t.ID) {
-			s.Fatalf("I2: a token that isn't ours was revoked\n%s", s.story())
+	live := s.ws.Live()
+	ours, foreign := map[string]bool{}, 0
+	var pending []ledger.Entry
+	inFile, inProxy := s.tokenInFile(), s.proxy.token().Expose()
+	for _, t := range live {
+		ours[t.Value] = true
+		if slices.Contains(s.foreign, t.ID) {
+			foreign++
 		}
-	}
-	inFile, inProxy := s.profileToken(), s.proxy.token().Expose()
-	for place, value := range map[string]string{"the profile": inFile, "the proxy": inProxy} {
-		if byValue[value].Revoked {
-			s.Fatalf("I1: %s holds a token that was revoked\n%s", place, s.story())
-		}
-	}
-	pending := s.ledger.Pending()
-	for _, t := range tokens {
-		if t.Revoked || !t.Expiry.After(s.serverNow()) || !strings.HasPrefix(t.Comment, "patrol/"+s.ledger.Instance()+"/") || t.Value == inProxy {
+		if t.Value == inProxy || !strings.HasPrefix(t.Comment, "patrol/"+s.ledger.Instance()+"/") {
 			continue
 		}
-		known := false
-		for _, e := range pending {
-			known = known || e.ID == t.ID || e.Comment == t.Comment
+		if pending == nil {
+			pending = s.ledger.Pending()
 		}
-		if !known {
+		if !slices.ContainsFunc(pending, func(e ledger.Entry) bool { return e.ID == t.ID || e.Comment == t.Comment }) {
 			s.Fatalf("I2: token %s lives, isn't in use, and the ledger has forgotten it\n%s", t.ID, s.story())
 		}
 	}
-	if cfg := s.read(s.cfgPath()); !strings.HasPrefix(cfg, "[DEFAULT]\nhost = "+host+"\n") || strings.Count(cfg, "token = ") > 1 {
-		s.Fatalf("I3: the profile became\n%s", cfg)
+	if foreign < len(s.foreign) {
+		s.Fatalf("I2: a token that isn't ours was revoked\n%s", s.story())
 	}
-	s.survive()
+	for place, value := range map[string]string{"the profile": inFile, "the proxy": inProxy} {
+		if value != "" && !ours[value] && s.revoked(value) {
+			s.Fatalf("I1: %s holds a token that was revoked\n%s", place, s.story())
+		}
+	}
+	s.survive(ours[inFile])
 }
 
-// survive brings a new token if the chain died and had the right to.
-func (s *simulation) survive() {
+// revoked reports whether a token that is dead was revoked, and didn't expire.
+func (s *simulation) revoked(value string) bool {
+	return slices.ContainsFunc(s.ws.Tokens(), func(t workspacetest.Token) bool { return t.Value == value && t.Revoked })
+}
+
+// tokenInFile is the token in the profile. Nothing but that may change there.
+func (s *simulation) tokenInFile() string {
 	s.Helper()
-	works := slices.ContainsFunc(s.ws.Live(), func(t workspacetest.Token) bool { return t.Value == s.profileToken() })
+	cfg := s.read(s.cfgPath())
+	rest, ok := strings.CutPrefix(cfg, profileHead)
+	if value, ours := strings.CutPrefix(rest, "token = "); ok && ours {
+		value, rest, _ = strings.Cut(value, "\n")
+		if rest == "" || rest == otherAuth {
+			return value
+		}
+	}
+	s.Fatalf("I3: the profile became\n%s", cfg)
+	return ""
+}
+
+const (
+	profileHead = "[DEFAULT]\nhost = " + host + "\n"
+	otherAuth   = "client_id = x\nclient_secret = y\n"
+)
+
+// survive brings a new token if the chain died and had the right to.
+func (s *simulation) survive(works bool) {
+	s.Helper()
 	switch {
 	case works && s.r.Ready() == nil:
 		s.mayDie = false
@@ -281,6 +352,7 @@ func (s *simulation) survive() {
 func (s *simulation) login() {
 	s.Helper()
 	s.logins++
+	s.note("login", 0)
 	tok := s.ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour})
 	s.writeProfile(tok.Value)
 }
@@ -289,9 +361,10 @@ func (s *simulation) login() {
 func (s *simulation) calm() {
 	s.Helper()
 	s.setRate(0)
-	s.pass(time.Hour)
-	s.survive()
-	s.pass(time.Hour)
+	s.awake(time.Hour)
+	for s.awake(time.Hour); len(s.r.Status().Retiring) > 0; {
+		s.awake(time.Minute) // a tick has just come
+	}
 	live := slices.DeleteFunc(s.ws.Live(), func(t workspacetest.Token) bool { return slices.Contains(s.foreign, t.ID) })
 	if len(live) != 1 || live[0].Value != s.profileToken() || live[0].Value != s.proxy.token().Expose() {
 		s.Fatalf("%d tokens of ours live in the end, want the one in use\n%s", len(live), s.story())

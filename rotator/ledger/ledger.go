@@ -69,7 +69,8 @@ type Ledger struct {
 	broken   bool // the file's end can't be trusted: write it anew
 	instance string
 	entries  map[string]Entry
-	order    []string // nonces, oldest first
+	byHash   map[string]string // nonces
+	order    []string          // nonces, oldest first
 	salvaged bool
 }
 
@@ -88,7 +89,7 @@ func Open(cfg Config) (*Ledger, error) {
 	if !got {
 		return nil, fmt.Errorf("%s: %w", cfg.Dir, ErrLocked)
 	}
-	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cfg.Log, lock: lock, entries: map[string]Entry{}}
+	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cfg.Log, lock: lock, entries: map[string]Entry{}, byHash: map[string]string{}}
 	if l.now == nil {
 		l.now = time.Now
 	}
@@ -143,11 +144,11 @@ func parse(data []byte) contents {
 		var head header
 		var e Entry
 		switch {
+		case decode(line, &e) && e.Nonce != "" && terminated:
+			got.entries = append(got.entries, e)
 		case decode(line, &head) && head.Version != 0:
 			got.instance = head.Instance
 			got.rotten = got.rotten || head.Version != version
-		case decode(line, &e) && e.Nonce != "" && terminated:
-			got.entries = append(got.entries, e)
 		case terminated || len(data) > 0:
 			got.rotten = true
 		}
@@ -166,7 +167,7 @@ func Read(dir string) (instance string, entries []Entry, err error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("reading the ledger: %w", err)
 	}
-	l := &Ledger{entries: map[string]Entry{}}
+	l := &Ledger{entries: map[string]Entry{}, byHash: map[string]string{}}
 	got := parse(data)
 	for _, e := range got.entries {
 		l.remember(e)
@@ -247,13 +248,18 @@ func (l *Ledger) append(line []byte) error {
 }
 
 func (l *Ledger) remember(e Entry) {
-	if _, known := l.entries[e.Nonce]; !known {
+	old, known := l.entries[e.Nonce]
+	if !known {
 		l.order = append(l.order, e.Nonce)
+	}
+	if e.Hash != old.Hash {
+		l.byHash[e.Hash] = e.Nonce
 	}
 	l.entries[e.Nonce] = e.clone()
 }
 
-// drop forgets what ended long ago.
+// drop forgets what ended long ago, and mints that came to nothing: there is
+// no value to be known again.
 func (l *Ledger) drop() {
 	oldest := l.now().Add(-keepEnded)
 	ended := 0
@@ -262,8 +268,11 @@ func (l *Ledger) drop() {
 		if !e.Stage.Ended() {
 			continue
 		}
-		if ended++; ended > maxEnded || e.At.Before(oldest) {
+		if ended++; ended > maxEnded || e.At.Before(oldest) || e.Hash == "" {
 			delete(l.entries, nonce)
+			if l.byHash[e.Hash] == nonce {
+				delete(l.byHash, e.Hash)
+			}
 		}
 	}
 	l.order = slices.DeleteFunc(l.order, func(nonce string) bool {
@@ -279,10 +288,8 @@ func (l *Ledger) ByHash(hash string) (Entry, bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for _, nonce := range slices.Backward(l.order) {
-		if e := l.entries[nonce]; e.Hash == hash {
-			return e.clone(), true
-		}
+	if e, ok := l.entries[l.byHash[hash]]; ok && e.Hash == hash {
+		return e.clone(), true
 	}
 	return Entry{}, false
 }

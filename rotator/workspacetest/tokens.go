@@ -72,7 +72,7 @@ func (w *Workspace) add(t Token, lifetime time.Duration) *Token {
 		t.Expiry = t.Created.Add(lifetime)
 	}
 	t.Scopes = slices.Clone(t.Scopes)
-	w.tokens = append(w.tokens, &t)
+	w.tokens, w.unrevoked = append(w.tokens, &t), append(w.unrevoked, &t)
 	w.byHash[hash(t.Value)] = &t
 	return &t
 }
@@ -90,30 +90,39 @@ func (w *Workspace) Revoke(id string) {
 func (w *Workspace) revoke(t *Token) {
 	if !t.Revoked {
 		t.Revoked, t.RevokedAt = true, w.now()
+		w.unrevoked = slices.DeleteFunc(w.unrevoked, func(u *Token) bool { return u == t })
 	}
 }
 
 // Tokens returns all tokens ever made, revoked and expired ones too, oldest
 // first.
-func (w *Workspace) Tokens() []Token { return w.pick(func(t *Token) bool { return !t.oauth }) }
+func (w *Workspace) Tokens() []Token {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return pick(w.tokens, func(t *Token) bool { return !t.oauth })
+}
 
 // AccessTokens returns all OAuth access tokens ever given, oldest first.
-func (w *Workspace) AccessTokens() []Token { return w.pick(func(t *Token) bool { return t.oauth }) }
+func (w *Workspace) AccessTokens() []Token {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return pick(w.tokens, func(t *Token) bool { return t.oauth })
+}
 
 // Live returns the tokens that are valid now, oldest first: these users', or
 // everybody's.
 func (w *Workspace) Live(users ...string) []Token {
 	now := w.now()
-	return w.pick(func(t *Token) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return pick(w.unrevoked, func(t *Token) bool {
 		return t.valid(now) && !t.oauth && (len(users) == 0 || slices.Contains(users, t.User))
 	})
 }
 
-func (w *Workspace) pick(want func(*Token) bool) []Token {
-	w.mu.Lock()
-	defer w.mu.Unlock()
+func pick(from []*Token, want func(*Token) bool) []Token {
 	var picked []Token
-	for _, t := range w.tokens {
+	for _, t := range from {
 		if want(t) {
 			picked = append(picked, *t)
 		}
@@ -203,7 +212,7 @@ func (w *Workspace) mint(user, comment string, scopes []string, lifetime time.Du
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now, live := w.now(), 0
-	for _, t := range w.tokens {
+	for _, t := range w.unrevoked {
 		if t.User == user && !t.oauth && t.valid(now) {
 			live++
 		}
@@ -243,7 +252,7 @@ func (w *Workspace) revokeOwn(user, id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.now()
-	for _, t := range w.tokens {
+	for _, t := range w.unrevoked {
 		if t.ID == id && t.User == user && !t.oauth && t.valid(now) {
 			w.revoke(t)
 			return true

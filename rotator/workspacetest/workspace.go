@@ -47,15 +47,16 @@ type Config struct {
 type Workspace struct {
 	cfg Config
 
-	mu       sync.Mutex
-	tokens   []*Token // in the order in which they were made
-	byHash   map[string]*Token
-	clients  map[string]oauthClient
-	faults   []*armed
-	requests []*Request
-	count    int
-	active   int       // calls under way
-	ended    sync.Cond // a call has ended
+	mu        sync.Mutex
+	tokens    []*Token // in the order in which they were made
+	unrevoked []*Token // of them; what a year of rotations leaves is revoked for the most part
+	byHash    map[string]*Token
+	clients   map[string]oauthClient
+	faults    []*armed
+	requests  []*Request
+	count     int
+	active    int       // calls under way
+	ended     sync.Cond // a call has ended
 }
 
 // New returns a workspace without tokens. It starts nothing.
