@@ -1,6 +1,7 @@
 package rotator_test
 
 import (
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
@@ -123,5 +124,43 @@ func TestLifetimeCap(t *testing.T) {
 		if _, err := h.r.Rotate(h.Context(), "asked"); err == nil {
 			h.Error("a lifetime over the cap was given")
 		}
+	})
+}
+
+// TestMintProfile: who has another right to mint mends a chain that has died,
+// by itself and once.
+func TestMintProfile(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.ws.AddClient("robot", "robot-secret", workspacetest.DefaultUser, time.Hour)
+		file := filepath.Join(h.dir, "mint.cfg")
+		h.write(file, "[mint]\nhost = "+host+"\nclient_id = robot\nclient_secret = robot-secret\n")
+		var err error
+		if h.mintAs, err = h.client().AsProfile(h.Context(), file, "mint"); err != nil {
+			h.Fatal(err)
+		}
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.ws.Revoke(h.wantOne().ID)
+		tokens := len(h.ws.Tokens())
+		if again, ok := h.r.Refused(h.Context(), h.r.Current()); !ok || !h.isLive(again.ID) {
+			h.Errorf("Refused = %v, %v", again, ok)
+		}
+		h.pass(h.grace + time.Minute)
+		h.wantOne()
+		if got := len(h.ws.Tokens()) - tokens; got != 1 {
+			h.Errorf("%d tokens were minted", got)
+		}
+
+		// Asleep for longer than the token lived, with nobody asking.
+		h.close()
+		h.pass(24 * time.Hour)
+		h.serve()
+		h.pass(time.Minute)
+		if err := h.r.Ready(); err != nil {
+			h.Errorf("Ready = %v\n%s", err, h.story())
+		}
+		h.pass(h.grace + time.Minute)
+		h.wantOne()
 	})
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"patrol/rotator"
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
 )
@@ -152,7 +153,8 @@ func (a *app) rotateAlone(ctx context.Context, o options, t target, led *ledger.
 		return err
 	}
 	defer c.close()
-	if err := c.rotator.Start(ctx); err != nil {
+	err = c.rotator.Start(ctx)
+	if mints := o.mintProfile != "" && errors.Is(err, rotator.ErrNeedsLogin); err != nil && !mints {
 		return atEdge(err)
 	}
 	rotation, err := c.rotator.Rotate(ctx, "patrol rotate")
