@@ -239,16 +239,24 @@ func reached(ws *workspacetest.Server) []string {
 	})
 }
 
-// wire describes what the browser sent and got.
+// wire describes what the browser sent and got: which tries looked alike.
 func (v *visit) wire() string {
-	var lines []string
+	alike := make(map[string][]string)
 	for _, r := range v.tap.requests() {
-		line := fmt.Sprintf("\n\t%-7s %-55s Origin %q, Sec-Fetch-Site %q: %d", r.method, r.path, r.header.Get("Origin"), r.header.Get("Sec-Fetch-Site"), r.status)
-		if !slices.Contains(lines, line) { // of the second target
-			lines = append(lines, line)
+		how := fmt.Sprintf("Origin %q, Sec-Fetch-Site %q: %d", r.header.Get("Origin"), r.header.Get("Sec-Fetch-Site"), r.status)
+		what, query, _ := strings.Cut(r.path, "?try=")
+		if name, err := url.QueryUnescape(query); err == nil && name != "" {
+			what = name
+		}
+		if what = r.method + " by " + what; !slices.Contains(alike[how], what) {
+			alike[how] = append(alike[how], what)
 		}
 	}
-	return strings.Join(lines, "")
+	var b strings.Builder
+	for _, how := range slices.Sorted(maps.Keys(alike)) {
+		fmt.Fprintf(&b, "\n\t%s\n\t\t%s", how, strings.Join(alike[how], ", "))
+	}
+	return b.String()
 }
 
 // wantNothing checks that the tries came as far as patrol, and no further.
