@@ -152,6 +152,42 @@ func TestPayloadReadToItsEnd(t *testing.T) {
 	}
 }
 
+// TestPayloadSent: part read, part written from where it lies, in any turn.
+func TestPayloadSent(t *testing.T) {
+	var mem memory
+	mem.give(1 << 20)
+	const size = 10 << 10
+	text := bytes.Repeat([]byte("0123456789"), size/10)
+	b, err := mem.readBody(&http.Request{ContentLength: size, Body: io.NopCloser(bytes.NewReader(text))}, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := b.open().(*payloadReader)
+	b.release()
+	var got bytes.Buffer
+	for _, step := range []func() (int64, error){
+		func() (int64, error) { return io.CopyN(&got, in, 1001) },
+		func() (int64, error) { return in.sendTo(&got, 1002) },
+		func() (int64, error) { return in.sendTo(&got, 1003) },
+		func() (int64, error) { return io.CopyN(&got, in, 1004) },
+		func() (int64, error) { return in.sendTo(&got, 1<<20) },
+		func() (int64, error) { return in.sendTo(&got, 1<<20) },
+		func() (int64, error) { return io.Copy(&got, in) },
+	} {
+		before := got.Len()
+		if n, err := step(); err != nil || int(n) != got.Len()-before {
+			t.Errorf("%d bytes, told %d, %v", got.Len()-before, n, err)
+		}
+	}
+	if !bytes.Equal(got.Bytes(), text) || mem.left.Load() != 1<<20 {
+		t.Errorf("sent %d bytes of %d, %d left", got.Len(), size, mem.left.Load())
+	}
+	_ = in.Close()
+	if n, err := in.sendTo(&got, 1); n != 0 || err != nil {
+		t.Errorf("after Close: %d %v", n, err)
+	}
+}
+
 // TestPayloadClosedWhileRead: HTTP/2 closes a body in the middle of a read.
 // Its memory may be another body's from then on.
 func TestPayloadClosedWhileRead(t *testing.T) {

@@ -153,6 +153,33 @@ func (r *payloadReader) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// sendTo reads up to most bytes of it right into w.
+func (r *payloadReader) sendTo(w io.Writer, most int64) (int64, error) {
+	r.mu.Lock()
+	p := r.payload
+	if r.closed || p == nil {
+		r.mu.Unlock()
+		return 0, nil // and the next Read says why
+	}
+	p.users.Add(1) // so that Close needn't wait for the network
+	defer p.release()
+	rest := p.data[len(p.data)-r.left.Len():]
+	rest = rest[:min(int64(len(rest)), most)]
+	r.mu.Unlock()
+
+	n, err := w.Write(rest)
+
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.payload != nil {
+		_, _ = r.left.Seek(int64(n), io.SeekCurrent)
+		if r.left.Len() == 0 {
+			r.letGo()
+		}
+	}
+	return int64(n), err
+}
+
 func (r *payloadReader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
