@@ -115,7 +115,7 @@ func (r *Rotator) rotate(ctx context.Context, old holding) (Rotation, error) {
 		return rotation, err
 	}
 	if err := r.preflight(old); err != nil {
-		return rotation, err
+		return rotation, r.judge(ctx, old, err)
 	}
 	fresh, err := r.mint(ctx, minter, old)
 	if err != nil {
@@ -215,10 +215,11 @@ func (r *Rotator) lifeOf(t pat.Token) time.Duration {
 	return t.Expiry.Sub(t.Created)
 }
 
-// judge finds out whether a mint was refused because the token that asked for
-// it is dead, and says so if it is.
+// judge finds out whether the token that should have been replaced is dead, if
+// the error or the clock suggests it, and says so if it is.
 func (r *Rotator) judge(ctx context.Context, old holding, err error) error {
-	if !errors.Is(err, workspace.ErrInvalidToken) || old.token.IsZero() {
+	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(r.expiry(old))
+	if !suspect || old.token.IsZero() {
 		return err
 	}
 	if alive, doubt := r.alive(ctx, old.token); doubt != nil || alive {
