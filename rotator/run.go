@@ -125,9 +125,13 @@ func (s *scheduler) compareClocks() {
 	const tolerance = time.Minute
 	wall, mono := s.r.now(), time.Now()
 	back := mono.Sub(s.seenMono) - wall.Sub(s.seenWall)
-	if !s.seenMono.IsZero() && back > tolerance {
+	switch {
+	case s.seenMono.IsZero():
+	case back > tolerance:
 		s.want, s.of = "the clock was set back", s.r.held().entry.Nonce
 		s.r.log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
+	case -back > tolerance: // what failed before a sleep may work now
+		s.retry, s.ask = time.Time{}, time.Time{}
 	}
 	s.seenWall, s.seenMono = wall, mono
 }
@@ -161,10 +165,11 @@ func (s *scheduler) rotate(ctx context.Context) time.Duration {
 		s.try(ctx, reason, h)
 		return 0 // to see what is due now
 	}
-	if s.tick.IsZero() {
-		return wallCheck
+	next := r.deadline(h)
+	if !s.tick.IsZero() && s.tick.Before(next) {
+		next = s.tick
 	}
-	return min(wallCheck, max(s.tick.Sub(r.now()), 0))
+	return min(wallCheck, max(next.Sub(r.now()), 0))
 }
 
 // try rotates once and plans another try if that failed.

@@ -45,6 +45,12 @@ func (r *Rotator) expiry(h holding) time.Time {
 // life is how long a token lives in all.
 func (r *Rotator) life(h holding) time.Duration { return r.lifeOf(h.token) }
 
+// deadline is when a token is rotated by whatever the schedule says.
+func (r *Rotator) deadline(h holding) time.Time {
+	life := r.life(h)
+	return r.expiry(h).Add(usable(life) - life)
+}
+
 // due says why the token should be rotated now, "" if it needn't be. Both
 // clocks count: the wall clock goes on while a laptop sleeps, and the
 // monotonic one can't be set.

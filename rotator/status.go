@@ -70,7 +70,7 @@ func (r *Rotator) Status() Status {
 	}
 	if !h.token.IsZero() {
 		s.Token = TokenStatus{ID: h.token.ID, Comment: h.token.Comment, Ours: h.entry.Ours(), Created: h.token.Created, Expires: h.token.Expiry}
-		s.Deadline = r.expiry(h).Add(usable(r.life(h)) - r.life(h))
+		s.Deadline = r.deadline(h)
 	}
 	for _, f := range files {
 		s.Files = append(s.Files, FileStatus{Name: f.Name, Path: f.Path, Error: text(f.Err), Left: f.Left, Written: f.Written})

@@ -1,0 +1,145 @@
+package rotator_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"patrol/rotator"
+	"patrol/rotator/workspacetest"
+)
+
+// TestLostReply: a create is committed and its answer is lost. The token that
+// nobody has is found by its comment and revoked before the next rotation.
+func TestLostReply(t *testing.T) {
+	for name, fault := range map[string]workspacetest.Fault{
+		"reset":  {Effect: workspacetest.Reset, After: true},
+		"close":  {Effect: workspacetest.Close, After: true},
+		"hang":   {Effect: workspacetest.Hang, After: true},
+		"broken": {Effect: workspacetest.Break},
+		"late":   {Effect: workspacetest.Slow, After: true, Delay: time.Minute},
+		"502":    {Effect: workspacetest.Answer, After: true, Status: 502, Body: "<html><pre>Bad Gateway</pre>"},
+	} {
+		for _, crash := range []bool{false, true} {
+			if crash {
+				name += ", and patrol ends"
+			}
+			t.Run(name, func(t *testing.T) {
+				inHouse(t, func(h *house) {
+					h.schedule = every(t, "0 */3 * * *")
+					h.issue(24 * time.Hour)
+					h.serve()
+					h.pass(time.Hour)
+					before := h.wantOne()
+					fault.Method, fault.Path = "POST", "/api/2.0/token/create"
+					h.ws.Inject(fault)
+					if _, err := h.r.Rotate(h.Context(), "asked"); err == nil {
+						h.Fatal("Rotate worked")
+					}
+					if got := len(h.live()); got != 2 {
+						h.Fatalf("%d tokens live, want the one in use and the orphan", got)
+					}
+					if crash {
+						h.restart()
+					}
+					h.pass(5 * time.Minute) // no rotation is due in them
+					if got := h.wantOne(); got.ID != before.ID {
+						h.Errorf("the token in use was replaced:\n%s", h.story())
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestLostReplies: the answers to all creates are lost for hours. The orphans
+// don't pile up: each goes before the next but a few.
+func TestLostReplies(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.schedule = every(t, "0 */3 * * *")
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(2 * time.Hour)
+		h.ws.Inject(workspacetest.Fault{Path: "/api/2.0/token/create", Effect: workspacetest.Reset, After: true, Times: workspacetest.Always})
+		most := 0
+		for range 90 {
+			h.pass(time.Minute)
+			most = max(most, len(h.live()))
+		}
+		minted := len(h.ws.Tokens())
+		h.ws.Heal()
+		h.pass(10 * time.Minute)
+		h.wantOne()
+		t.Logf("%d tokens minted, at most %d alive at once", minted, most)
+		if most > 16 { // a try may be as soon as 5 s after the one before
+			t.Errorf("%d tokens lived at once", most)
+		}
+	})
+}
+
+// TestTriesAtOnceAfterSleep: what failed before a sleep is tried again as soon
+// as the machine is awake.
+func TestTriesAtOnceAfterSleep(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.schedule = every(t, "0 */3 * * *")
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(2 * time.Hour)
+		h.ws.Inject(workspacetest.Fault{Path: "/api/2.0/token/create", Effect: workspacetest.Answer, Status: 500, Body: "{}", Times: workspacetest.Always})
+		h.pass(80 * time.Minute) // the pauses between tries are minutes long
+		for n := h.ws.Count(); h.ws.Count() == n; {
+			h.pass(time.Second)
+		}
+		h.ws.Heal()
+		old := h.proxy.token()
+		h.clock.Add(int64(2 * time.Minute))
+		h.pass(31 * time.Second)
+		if h.proxy.token().Same(old) {
+			h.Errorf("half a minute after a sleep it wasn't tried again:\n%s", h.story())
+		}
+	})
+}
+
+// TestExpiryIsNoSecret: a token that can't be replaced, because the profile
+// can't be written, expires. Then patrol doesn't call itself ready.
+func TestExpiryIsNoSecret(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Hour)
+		h.wantOne()
+		h.write(h.cfgPath(), h.read(h.cfgPath())+"client_id = x\n")
+		h.pass(5 * time.Hour)
+		if err := h.r.Ready(); !errors.Is(err, rotator.ErrNeedsLogin) {
+			h.Errorf("Ready = %v", err)
+		}
+		if last := h.r.Status().Last; !strings.Contains(last.Error, "client_id") {
+			h.Errorf("the last rotation's error doesn't say why: %s", last.Error)
+		}
+		if !h.proxy.token().IsZero() {
+			h.Error("the proxy has a token that has expired")
+		}
+		h.issue(24 * time.Hour)
+		h.pass(h.grace + 2*time.Minute)
+		h.wantOne()
+	})
+}
+
+// TestShortLife: a token that lives for seconds is replaced before it expires,
+// without a schedule.
+func TestShortLife(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.lifetime, h.grace = 10*time.Second, time.Second
+		h.issue(24 * time.Hour)
+		h.serve()
+		for range 600 {
+			time.Sleep(100 * time.Millisecond)
+			synctest.Wait()
+			if !h.isLive(h.proxy.token().ID) {
+				h.Fatalf("the token in use has expired:\n%s", h.story())
+			}
+		}
+	})
+}
