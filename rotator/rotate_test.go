@@ -181,7 +181,7 @@ func TestMintFaults(t *testing.T) {
 		"broken, done":    {Effect: workspacetest.Break},
 		"html":            {Effect: workspacetest.Answer, Status: 502, Body: "<html><pre>Bad Gateway</pre>"},
 		"slow":            {Effect: workspacetest.Slow, Delay: 10 * time.Second},
-		"too slow, done":  {Effect: workspacetest.Slow, Delay: time.Minute},
+		"too slow, done":  {Effect: workspacetest.Slow, After: true, Delay: time.Minute},
 		"redirected away": {Effect: workspacetest.Answer, Status: 302, Header: map[string][]string{"Location": {"https://evil.example/"}}},
 	}
 	for name, fault := range faults {

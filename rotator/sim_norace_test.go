@@ -2,4 +2,4 @@
 
 package rotator_test
 
-const defaultSeeds = 5
+const yearParts = 1
