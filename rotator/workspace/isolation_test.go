@@ -120,7 +120,7 @@ func TestNothingIsWritten(t *testing.T) {
 				if err == nil {
 					t.Fatalf("%d %s: minted", status, body)
 				}
-				tokens.WriteString(fmt.Sprintf("%v %+v %#v %q\n", err, err, err, err))
+				fmt.Fprintf(&tokens, "%v %+v %#v %q\n", err, err, err, err)
 			}
 		}
 	}
