@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
+
+	"patrol/rotator/workspacetest"
 )
 
 // once filters a request, and checks what has to hold for all of them.
@@ -58,8 +60,8 @@ func FuzzMessages(f *testing.F) {
 func checkMessages(t *testing.T, family int, g *gen) (before, after bool) {
 	t.Helper()
 	fam := families[family]
-	in := []byte(g.request(fam.api, fam.model))
-	out := once(t, fam.api, "", in)
+	in := []byte(g.request(apiOf(fam), fam.Model))
+	out := once(t, apiOf(fam), "", in)
 	var want, got map[string]any
 	if err := json.Unmarshal(in, &want); err != nil {
 		t.Fatalf("%v: %s", err, in)
@@ -88,9 +90,9 @@ func checkMessages(t *testing.T, family int, g *gen) (before, after bool) {
 	if reflect.DeepEqual(whole, got) && !bytes.Equal(in, out) {
 		t.Fatalf("it was clean\n%s\nand became\n%s", in, out)
 	}
-	errBefore, errAfter := fam.validate(in), fam.validate(out)
+	errBefore, errAfter := fam.Validate(in), fam.Validate(out)
 	if errBefore == nil && errAfter != nil {
-		t.Fatalf("%s accepts\n%s\nbut not (%v)\n%s", fam.model, in, errAfter, out)
+		t.Fatalf("%s accepts\n%s\nbut not (%v)\n%s", fam.Model, in, errAfter, out)
 	}
 	return errBefore == nil, errAfter == nil
 }
@@ -109,9 +111,9 @@ func TestAcceptedStaysAccepted(t *testing.T) {
 				mended++
 			}
 		}
-		t.Logf("%s: accepted %d, mended %d of %d", fam.model, accepted, mended, seeds)
+		t.Logf("%s: accepted %d, mended %d of %d", fam.Model, accepted, mended, seeds)
 		if accepted < seeds/30 || mended < seeds/30 {
-			t.Errorf("%s: accepted %d, mended %d of %d: too few to tell", fam.model, accepted, mended, seeds)
+			t.Errorf("%s: accepted %d, mended %d of %d: too few to tell", fam.Model, accepted, mended, seeds)
 		}
 	}
 }
@@ -147,7 +149,7 @@ func checkSchema(t *testing.T, g *gen) {
 		return // a reference that leads nowhere stays
 	}
 	schema := dropStrewn(req.Tools[0].Function.Parameters)
-	if err := geminiSchema(schema); err != nil {
+	if err := workspacetest.GeminiSchema(schema); err != nil {
 		t.Fatalf("%v\nin  %s\nout %s", err, in, out)
 	}
 }

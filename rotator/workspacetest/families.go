@@ -1,4 +1,4 @@
-package filter
+package workspacetest
 
 import (
 	"encoding/json"
@@ -8,23 +8,27 @@ import (
 	"strings"
 )
 
-// A validator accepts or refuses a request's body as the models of a family do
-// on Databricks, as far as is known from what they answered in public.
-type validator func(body []byte) error
+// A Family is a family of models, with a validator that accepts or refuses a
+// request's body as they do on Databricks, as far as is known from what they
+// answered in public.
+type Family struct {
+	Path     string // the endpoint that Validate speaks for
+	Model    string // the name of one of them
+	Validate func(body []byte) error
+}
 
-// families are the model families, each with its API and a model's name.
-var families = []struct {
-	api      API
-	model    string
-	validate validator
-}{
-	{ChatCompletions, "databricks-claude-sonnet-4-5", chatValidator(chatRules{text: true, alternate: true, answers: true})},
-	{ChatCompletions, "databricks-claude-opus-4-8", chatValidator(chatRules{text: true, alternate: true, answers: true, refused: []string{"temperature", "top_p", "top_k"}})},
-	{ChatCompletions, "databricks-gpt-5-2", chatValidator(chatRules{answers: true, refused: []string{"reasoningSummary"}})},
-	{ChatCompletions, "databricks-gemini-3-1-pro", chatValidator(chatRules{text: true, answers: true, schemas: true, refused: []string{"stream_options"}})},
-	{ChatCompletions, "databricks-gpt-oss-120b", chatValidator(chatRules{refused: []string{"reasoningSummary"}})},
-	{ChatCompletions, "databricks-meta-llama-3-3-70b-instruct", chatValidator(chatRules{alternate: true, answers: true})},
-	{AnthropicMessages, "databricks-claude-sonnet-4-5", validateAnthropic},
+// Families returns the model families.
+func Families() []Family {
+	const chat, messages = "/serving-endpoints/chat/completions", "/serving-endpoints/anthropic/v1/messages"
+	return []Family{
+		{chat, "databricks-claude-sonnet-4-5", chatValidator(chatRules{text: true, alternate: true, answers: true})},
+		{chat, "databricks-claude-opus-4-8", chatValidator(chatRules{text: true, alternate: true, answers: true, refused: []string{"temperature", "top_p", "top_k"}})},
+		{chat, "databricks-gpt-5-2", chatValidator(chatRules{answers: true, refused: []string{"reasoningSummary"}})},
+		{chat, "databricks-gemini-3-1-pro", chatValidator(chatRules{text: true, answers: true, schemas: true, refused: []string{"stream_options"}})},
+		{chat, "databricks-gpt-oss-120b", chatValidator(chatRules{refused: []string{"reasoningSummary"}})},
+		{chat, "databricks-meta-llama-3-3-70b-instruct", chatValidator(chatRules{alternate: true, answers: true})},
+		{messages, "databricks-claude-sonnet-4-5", validateAnthropic},
+	}
 }
 
 // chatRules are what a family asks of chat completions.
@@ -36,7 +40,7 @@ type chatRules struct {
 	refused   []string // members that it doesn't know
 }
 
-func chatValidator(rules chatRules) validator {
+func chatValidator(rules chatRules) func(body []byte) error {
 	return func(body []byte) error {
 		var req struct {
 			Messages []map[string]any
@@ -58,7 +62,7 @@ func chatValidator(rules chatRules) validator {
 		}
 		for _, t := range req.Tools {
 			if rules.schemas && !t.Function.Strict {
-				if err := geminiSchema(t.Function.Parameters); err != nil {
+				if err := GeminiSchema(t.Function.Parameters); err != nil {
 					return err
 				}
 			}
@@ -239,9 +243,9 @@ func anthropicBlocks(user bool, blocks []any, open []string) (asked []string, er
 	return asked, nil
 }
 
-// geminiSchema refuses what Gemini doesn't know, and a required property that
+// GeminiSchema refuses what Gemini doesn't know, and a required property that
 // isn't there.
-func geminiSchema(schema map[string]any) error {
+func GeminiSchema(schema map[string]any) error {
 	for key, v := range schema {
 		switch key {
 		case "type", "title", "description", "format", "enum", "nullable", "default", "example":
@@ -259,7 +263,7 @@ func geminiSchema(schema map[string]any) error {
 			}
 		case "items":
 			if sub, ok := v.(map[string]any); ok {
-				if err := geminiSchema(sub); err != nil {
+				if err := GeminiSchema(sub); err != nil {
 					return err
 				}
 			}
@@ -267,7 +271,7 @@ func geminiSchema(schema map[string]any) error {
 			list, _ := v.([]any)
 			for _, s := range list {
 				if sub, ok := s.(map[string]any); ok {
-					if err := geminiSchema(sub); err != nil {
+					if err := GeminiSchema(sub); err != nil {
 						return err
 					}
 				}
@@ -276,7 +280,7 @@ func geminiSchema(schema map[string]any) error {
 			props, _ := v.(map[string]any)
 			for _, s := range props {
 				if sub, ok := s.(map[string]any); ok {
-					if err := geminiSchema(sub); err != nil {
+					if err := GeminiSchema(sub); err != nil {
 						return err
 					}
 				}
