@@ -152,6 +152,9 @@ func (g *Guard) Check(r *http.Request) *Refusal {
 	if sites := r.Header["Sec-Fetch-Site"]; len(sites) > 0 && !sameSite(sites) {
 		return g.refuse(r, reasonFetchSite, nil)
 	}
+	if isBlind(r, host) && !g.hasCredential(r.Header) {
+		return g.refuse(r, reasonFetchSite, nil)
+	}
 	p, _ := r.Context().Value(peerKey{}).(*peer)
 	switch g.standing(p) {
 	case standingOurs:

@@ -255,6 +255,26 @@ func TestBrowser(t *testing.T) {
 	}
 }
 
+// TestBlindBrowser: a browser doesn't say of an image that a page elsewhere
+// asked for it, under a name that isn't loopback's.
+func TestBlindBrowser(t *testing.T) {
+	g := newGuard(t, Config{AllowHosts: []string{"patrol.example"}, ClientKeys: []string{key}})
+	addr := serve(t, g, "tcp4", "127.0.0.1:0")
+	const mozilla = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\n"
+	for _, test := range []struct{ host, headers, reason string }{
+		{"patrol.example:4000", mozilla, "fetch_site"},
+		{"patrol.example:4000", mozilla + "X-Api-Key: " + key + "\n", ""},
+		{"patrol.example:4000", mozilla + "Origin: http://patrol.example:4000\n", ""},
+		{"patrol.example:4000", "User-Agent: curl/8.0\n", ""},
+		{"localhost:4000", mozilla, ""},
+	} {
+		_, reason, _ := ask(t, addr, "GET /v1/models HTTP/1.1\nHost: "+test.host+"\n"+test.headers+"\n")
+		if reason != test.reason {
+			t.Errorf("%s with %q: refused for %q, want %q", test.host, test.headers, reason, test.reason)
+		}
+	}
+}
+
 // TestCredential checks requests whose connection is unknown to the guard: as
 // on a system that doesn't tell who owns a socket.
 func TestCredential(t *testing.T) {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/netip"
 	"slices"
 	"strings"
@@ -65,6 +66,18 @@ func (g *Guard) allowsHost(host string) bool {
 	}
 	_, ok := g.hosts[host]
 	return ok
+}
+
+// isBlind reports whether a request may be a web page's although nothing in it
+// says so. Browsers tell a request's site to https and to loopback alone, and
+// an image's origin to nobody; so under the names of --allow-host what calls
+// itself a browser is one.
+func isBlind(r *http.Request, host string) bool {
+	switch host {
+	case "localhost", "127.0.0.1", "[::1]":
+		return false
+	}
+	return len(r.Header["Origin"]) == 0 && len(r.Header["Sec-Fetch-Site"]) == 0 && strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
 
 // hostOf returns the host of an authority, host or host:port, in lower case.
