@@ -29,6 +29,7 @@ test: build lint platforms
 
 lint:
 	go vet ./...
+	GOOS=linux go vet -tags e2e ./cmd/patrol
 	go run $(GOLANGCI) run ./...
 	@fixes=$$(go fix -diff ./... 2>&1) || { echo "$$fixes"; echo "go fix would change this"; exit 1; }
 
