@@ -13,6 +13,7 @@ import (
 
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
 )
 
 const (
@@ -230,6 +231,10 @@ func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error)
 		}
 		return e, err
 	}
+	e, err := r.identify(ctx, e)
+	if err != nil {
+		return e, err
+	}
 	if reason := r.notOurs(e); reason != "" {
 		return ended(e, ledger.Left, reason), nil
 	}
@@ -280,6 +285,28 @@ func (r *Rotator) letGo(e ledger.Entry) error {
 		return errors.Join(fmt.Errorf("%s still holds it", strings.Join(paths, ", ")), failing(states))
 	}
 	return errGraceAnew
+}
+
+// identify looks once more which token of the list it is that was found, if
+// that isn't known: the list may have been refused, or empty, back then.
+func (r *Rotator) identify(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	if e.ID != "" {
+		return e, nil
+	}
+	by, err := r.revoker(e)
+	if err != nil {
+		return e, err
+	}
+	list, err := r.list(ctx, by)
+	if err != nil && !errors.Is(err, workspace.ErrPermission) {
+		return e, fmt.Errorf("looking for it in the workspace's list: %w", err)
+	}
+	for _, t := range list {
+		if t.ID == e.Hash {
+			e.ID, e.Comment, e.Created, e.Expiry = t.ID, t.Comment, t.Created, t.Expiry
+		}
+	}
+	return e, nil
 }
 
 // notOurs says why a token isn't ours to revoke, "" if it is. We revoke what
