@@ -78,16 +78,9 @@ type Ledger struct {
 // lock that another process holds: it returns ErrLocked. The lock goes with
 // the process, however that ends.
 func Open(cfg Config) (*Ledger, error) {
-	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the state folder: %w", err)
-	}
-	lock := flock.New(filepath.Join(cfg.Dir, lockName), flock.SetPermissions(0o600))
-	got, err := lock.TryLock()
+	lock, err := lockFolder(cfg.Dir)
 	if err != nil {
-		return nil, fmt.Errorf("locking the state folder %s: %w", cfg.Dir, err)
-	}
-	if !got {
-		return nil, fmt.Errorf("%s: %w", cfg.Dir, ErrLocked)
+		return nil, err
 	}
 	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cfg.Log, lock: lock, entries: map[string]Entry{}, byHash: map[string]string{}}
 	if l.now == nil {
@@ -216,7 +209,10 @@ func (l *Ledger) Put(e Entry) error {
 	defer l.mu.Unlock()
 	e.At = l.now().Round(0).UTC()
 	l.remember(e)
-	if l.broken || l.lines-len(l.entries) > compactAfter {
+	if l.file == nil {
+		return errors.New("the ledger is closed")
+	}
+	if l.broken || !l.stands() || l.lines-len(l.entries) > compactAfter {
 		l.drop()
 		return l.rewrite()
 	}
@@ -233,9 +229,6 @@ func (l *Ledger) Put(e Entry) error {
 
 // append writes a line and waits until the disk has it.
 func (l *Ledger) append(line []byte) error {
-	if l.file == nil {
-		return errors.New("the ledger is closed")
-	}
 	if _, err := l.file.WriteAt(line, l.size); err != nil {
 		return err
 	}

@@ -24,6 +24,9 @@ func (l *Ledger) rewrite() error {
 		data = append(data, line...)
 	}
 	l.broken = true
+	if err := l.settle(); err != nil {
+		return err
+	}
 	file, err := replace(filepath.Join(l.dir, fileName), data)
 	if err != nil {
 		return fmt.Errorf("writing the ledger anew: %w", err)

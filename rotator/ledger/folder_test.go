@@ -1,0 +1,111 @@
+package ledger_test
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+
+	"patrol/rotator/ledger"
+)
+
+// TestFolderVanishes: somebody takes the state folder away while the ledger is
+// open. The next Put makes it anew, with all that is known and with its lock.
+func TestFolderVanishes(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files can't be removed")
+	}
+	for name, take := range map[string]func(dir string) error{
+		"folder": os.RemoveAll,
+		"ledger": func(dir string) error { return os.Remove(file(dir)) },
+		"lock": func(dir string) error {
+			return errors.Join(os.Remove(file(dir)), os.Remove(filepath.Join(dir, "lock")))
+		},
+		"moved": func(dir string) error { return os.Rename(dir, dir+".old") },
+		"replaced": func(dir string) error {
+			return errors.Join(os.Rename(file(dir), file(dir)+".old"), os.WriteFile(file(dir), []byte("an old copy\n"), 0o600))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			l := open(t, dir)
+			put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Minted})
+			if err := take(dir); err != nil {
+				t.Fatal(err)
+			}
+			put(t, l, ledger.Entry{Nonce: "b", Stage: ledger.Minted})
+			put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Retiring})
+			if _, err := ledger.Open(ledger.Config{Dir: dir}); !errors.Is(err, ledger.ErrLocked) {
+				t.Errorf("a second Open: %v", err)
+			}
+			instance := l.Instance()
+			if err := l.Close(); err != nil {
+				t.Error(err)
+			}
+			l = open(t, dir)
+			if got := stages(l); len(got) != 2 || got["a"] != ledger.Retiring || got["b"] != ledger.Minted || l.Instance() != instance || l.Salvaged() {
+				t.Errorf("%v of %s, salvaged %v; want both of %s", got, l.Instance(), l.Salvaged(), instance)
+			}
+		})
+	}
+}
+
+// TestFolderTakenOver: another patrol has begun anew where the state folder was.
+// Its ledger isn't overwritten.
+func TestFolderTakenOver(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files can't be moved")
+	}
+	dir := filepath.Join(t.TempDir(), "state")
+	l := open(t, dir)
+	put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Minted})
+	if err := os.Rename(dir, dir+".old"); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, dir)
+	put(t, other, ledger.Entry{Nonce: "other", Stage: ledger.Minted})
+	for range 2 {
+		if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted}); !errors.Is(err, ledger.ErrLocked) {
+			t.Errorf("Put = %v", err)
+		}
+	}
+	put(t, other, ledger.Entry{Nonce: "other", Stage: ledger.Probed})
+	if got := stages(other); len(got) != 1 {
+		t.Errorf("the other has %v", got)
+	}
+	// The old folder comes back.
+	if err := errors.Join(other.Close(), os.RemoveAll(dir), os.Rename(dir+".old", dir)); err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, ledger.Entry{Nonce: "c", Stage: ledger.Minted})
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := stages(open(t, dir)); len(got) != 3 {
+		t.Errorf("%v, want all that was put", got)
+	}
+}
+
+// TestPutAfterClose writes nothing: the lock is another's by then.
+func TestPutAfterClose(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir)
+	put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Minted})
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next := open(t, dir)
+	for range 2 { // the second after an error
+		if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted}); err == nil {
+			t.Error("Put worked")
+		}
+	}
+	put(t, next, ledger.Entry{Nonce: "c", Stage: ledger.Minted})
+	if err := next.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if got := stages(open(t, dir)); len(got) != 2 || got["c"] == "" {
+		t.Errorf("%v, want a and c", got)
+	}
+}
