@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -34,6 +35,7 @@ type house struct {
 	*testing.T
 	dir   string
 	ws    *workspacetest.Workspace
+	way   http.RoundTripper // to the workspace; nil: a plain one
 	proxy *receiver
 	logs  *tail
 
@@ -163,7 +165,11 @@ func (h *house) now() time.Time { return time.Now().Add(time.Duration(h.clock.Lo
 
 func (h *house) client() *workspace.Client {
 	h.Helper()
-	c, err := workspace.New(workspace.Config{Host: host, Transport: h.ws.Transport()})
+	way := h.way
+	if way == nil {
+		way = h.ws.Transport()
+	}
+	c, err := workspace.New(workspace.Config{Host: host, Transport: way})
 	if err != nil {
 		h.Fatal(err)
 	}

@@ -2,6 +2,8 @@ package rotator_test
 
 import (
 	"errors"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -140,6 +142,65 @@ func TestShortLife(t *testing.T) {
 			if !h.isLive(h.proxy.token().ID) {
 				h.Fatalf("the token in use has expired:\n%s", h.story())
 			}
+		}
+	})
+}
+
+// TestBootstrapIsIdentifiedLater: the list told nothing when the token was
+// found. It is asked again before that token is left alone for good.
+func TestBootstrapIsIdentifiedLater(t *testing.T) {
+	for name, fault := range map[string]workspacetest.Fault{
+		"refused": {Effect: workspacetest.Answer, Status: 403, Body: `{"error_code":"PERMISSION_DENIED","message":"no"}`},
+		"empty":   {Effect: workspacetest.Empty},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				boot := h.issue(24 * time.Hour)
+				fault.Path, fault.Times = "/api/2.0/token/list", 2 // at the start, and when the expiry is unknown
+				h.ws.Inject(fault)
+				h.serve()
+				h.pass(h.grace + time.Minute)
+				if tok := h.wantOne(); tok.ID == boot.ID {
+					h.Error("the token wasn't rotated")
+				}
+			})
+		})
+	}
+}
+
+// TestNothingIsMintedUnrecorded: what can't be put into the ledger before is not
+// minted. When the ledger can be written again, all goes on.
+func TestNothingIsMintedUnrecorded(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a folder with open files can't be moved")
+	}
+	inHouse(t, func(h *house) {
+		h.schedule = every(t, "0 */3 * * *")
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Hour)
+		before := h.wantOne()
+		if err := os.Rename(h.stateDir(), h.stateDir()+".away"); err != nil {
+			h.Fatal(err)
+		}
+		h.write(h.stateDir(), "a file where the folder was")
+		_, err := h.r.Rotate(h.Context(), "asked")
+		if err == nil || !strings.Contains(err.Error(), "nothing was minted") || !strings.Contains(err.Error(), h.stateDir()) {
+			h.Errorf("Rotate = %v", err)
+		}
+		h.pass(2*time.Hour + 10*time.Minute) // a tick
+		if got := h.wantOne(); got.ID != before.ID || len(h.ws.Tokens()) != 2 {
+			h.Error("a token was minted of which no record could be made")
+		}
+		if last := h.r.Status().Last; last.Error == "" {
+			h.Error("the status doesn't say so")
+		}
+		if err := errors.Join(os.Remove(h.stateDir()), os.Rename(h.stateDir()+".away", h.stateDir())); err != nil {
+			h.Fatal(err)
+		}
+		h.pass(h.grace + 6*time.Minute)
+		if got := h.wantOne(); got.ID == before.ID {
+			h.Errorf("it wasn't tried again:\n%s", h.story())
 		}
 	})
 }

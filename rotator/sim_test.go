@@ -155,13 +155,18 @@ func (s *simulation) sleep(d time.Duration) {
 }
 
 // fault is what goes wrong with a request.
-func (s *simulation) fault(r *http.Request) *workspacetest.Fault {
+func (s *simulation) fault(*http.Request) *workspacetest.Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.chance.Float64() >= s.rate {
 		return nil
 	}
 	s.faulted++
+	return anyFault(s.chance)
+}
+
+// anyFault is one of all that can go wrong with a call.
+func anyFault(chance *rand.Rand) *workspacetest.Fault {
 	answers := []workspacetest.Fault{
 		{Status: 500, Body: `{"error_code":"INTERNAL_ERROR","message":"x"}`},
 		{Status: 503, Body: `{"error_code":"TEMPORARILY_UNAVAILABLE","message":"x"}`},
@@ -170,15 +175,15 @@ func (s *simulation) fault(r *http.Request) *workspacetest.Fault {
 		{Status: 403, Body: `{"error_code":"PERMISSION_DENIED","message":"no"}`},
 		{Status: 403, Body: `{"error_code":403,"message":"Invalid access token."}`}, // which is a lie
 	}
-	f := answers[s.chance.IntN(len(answers))]
+	f := answers[chance.IntN(len(answers))]
 	effects := []workspacetest.Effect{
 		workspacetest.Slow, workspacetest.Answer, workspacetest.Empty, workspacetest.Hang,
 		workspacetest.Reset, workspacetest.Close, workspacetest.Break,
 	}
-	f.Effect = effects[s.chance.IntN(len(effects))]
-	f.After = s.chance.IntN(2) == 0 && (f.Effect != workspacetest.Answer || f.Status >= 500) // who refuses doesn't do it
-	if s.chance.IntN(3) == 0 {
-		f.Delay = time.Duration(s.chance.Int64N(int64(20 * time.Second)))
+	f.Effect = effects[chance.IntN(len(effects))]
+	f.After = chance.IntN(2) == 0 && (f.Effect != workspacetest.Answer || f.Status >= 500) // who refuses doesn't do it
+	if chance.IntN(3) == 0 {
+		f.Delay = time.Duration(chance.Int64N(int64(20 * time.Second)))
 	}
 	return &f
 }
