@@ -288,7 +288,8 @@ func (s *site) anonymous(text string) string {
 // checkSecrets looks for tokens where none may be: in the state and the log.
 func (s *site) checkSecrets(point string) {
 	s.Helper()
-	written := s.logs.String()
+	var written strings.Builder
+	written.WriteString(s.logs.String())
 	paths, err := filepath.Glob(filepath.Join(s.state(), "*"))
 	if err != nil {
 		s.Fatal(err)
@@ -298,10 +299,10 @@ func (s *site) checkSecrets(point string) {
 		if err != nil {
 			s.Fatal(err)
 		}
-		written += string(data)
+		written.Write(data)
 	}
 	for _, t := range s.ws.Tokens() {
-		if strings.Contains(written, t.Value) {
+		if strings.Contains(written.String(), t.Value) {
 			s.Errorf("killed %s: the value of %v got out", point, t)
 		}
 	}
