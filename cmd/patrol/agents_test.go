@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -25,10 +26,32 @@ type machine struct {
 	ws    *workspacetest.Server
 	first workspacetest.Token
 
-	proxy   string // base URL
+	binary  string   // "" for the test binary
+	environ []string // besides demoEnviron's
+
+	proxy   string   // base URL of the first address
+	listen  []string // all addresses
 	control *controlClient
-	log     bytes.Buffer
+	log     logBuffer
 	cmd     *exec.Cmd
+}
+
+// A logBuffer takes a log that is read while it is written.
+type logBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (l *logBuffer) Write(b []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.Write(b)
+}
+
+func (l *logBuffer) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.buf.String()
 }
 
 func newMachine(tb testing.TB, cfg workspacetest.Config) *machine {
@@ -37,27 +60,60 @@ func newMachine(tb testing.TB, cfg workspacetest.Config) *machine {
 	if err != nil {
 		tb.Fatal(err)
 	}
-	m := &machine{home: tb.TempDir(), ws: ws, first: ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour})}
 	tb.Cleanup(func() {
 		if err := ws.Close(); err != nil {
 			tb.Error(err)
 		}
 	})
-	cfgFile := fmt.Sprintf("[DEFAULT]\nhost = %s\ntoken = %s\n", ws.URL, m.first.Value)
-	if err := os.WriteFile(filepath.Join(m.home, ".databrickscfg"), []byte(cfgFile), 0o600); err != nil {
+	return newHome(tb, ws)
+}
+
+// newHome is a home folder whose profile has a token of ws.
+func newHome(tb testing.TB, ws *workspacetest.Server) *machine {
+	tb.Helper()
+	m := &machine{home: tb.TempDir(), ws: ws, first: ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour})}
+	m.signIn(tb, m.first.Value)
+	return m
+}
+
+// signIn puts a token, or none, into the profile.
+func (m *machine) signIn(tb testing.TB, token string) {
+	tb.Helper()
+	cfg := fmt.Sprintf("[DEFAULT]\nhost = %s\n", m.ws.URL)
+	if token != "" {
+		cfg += "token = " + token + "\n"
+	}
+	if err := os.WriteFile(filepath.Join(m.home, ".databrickscfg"), []byte(cfg), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	return m
 }
 
 // serve starts patrol serve and returns once it is ready.
 func (m *machine) serve(tb testing.TB, flags ...string) {
 	tb.Helper()
+	m.start(tb, flags...)
+	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if resp, err := http.Get(m.proxy + "/readyz"); err == nil {
+			_ = resp.Body.Close()
+			if resp.StatusCode == http.StatusOK {
+				return
+			}
+		}
+		if time.Now().After(end) {
+			tb.Fatalf("patrol serve isn't ready:\n%s", m.log.String())
+		}
+	}
+}
+
+// start starts patrol serve and returns once it listens, with a token or
+// without.
+func (m *machine) start(tb testing.TB, flags ...string) {
+	tb.Helper()
 	state := filepath.Join(m.home, "s")
-	m.cmd = exec.Command("patrol", append([]string{
+	m.cmd = exec.Command(cmp.Or(m.binary, "patrol"), append([]string{
 		"serve", "--listen", "127.0.0.1:0", "--state-dir", state, "--schedule", "0 0 1 1 *", "--log-level", "debug",
 	}, flags...)...)
-	m.cmd.Env = demoEnviron(m.home)
+	m.cmd.Env = append(demoEnviron(m.home), m.environ...)
 	m.cmd.Stderr = &m.log
 	if err := m.cmd.Start(); err != nil {
 		tb.Fatal(err)
@@ -70,16 +126,11 @@ func (m *machine) serve(tb testing.TB, flags ...string) {
 			err = m.control.do(tb.Context(), http.MethodGet, pingPath, nil, &p)
 		}
 		if err == nil {
-			m.proxy = "http://" + p.Listen[0]
-			if resp, err := http.Get(m.proxy + "/readyz"); err == nil {
-				_ = resp.Body.Close()
-				if resp.StatusCode == http.StatusOK {
-					return
-				}
-			}
+			m.proxy, m.listen = "http://"+p.Listen[0], p.Listen
+			return
 		}
 		if time.Now().After(end) {
-			tb.Fatalf("patrol serve isn't ready (%v):\n%s", err, m.log.String())
+			tb.Fatalf("patrol serve doesn't answer (%v):\n%s", err, m.log.String())
 		}
 	}
 }
