@@ -3,16 +3,13 @@ package main
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -152,71 +149,6 @@ func (m *machine) stop(tb testing.TB) {
 	}
 }
 
-// ask sends one request and returns an error for whatever isn't a whole
-// answer with status 200.
-func ask(ctx context.Context, c *http.Client, url, token string, stream bool) error {
-	body := fmt.Sprintf(`{"model":"m","stream":%t,"messages":[{"role":"user","content":"hello"}]}`, stream)
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, strings.NewReader(body))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+token)
-	req.Header.Set("Content-Type", "application/json")
-	resp, err := c.Do(req)
-	if err != nil {
-		return err
-	}
-	defer resp.Body.Close()
-	answer, err := io.ReadAll(resp.Body)
-	switch {
-	case err != nil:
-		return fmt.Errorf("the answer was cut off: %w", err)
-	case resp.StatusCode != http.StatusOK:
-		return fmt.Errorf("%s: %s", resp.Status, answer)
-	case stream && !bytes.Contains(answer, []byte("data: [DONE]")):
-		return fmt.Errorf("the stream has no end: %s", answer)
-	}
-	return nil
-}
-
-// TestAgentsThroughRotations: 64 clients that hold the bootstrap token for
-// ever ask through the real binary while it rotates 50 times and revokes
-// without a grace.
-func TestAgentsThroughRotations(t *testing.T) {
-	const clients, rotations, between = 64, 50, 100
-	m := newMachine(t, workspacetest.Config{Events: 3})
-	m.serve(t, "--grace", "0s")
-	ctx, stop := context.WithCancel(t.Context())
-	var answered atomic.Int64
-	var work sync.WaitGroup
-	for i := range clients {
-		work.Go(func() {
-			c := &http.Client{Transport: new(http.Transport)}
-			defer c.CloseIdleConnections()
-			for ctx.Err() == nil {
-				if err := ask(t.Context(), c, m.proxy+"/v1/chat/completions", m.first.Value, i%2 == 0); err != nil {
-					t.Errorf("client %d: %v", i, err)
-					return
-				}
-				answered.Add(1)
-			}
-		})
-	}
-	for range rotations {
-		for enough := answered.Load() + between; answered.Load() < enough && !t.Failed(); {
-			time.Sleep(time.Millisecond)
-		}
-		var r rotateReply
-		if err := m.control.do(t.Context(), http.MethodPost, "/rotate", nil, &r); err != nil {
-			t.Errorf("rotating: %v", err)
-		}
-	}
-	stop()
-	work.Wait()
-	m.wantSettled(t, rotations+1)
-	t.Logf("%d requests answered", answered.Load())
-}
-
 // wantSettled waits until the queue is empty and checks what is left.
 func (m *machine) wantSettled(t *testing.T, minted int) {
 	t.Helper()
@@ -227,6 +159,12 @@ func (m *machine) wantSettled(t *testing.T, minted int) {
 	if len(live) != 1 || len(all) != minted+1 || live[0].ID != all[len(all)-1].ID {
 		t.Errorf("%d tokens minted, want %d; %d live, want the last one", len(all)-1, minted, len(live))
 	}
+}
+
+// wantValid checks that no request reached the workspace without a token that
+// was valid at that time.
+func (m *machine) wantValid(t *testing.T) {
+	t.Helper()
 	for _, r := range m.ws.Requests() {
 		if !r.Valid || r.TokenHash == "" {
 			t.Errorf("%s %s reached the workspace with a token that wasn't valid", r.Method, r.Path)

@@ -189,6 +189,7 @@ func (e *errand) wantRotated(t *testing.T) {
 		t.Errorf("%d turns reached the workspace, want %d", len(turns), errandTurns)
 	}
 	e.wantSettled(t, errandTurns+1) // the first at the start: the profile's isn't patrol's own
+	e.wantValid(t)
 }
 
 // turnRequests returns the requests for a turn that reached the workspace.
