@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -25,6 +26,7 @@ type machine struct {
 
 	binary  string   // "" for the test binary
 	environ []string // besides demoEnviron's
+	within  []string // a command that runs the binary; nil for none
 
 	proxy   string   // base URL of the first address
 	listen  []string // all addresses
@@ -102,15 +104,22 @@ func (m *machine) serve(tb testing.TB, flags ...string) {
 	}
 }
 
+func (m *machine) state() string { return filepath.Join(m.home, "s") }
+
+// command is one of patrol's commands on this machine.
+func (m *machine) command(name string, flags ...string) *exec.Cmd {
+	args := append(slices.Clone(m.within), cmp.Or(m.binary, "patrol"), name, "--state-dir", m.state())
+	args = append(args, flags...)
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Env = append(demoEnviron(m.home), m.environ...)
+	return cmd
+}
+
 // start starts patrol serve and returns once it listens, with a token or
 // without.
 func (m *machine) start(tb testing.TB, flags ...string) {
 	tb.Helper()
-	state := filepath.Join(m.home, "s")
-	m.cmd = exec.Command(cmp.Or(m.binary, "patrol"), append([]string{
-		"serve", "--listen", "127.0.0.1:0", "--state-dir", state, "--schedule", "0 0 1 1 *", "--log-level", "debug",
-	}, flags...)...)
-	m.cmd.Env = append(demoEnviron(m.home), m.environ...)
+	m.cmd = m.command("serve", append([]string{"--listen", "127.0.0.1:0", "--schedule", "0 0 1 1 *", "--log-level", "debug"}, flags...)...)
 	m.cmd.Stderr = &m.log
 	if err := m.cmd.Start(); err != nil {
 		tb.Fatal(err)
@@ -119,7 +128,7 @@ func (m *machine) start(tb testing.TB, flags ...string) {
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		var p ping
 		var err error
-		if m.control, err = dialControl(tb.Context(), state, patience); err == nil {
+		if m.control, err = dialControl(tb.Context(), m.state(), patience); err == nil {
 			err = m.control.do(tb.Context(), http.MethodGet, pingPath, nil, &p)
 		}
 		if err == nil {
