@@ -7,14 +7,12 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
-	"patrol/rotator/ledger"
 	"patrol/rotator/workspacetest"
 )
 
@@ -58,6 +56,7 @@ type simulation struct {
 	asleep  time.Duration // by how much the workspace's clock is ahead of the bubble's
 	foreign []string      // ids of tokens that aren't ours
 
+	putBack  string // a token that somebody has put back into the profile
 	doomed   string // a token that expires in a sleep, or too soon after it to be replaced
 	logins   int
 	faulted  int
@@ -85,6 +84,7 @@ func simulate(t *testing.T, seed uint64) {
 			schedule: every(t, "0 */3 * * *"),
 		}
 		s.ws = workspacetest.New(workspacetest.Config{Now: s.serverNow, Fault: s.fault, KeepRequests: -1})
+		s.way = &witness{way: s.ws.Transport(), saw: s.checkRevoke}
 		defer func() {
 			if t.Failed() {
 				t.Logf("-seed=%d failed in step %d\n%s", seed, s.step, strings.Join(s.diary[max(0, len(s.diary)-20):], "\n"))
@@ -235,11 +235,17 @@ func (s *simulation) mishap() {
 	case 12, 13: // somebody puts an old file back
 		s.note("an old profile will be put back", 0)
 		old := s.read(s.cfgPath())
+		s.putBack = s.tokenInFile()
 		s.awake(4 * time.Minute)
 		s.write(s.cfgPath(), old)
 	case 14, 15: // somebody asks for a rotation
 		s.note("a rotation is asked for", 0)
 		_, _ = s.r.Rotate(s.Context(), "asked")
+	case 16: // patrol ends with old tokens in its queue
+		s.note("a rotation is asked for, and a restart", 0)
+		_, _ = s.r.Rotate(s.Context(), "asked")
+		s.off(s.upTo(10 * time.Minute))
+		s.settle()
 	}
 }
 
@@ -273,98 +279,11 @@ func (s *simulation) awake(d time.Duration) {
 		part := min(d, 5*time.Minute)
 		s.pass(part)
 		d -= part
+		if s.Failed() { // what a goroutine of patrol's came upon
+			s.FailNow()
+		}
 		s.check()
 	}
-}
-
-// check looks at the invariants.
-func (s *simulation) check() {
-	s.Helper()
-	live := s.ws.Live()
-	ours, foreign := map[string]bool{}, 0
-	var pending []ledger.Entry
-	inFile, inProxy := s.tokenInFile(), s.proxy.token().Expose()
-	for _, t := range live {
-		ours[t.Value] = true
-		if slices.Contains(s.foreign, t.ID) {
-			foreign++
-		}
-		if t.Value == inProxy || !strings.HasPrefix(t.Comment, "patrol/"+s.ledger.Instance()+"/") {
-			continue
-		}
-		if pending == nil {
-			pending = s.ledger.Pending()
-		}
-		if !slices.ContainsFunc(pending, func(e ledger.Entry) bool { return e.ID == t.ID || e.Comment == t.Comment }) {
-			s.Fatalf("I2: token %s lives, isn't in use, and the ledger has forgotten it\n%s", t.ID, s.story())
-		}
-	}
-	if foreign < len(s.foreign) {
-		s.Fatalf("I2: a token that isn't ours was revoked\n%s", s.story())
-	}
-	for place, value := range map[string]string{"the profile": inFile, "the proxy": inProxy} {
-		if value != "" && !ours[value] && s.revoked(value) {
-			s.Fatalf("I1: %s holds a token that was revoked\n%s", place, s.story())
-		}
-	}
-	s.survive()
-}
-
-// revoked reports whether a token that is dead was revoked, and didn't expire.
-func (s *simulation) revoked(value string) bool {
-	return slices.ContainsFunc(s.ws.Tokens(), func(t workspacetest.Token) bool { return t.Value == value && t.Revoked })
-}
-
-// tokenInFile is the token in the profile. Nothing but that may change there.
-func (s *simulation) tokenInFile() string {
-	s.Helper()
-	cfg := s.read(s.cfgPath())
-	rest, ok := strings.CutPrefix(cfg, profileHead)
-	if value, ours := strings.CutPrefix(rest, "token = "); ok && ours {
-		value, rest, _ = strings.Cut(value, "\n")
-		if rest == "" || rest == otherAuth {
-			return value
-		}
-	}
-	s.Fatalf("I3: the profile became\n%s", cfg)
-	return ""
-}
-
-const (
-	profileHead = "[DEFAULT]\nhost = " + host + "\n"
-	otherAuth   = "client_id = x\nclient_secret = y\n"
-)
-
-// survive makes sure that patrol has a token that works, or knows that it has
-// none and had no chance to get one: then somebody brings one.
-func (s *simulation) survive() {
-	s.Helper()
-	if s.rate == 1 || s.works() && s.r.Ready() == nil {
-		return
-	}
-	s.setRate(0)
-	s.note("something is wrong: a minute in which nothing fails", 0)
-	s.pass(time.Minute)
-	works, ready := s.works(), s.r.Ready() == nil
-	switch {
-	case works && ready, ready && s.r.Status().Files[0].Error != "":
-		return
-	case works || ready:
-		s.Fatalf("the token works: %v; patrol says that it is ready: %v\n%s", works, ready, s.story())
-	case s.doomed == "" || s.tokenInFile() != s.doomed:
-		s.Fatalf("the chain died while patrol ran\n%s", s.story())
-	}
-	s.login()
-	s.pass(2 * time.Minute)
-	if err := s.r.Ready(); err != nil {
-		s.Fatalf("a new token stands in the profile: %v\n%s", err, s.story())
-	}
-}
-
-// works reports whether the token in the profile does.
-func (s *simulation) works() bool {
-	value := s.tokenInFile()
-	return slices.ContainsFunc(s.ws.Live(), func(t workspacetest.Token) bool { return t.Value == value })
 }
 
 // login puts a new token into the profile, as a person does.
@@ -374,21 +293,4 @@ func (s *simulation) login() {
 	s.note("login", 0)
 	tok := s.ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour})
 	s.writeProfile(tok.Value)
-}
-
-// calm lets everything settle: one token of ours lives.
-func (s *simulation) calm() {
-	s.Helper()
-	s.setRate(0)
-	s.awake(time.Hour)
-	s.awake(time.Hour)
-	for range 10 { // a tick may just have come
-		if len(s.r.Status().Retiring) > 0 {
-			s.awake(time.Minute)
-		}
-	}
-	live := slices.DeleteFunc(s.ws.Live(), func(t workspacetest.Token) bool { return slices.Contains(s.foreign, t.ID) })
-	if len(live) != 1 || live[0].Value != s.profileToken() || live[0].Value != s.proxy.token().Expose() {
-		s.Fatalf("%d tokens of ours live in the end, want the one in use\n%s", len(live), s.story())
-	}
 }
