@@ -31,6 +31,12 @@ const (
 	// the same packet. The price is that it stays in memory as long as the
 	// answer. Larger ones don't fit in the Transport's buffer anyway.
 	smallBody = 4 << 10
+
+	// mostRead is what a Read gives at most: with the 9 bytes of its header an
+	// HTTP/2 frame then fills 8 records of TLS, and is copied while it is in the
+	// processor's cache. http.Transport would ask for 512 KB at once, and 1 MB
+	// took a tenth more CPU.
+	mostRead = 8*16<<10 - 9
 )
 
 // take reserves n bytes if they are to be had.
@@ -146,7 +152,7 @@ func (r *payloadReader) Read(b []byte) (int, error) {
 	if r.closed {
 		return 0, errClosedPayload
 	}
-	n, err := r.left.Read(b)
+	n, err := r.left.Read(b[:min(len(b), mostRead)])
 	if r.left.Len() == 0 {
 		r.letGo()
 	}
