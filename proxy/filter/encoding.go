@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -39,6 +40,52 @@ func decoder(encoding string, src io.Reader) (io.Reader, error) {
 		return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
 	}
 	return nil, errEncoding
+}
+
+// decodable reports whether decoder knows the encoding.
+func decodable(encoding string) bool {
+	switch strings.ToLower(encoding) {
+	case "", "identity", "gzip", "x-gzip", "deflate", "br", "zstd":
+		return true
+	}
+	return false
+}
+
+// Accept narrows what h, the header of the call's request, accepts to encodings
+// that Response reads: in another one the response would pass as it is. If
+// there is nothing to leave out, h is left alone.
+func (c Call) Accept(h http.Header) {
+	const key = "Accept-Encoding"
+	if c.api != ChatCompletions || !slices.ContainsFunc(h[key], acceptsOthers) {
+		return
+	}
+	var kept []string
+	for _, value := range h[key] {
+		for item := range strings.SplitSeq(value, ",") {
+			if item = strings.TrimSpace(item); item != "" && decodable(coding(item)) {
+				kept = append(kept, item)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		kept = []string{"identity"} // nothing at all would mean anything
+	}
+	h.Set(key, strings.Join(kept, ", "))
+}
+
+func acceptsOthers(value string) bool {
+	for item := range strings.SplitSeq(value, ",") {
+		if !decodable(coding(item)) {
+			return true
+		}
+	}
+	return false
+}
+
+// coding returns an item of Accept-Encoding without its weight.
+func coding(item string) string {
+	name, _, _ := strings.Cut(item, ";")
+	return strings.TrimSpace(name)
 }
 
 // inflater reads "deflate", which is zlib by the standard, and raw deflate from
