@@ -129,10 +129,15 @@ func (s *service) current() (pat.Token, error) {
 
 // report returns the service's status.
 func (s *service) report() statusReport {
+	n := s.proxy.Stats()
 	return statusReport{
 		Running:    true,
 		NeedsLogin: errors.Is(s.rotator.Ready(), rotator.ErrNeedsLogin),
 		Service:    &s.info,
 		Status:     s.rotator.Status(),
+		Proxy: &proxyStatus{
+			Requests: n.Requests, Waited: n.Waited, NoToken: n.NoToken, Failed: n.Failed, Stale: n.Stale, Resets: n.Resets,
+			Refused: s.guard.Counters(),
+		},
 	}
 }

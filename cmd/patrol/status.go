@@ -7,8 +7,11 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"net/http"
 	"os"
+	"slices"
+	"strconv"
 	"text/tabwriter"
 	"time"
 
@@ -32,6 +35,34 @@ type statusReport struct {
 	NeedsLogin bool  `json:"needs_login"` // a new token would mend it
 	Service    *ping `json:"service"`     // if none runs, only its profile and state
 	rotator.Status
+	Proxy *proxyStatus `json:"proxy,omitempty"` // nil if no service runs
+}
+
+// A proxyStatus counts what came to the proxy since the service's start.
+type proxyStatus struct {
+	Requests uint64 `json:"requests"`
+	Waited   uint64 `json:"waited"`     // of them, for a token
+	NoToken  uint64 `json:"no_token"`   // answered 503
+	Failed   uint64 `json:"no_answer"`  // answered 502
+	Stale    uint64 `json:"sent_again"` // with a newer token
+	Resets   uint64 `json:"resets"`     // sent again after a connection had died
+
+	// Refused counts whom the guard turned away, or made wait ("full"), by the
+	// reason that the log gives.
+	Refused map[string]uint64 `json:"refused"`
+}
+
+// String tells of it in a line for people.
+func (p *proxyStatus) String() string {
+	text := strconv.FormatUint(p.Requests, 10) + " since the start"
+	sep := "; turned away: "
+	for _, why := range slices.Sorted(maps.Keys(p.Refused)) {
+		if n := p.Refused[why]; n > 0 {
+			text += fmt.Sprintf("%s%d (%s)", sep, n, why)
+			sep = ", "
+		}
+	}
+	return text
 }
 
 // retiring is an old token in a report.
@@ -130,6 +161,9 @@ func (a *app) printStatus(r statusReport, now time.Time) {
 	if r.Running {
 		line("service\tpid %d, since %s, patrol %s", r.Service.PID, when(r.Service.Since, now), r.Service.Version)
 		line("proxy\t%s", r.Service.addresses())
+	}
+	if r.Proxy != nil {
+		line("requests\t%s", r.Proxy)
 	}
 	line("profile\t%s", r.Service.Profile)
 	if r.Host != "" {

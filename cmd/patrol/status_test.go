@@ -29,3 +29,13 @@ func TestPrintFiles(t *testing.T) {
 		}
 	}
 }
+
+func TestPrintProxy(t *testing.T) {
+	p := &proxyStatus{Requests: 7, Refused: map[string]uint64{"origin": 2, "host": 1, "full": 0}}
+	if got, want := p.String(), "7 since the start; turned away: 1 (host), 2 (origin)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+	if got, want := new(proxyStatus).String(), "0 since the start"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
