@@ -252,13 +252,13 @@ func (l *Ledger) remember(e Entry) {
 }
 
 // drop forgets what ended long ago, and mints that came to nothing: there is
-// no value to be known again.
+// no value to be known again. Who has logged out stays so, however long ago.
 func (l *Ledger) drop() {
 	oldest := l.now().Add(-keepEnded)
 	ended := 0
 	for _, nonce := range slices.Backward(l.order) {
 		e := l.entries[nonce]
-		if !e.Stage.Ended() {
+		if !e.Stage.Ended() || nonce == logout && e.Stage == Left {
 			continue
 		}
 		if ended++; ended > maxEnded || e.At.Before(oldest) || e.Hash == "" {
