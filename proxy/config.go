@@ -37,6 +37,11 @@ type Config struct {
 	// served, from several goroutines at once, and must not block.
 	Ready func() error
 
+	// Warnings says what is wrong although requests are served, in sentences
+	// for users that name what to do. /readyz and /health tell them and stay
+	// 200. Nil func: nothing is. It must not block.
+	Warnings func() []string
+
 	// Refused is told of a token that an upstream calls invalid although it is
 	// the current one. It blocks while that is looked into, and ctx is done
 	// when the request waits no longer. ok: the request is sent once more,

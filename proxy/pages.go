@@ -19,13 +19,13 @@ func (p *Proxy) own(w http.ResponseWriter, r *http.Request) bool {
 	}
 	switch r.URL.Path {
 	case "/readyz":
+		status, about := http.StatusOK, page{Status: "ok", Warnings: p.warned()}
 		if err := p.usable(); err != nil {
-			writePage(w, http.StatusServiceUnavailable, page{Status: "not ready", Reason: err.Error()})
-			return true
+			status, about.Status, about.Reason = http.StatusServiceUnavailable, "not ready", err.Error()
 		}
-		writePage(w, http.StatusOK, page{Status: "ok"})
+		writePage(w, status, about)
 	case "/health": // alive, whatever its token; other proxies have it on this path
-		about := page{Status: "ok", Ready: new(true)}
+		about := page{Status: "ok", Ready: new(true), Warnings: p.warned()}
 		if err := p.usable(); err != nil {
 			about.Ready, about.Reason = new(false), err.Error()
 		}
@@ -38,10 +38,19 @@ func (p *Proxy) own(w http.ResponseWriter, r *http.Request) bool {
 
 // page is what patrol says about itself.
 type page struct {
-	Service string `json:"service,omitempty"`
-	Status  string `json:"status"`
-	Ready   *bool  `json:"ready,omitempty"`
-	Reason  string `json:"reason,omitempty"`
+	Service  string   `json:"service,omitempty"`
+	Status   string   `json:"status"`
+	Ready    *bool    `json:"ready,omitempty"`
+	Reason   string   `json:"reason,omitempty"`
+	Warnings []string `json:"warnings,omitempty"`
+}
+
+// warned says what is wrong although requests are served.
+func (p *Proxy) warned() []string {
+	if p.warnings == nil {
+		return nil
+	}
+	return p.warnings()
 }
 
 // writePage sends a page as JSON, or nothing but the status if it is nil.

@@ -31,6 +31,7 @@ type Proxy struct {
 	tokens      *tokens
 	handovers   <-chan pat.Handover
 	ready       func() error
+	warnings    func() []string
 	refused     func(context.Context, pat.Token) (pat.Token, bool)
 	transport   http.RoundTripper
 	wait        time.Duration
@@ -60,6 +61,7 @@ func New(cfg Config) (*Proxy, error) {
 		tokens:      newTokens(),
 		handovers:   cfg.Handovers,
 		ready:       cfg.Ready,
+		warnings:    cfg.Warnings,
 		refused:     cfg.Refused,
 		transport:   cfg.Transport,
 		wait:        cfg.Wait,

@@ -200,8 +200,9 @@ func TestNoAnswerFromUpstream(t *testing.T) {
 
 func TestPages(t *testing.T) {
 	var sentence error
+	var warnings []string
 	const host = "https://w.example"
-	h := open(t, proxy.Config{Host: host, Ready: func() error { return sentence }})
+	h := open(t, proxy.Config{Host: host, Ready: func() error { return sentence }, Warnings: func() []string { return warnings }})
 	status := func(path string) (int, string) {
 		got := h.do(t, "GET", path, "")
 		if head := h.do(t, "HEAD", path, ""); head.StatusCode != got.StatusCode || head.body != "" {
@@ -225,9 +226,15 @@ func TestPages(t *testing.T) {
 	tok := pat.New(canary, host)
 	h.publish(t, tok)
 	expect("token", 200, "ok")
+	warnings = []string{"auth.json can't be written"}
+	expect("a warning", 200, warnings[0])
+	if _, body := status("/health"); !strings.Contains(body, warnings[0]) {
+		t.Errorf("/health says %q", body)
+	}
 	sentence = errors.New("the chain is dead: run patrol login")
 	expect("not ready", 503, "run patrol login")
-	sentence = nil
+	expect("not ready", 503, warnings[0])
+	sentence, warnings = nil, nil
 	tok.Expiry = time.Now().Add(-time.Minute)
 	h.publish(t, tok)
 	expect("expired", 503, "expired")

@@ -47,11 +47,22 @@ func newFiles(profile File, agents []File, log *slog.Logger) *files {
 	return f
 }
 
-// check asks every file whether it could be replaced now.
+// check asks every file whether it could be replaced now. One that couldn't is
+// noted as if it had been written in vain: it is tried again, and shown.
 func (f *files) check() (profile, agents error) {
-	profile = f.all[0].Check()
-	for _, file := range f.all[1:] {
-		agents = errors.Join(agents, file.Check())
+	for i, file := range f.all {
+		err := file.Check()
+		switch {
+		case err == nil:
+			continue
+		case i == 0:
+			profile = err
+		default:
+			agents = errors.Join(agents, err)
+		}
+		if s := f.states()[i]; s.Err == nil {
+			f.note(i, s.Left, err)
+		}
 	}
 	return profile, agents
 }

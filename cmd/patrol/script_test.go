@@ -215,20 +215,29 @@ func agent(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Logf("%s", body)
 }
 
-// answers asks the proxy and checks the answer's status and what is in it:
+// answers asks the proxy until the answer has this status and this in it:
 // answers 503 'patrol login' POST /v1/messages.
 func answers(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 4, "answers STATUS PATTERN METHOD PATH")
-	req, err := http.NewRequestWithContext(context.Background(), args[2], ts.Getenv("PROXY")+args[3], strings.NewReader("{}"))
-	ts.Check(err)
-	resp, err := http.DefaultClient.Do(req)
-	ts.Check(err)
-	body, err := io.ReadAll(resp.Body)
-	_ = resp.Body.Close()
-	ts.Check(err)
-	if strconv.Itoa(resp.StatusCode) != args[0] || !regexp.MustCompile(args[1]).Match(body) {
-		ts.Fatalf("status %d, want %s and %s: %s", resp.StatusCode, args[0], args[1], body)
-	}
+	want := regexp.MustCompile(args[1])
+	eventually(ts, func() error {
+		req, err := http.NewRequestWithContext(context.Background(), args[2], ts.Getenv("PROXY")+args[3], strings.NewReader("{}"))
+		ts.Check(err)
+		resp, err := http.DefaultClient.Do(req)
+		ts.Check(err)
+		body, err := io.ReadAll(resp.Body)
+		_ = resp.Body.Close()
+		ts.Check(err)
+		for _, t := range ofScript(ts).Tokens() {
+			if strings.Contains(string(body), t.Value) {
+				ts.Fatalf("the value of token %v is in the answer: %s", t, body)
+			}
+		}
+		if strconv.Itoa(resp.StatusCode) != args[0] || !want.Match(body) {
+			return fmt.Errorf("status %d, want %s and %s: %s", resp.StatusCode, args[0], args[1], body)
+		}
+		return nil
+	})
 }
 
 // term sends SIGTERM to what runs in the background.
