@@ -65,8 +65,14 @@ func (a *app) agentEnv(profile string, addr netip.AddrPort) []envChange {
 
 // proxyURL returns the base URL of the proxy for programs on this machine. It is
 // the address itself and not "localhost", whose other address may be somebody
-// else's.
-func proxyURL(addr netip.AddrPort) string { return "http://" + addr.String() }
+// else's; only where patrol listens on all addresses it is one of them.
+func proxyURL(addr netip.AddrPort) string {
+	switch addr.Addr() {
+	case netip.IPv4Unspecified(), netip.IPv6Unspecified(): // of both kinds
+		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
+	}
+	return "http://" + addr.String()
+}
 
 // withLoopback adds this machine's names to a list of hosts that are reached
 // without a proxy; other is the list under the other spelling, used if the first

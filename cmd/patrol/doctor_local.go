@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io/fs"
+	"net/netip"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -113,7 +114,9 @@ func checkFiles(_ context.Context, p *patient) []finding {
 	const name = "files"
 	proxy := proxyURL(p.o.listen[0].addr)
 	if p.running != nil && len(p.status.Service.Listen) > 0 {
-		proxy = "http://" + p.status.Service.Listen[0]
+		if addr, err := netip.ParseAddrPort(p.status.Service.Listen[0]); err == nil {
+			proxy = proxyURL(addr)
+		}
 	}
 	profile, agents, err := p.app.files(p.o, target{profile: p.selection}, credwriter.Owner{
 		Host:        p.host,

@@ -170,7 +170,10 @@ func (p *patient) isOurs(host string) bool {
 		return false
 	}
 	if p.running != nil {
-		return slices.Contains(p.status.Service.Listen, addr.String())
+		return slices.ContainsFunc(p.status.Service.Listen, func(l string) bool {
+			ln, err := netip.ParseAddrPort(l)
+			return err == nil && reaches(addr, ln)
+		})
 	}
-	return slices.ContainsFunc(p.o.listen, func(l listenAddr) bool { return l.addr == addr })
+	return slices.ContainsFunc(p.o.listen, func(l listenAddr) bool { return reaches(addr, l.addr) })
 }

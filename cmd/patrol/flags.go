@@ -95,7 +95,8 @@ func flagDefs() []flagDef {
 		},
 		{
 			name: "listen", kind: "host:port", fallback: defaultListen, repeated: true,
-			usage: "address of the proxy, on loopback; may be repeated", parse: parseListen,
+			usage: "address of the proxy; whoever doesn't come over loopback needs a key of --client-key-file or a token of patrol's; may be repeated",
+			parse: parseListen,
 		},
 		{
 			name: "schedule", kind: "cron", fallback: "0 */3 * * *",

@@ -59,16 +59,15 @@ func parseListenAddr(s setting, v string) ([]listenAddr, error) {
 			{addr: netip.AddrPortFrom(netip.IPv6Loopback(), uint16(n)), optional: true},
 		}, nil
 	}
+	if host == "" {
+		return nil, s.wrong(v, "an address is missing before the port",
+			"127.0.0.1:"+port+" for this machine alone, which ssh -L "+port+":127.0.0.1:"+port+" reaches from elsewhere; 0.0.0.0:"+port+" for others too, who need a key")
+	}
 	ip, err := netip.ParseAddr(host)
-	if host != "" && err != nil {
+	if err != nil || ip.Zone() != "" {
 		return nil, s.wrong(v, "not an IP address or localhost", right)
 	}
-	ip = ip.Unmap()
-	if !ip.IsLoopback() || ip.Zone() != "" {
-		return nil, s.wrong(v, "not a loopback address: whoever can reach the proxy uses your token, and it can't tell people apart on a network yet",
-			"use 127.0.0.1:"+port+", and ssh -L "+port+":127.0.0.1:"+port+" from elsewhere")
-	}
-	return []listenAddr{{addr: netip.AddrPortFrom(ip, uint16(n))}}, nil
+	return []listenAddr{{addr: netip.AddrPortFrom(ip.Unmap(), uint16(n))}}, nil
 }
 
 // loopbackName reports whether a host's name can only mean this machine.
@@ -80,11 +79,18 @@ func loopbackName(host string) bool {
 	return err == nil && ip.Unmap().IsLoopback()
 }
 
-// ownListener reports whether u leads to one of our own addresses.
-func ownListener(u *url.URL, addrs []listenAddr) bool {
-	if !loopbackName(u.Hostname()) {
+// reaches reports whether a program on this machine that asks for addr gets to
+// a listener on ln.
+func reaches(addr, ln netip.AddrPort) bool {
+	if addr.Port() != ln.Port() {
 		return false
 	}
+	ip, at := addr.Addr().Unmap(), ln.Addr().Unmap()
+	return ip == at || at.IsUnspecified() && (ip.IsLoopback() || ip.IsUnspecified())
+}
+
+// ownListener reports whether u leads to one of our own addresses.
+func ownListener(u *url.URL, addrs []listenAddr) bool {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
@@ -94,7 +100,7 @@ func ownListener(u *url.URL, addrs []listenAddr) bool {
 			return false
 		}
 		ip, err := netip.ParseAddr(u.Hostname())
-		return err != nil || ip.Unmap() == a.addr.Addr()
+		return err != nil && loopbackName(u.Hostname()) || err == nil && reaches(netip.AddrPortFrom(ip, a.addr.Port()), a.addr)
 	})
 }
 

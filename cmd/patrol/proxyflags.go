@@ -171,7 +171,13 @@ func (p proxyOptions) rootCAs() (*x509.CertPool, error) {
 func (p proxyOptions) newGuard(lns []net.Listener, known func(hash string) bool, log *slog.Logger) (*guard.Guard, error) {
 	cfg := guard.Config{AllowUsers: p.allowUsers, AllowHosts: p.allowHosts, KeyFile: p.keyFile, Known: known, Log: log}
 	for _, ln := range lns {
-		if ip := addrOf(ln).Addr(); ip.IsValid() && !ip.IsLoopback() && !ip.IsUnspecified() {
+		ip := addrOf(ln).Addr()
+		if !ip.IsValid() || ip.IsLoopback() {
+			continue
+		}
+		log.Warn("listening beyond this machine: clients there need a credential, and it travels in clear text",
+			"listen", ln.Addr(), "keys", p.keyFile)
+		if !ip.IsUnspecified() {
 			cfg.AllowHosts = append(cfg.AllowHosts, ip.String())
 		}
 	}
