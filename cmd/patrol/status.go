@@ -12,6 +12,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -55,14 +56,16 @@ type proxyStatus struct {
 // String tells of it in a line for people.
 func (p *proxyStatus) String() string {
 	text := strconv.FormatUint(p.Requests, 10) + " since the start"
-	sep := "; turned away: "
+	var refused []string
 	for _, why := range slices.Sorted(maps.Keys(p.Refused)) {
 		if n := p.Refused[why]; n > 0 {
-			text += fmt.Sprintf("%s%d (%s)", sep, n, why)
-			sep = ", "
+			refused = append(refused, fmt.Sprintf("%d (%s)", n, why))
 		}
 	}
-	return text
+	if refused == nil {
+		return text
+	}
+	return text + "; turned away: " + strings.Join(refused, ", ")
 }
 
 // retiring is an old token in a report.
