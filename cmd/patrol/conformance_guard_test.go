@@ -1,0 +1,239 @@
+//go:build unix
+
+package main
+
+import (
+	"encoding/json"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+)
+
+func guardRows() []row {
+	return []row{
+		// First, since each reason has a quota of lines in the log.
+		{name: "refusals are logged with the reason, counted, and say how to be let in", run: showRefusalsTold},
+		{name: "a Host is allowed exactly, at any port, and by --allow-host", run: showAllowedHosts},
+		{name: "any other Host is refused", run: showForeignHosts},
+		{name: "a foreign Origin or Sec-Fetch-Site is refused, whatever the method", run: showForeignPages},
+		{name: "our own Origin, and Sec-Fetch-Site same-origin or none, are allowed", run: showOwnPages},
+		{name: "beyond loopback a credential is required", run: showCredentialRequired},
+	}
+}
+
+func showAllowedHosts(t *testing.T, r *rig) {
+	hosts := []string{
+		"localhost", "localhost:1", "LOCALHOST:65535", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:4000",
+		allowedHost, allowedHost + ":9", strings.ToUpper(allowedHost),
+	}
+	for _, host := range hosts {
+		if got := r.ask(t, http.MethodPost, "/v1/messages", question, "Host", host); got.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", host, got.StatusCode, got.body)
+		}
+	}
+	r.arrived(t, len(hosts))
+}
+
+func showForeignHosts(t *testing.T, r *rig) {
+	for _, host := range []string{
+		"evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:4000", "127.0.0.1evil.example", "evil-localhost",
+		"evil.localhost", "localhost.", "127.1", "127.0.0.2", "0.0.0.0", "[::]", "::1", "[::1", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "localhost:", "localhost:x",
+		"localhost:80:80", "localhost@evil.example", "evil.example@localhost", "localhost/x", "localhost,evil.example", "localhost evil.example",
+		"x" + allowedHost, allowedHost + ".evil.example", "x." + allowedHost, "ſocalhost", "",
+	} {
+		got := r.raw(t, "POST /v1/messages HTTP/1.1\r\nHost: "+host+"\r\nROW\r\nContent-Length: 2\r\n\r\n{}")
+		switch {
+		case got.StatusCode == http.StatusBadRequest: // not even HTTP
+		case got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "--allow-host"):
+			t.Errorf("%q: %d %s", host, got.StatusCode, got.body)
+		}
+	}
+	for _, request := range []string{
+		"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nHost: evil.example\r\n",
+		"POST /v1/messages HTTP/1.1\r\n",
+		"POST /v1/messages HTTP/1.0\r\n",
+		"POST /v1/messages HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost\r\nForwarded: host=localhost\r\n",
+	} {
+		if got := r.raw(t, request+"ROW\r\nContent-Length: 2\r\n\r\n{}"); got.StatusCode/100 != 4 {
+			t.Errorf("%q: %d %s", request, got.StatusCode, got.body)
+		}
+	}
+	r.arrived(t, 0)
+}
+
+func showForeignPages(t *testing.T, r *rig) {
+	own := strings.TrimPrefix(r.proxy, "http://")
+	for _, tt := range [][]string{
+		{"Origin", "https://evil.example"},
+		{"Origin", "null"},
+		{"Origin", "http://localhost:3000"},
+		{"Origin", "http://127.0.0.1"},
+		{"Origin", "http://" + own + ".evil.example"},
+		{"Origin", "http://" + own + "@evil.example"},
+		{"Origin", "chrome-extension://abc"},
+		{"Origin", ""},
+		{"Origin", "http://" + own, "Origin", "https://evil.example"},
+		{"Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "same-site"},
+		{"Sec-Fetch-Site", ""},
+		{"Sec-Fetch-Site", "none", "Sec-Fetch-Site", "cross-site"},
+		{"Sec-Fetch-Site", "same-origin", "Origin", "https://evil.example"},
+		// What a page may send without being asked for leave first.
+		{"Origin", "https://evil.example", "Content-Type", "text/plain"},
+		{"Sec-Fetch-Site", "cross-site", "Sec-Fetch-Mode", "no-cors", "Content-Type", "application/x-www-form-urlencoded"},
+		{"Origin", "https://evil.example", "Access-Control-Request-Method", "POST", "Access-Control-Request-Headers", "authorization"},
+		// A name of --allow-host isn't loopback to a browser, so that an image says nothing of where it is.
+		{"Host", allowedHost, "User-Agent", "Mozilla/5.0 (X11; Linux x86_64)"},
+	} {
+		for _, method := range []string{"GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE"} {
+			for _, path := range []string{"/v1/messages", "/api/2.0/clusters/list", "/"} {
+				got := r.ask(t, method, path, "", tt...)
+				if got.StatusCode != http.StatusForbidden || got.Header["Access-Control-Allow-Origin"] != nil {
+					t.Errorf("%s %s %q: %d %s", method, path, tt, got.StatusCode, got.body)
+				}
+			}
+		}
+	}
+	r.arrived(t, 0)
+}
+
+func showOwnPages(t *testing.T, r *rig) {
+	headers := [][]string{{"Origin", r.proxy}, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", "http://" + allowedHost, "Host", allowedHost}}
+	for _, header := range headers {
+		if got := r.ask(t, http.MethodPost, "/v1/messages", question, header...); got.StatusCode != http.StatusOK {
+			t.Errorf("%q: %d %s", header, got.StatusCode, got.body)
+		}
+	}
+	r.arrived(t, len(headers))
+}
+
+// network returns an address of this machine that isn't loopback.
+func network(t *testing.T) net.IP {
+	t.Helper()
+	addrs, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addrs {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+			return ip.IP
+		}
+	}
+	t.Skip("this machine has no address but loopback")
+	return nil
+}
+
+// A client that comes by this machine's address in a network might be anywhere.
+func showCredentialRequired(t *testing.T, r *rig) {
+	ip := network(t)
+	own := newRig(t, r.wire)
+	own.serve(t, "--listen", ip.String()+":0", "--client-key-file", keyFile(t, own.machine))
+	awaitLog(t, own.machine, "beyond this machine")
+	loopback := own.proxy
+	if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != http.StatusOK {
+		t.Errorf("over loopback: %d %s", got.StatusCode, got.body)
+	}
+	own.proxy = "http://" + own.listen[1]
+	for _, header := range [][]string{
+		nil,
+		{"Authorization", "Bearer wrong"},
+		{"Authorization", "Basic " + clientKey},
+		{"Authorization", clientKey},
+		{"X-Api-Key", clientKey + "x"},
+		{"X-Api-Key", "# agents elsewhere"},
+		{"X-Api-Key", ""},
+		{"Cookie", clientKey},
+		{"X-Forwarded-For", "127.0.0.1"},
+	} {
+		got := own.ask(t, http.MethodPost, "/v1/messages", question, header...)
+		if got.StatusCode != http.StatusUnauthorized || !strings.Contains(got.body, "--client-key-file") || !strings.Contains(got.body, "patrol token") {
+			t.Errorf("with %q: %d %s", header, got.StatusCode, got.body)
+		}
+	}
+	for _, path := range []string{"/", "/health", "/nothing"} {
+		if got := own.ask(t, http.MethodGet, path, ""); got.StatusCode != http.StatusUnauthorized {
+			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
+		}
+	}
+	retired := own.live(t)
+	own.rotate(t)
+	good := [][]string{
+		{"Authorization", "Bearer " + clientKey},
+		{"Authorization", "bearer " + clientKey},
+		{"X-Api-Key", clientKey},
+		{"X-Goog-Api-Key", clientKey},
+		{"Authorization", "Bearer wrong", "X-Api-Key", clientKey},
+		{"Authorization", "Bearer " + own.live(t)},
+		{"X-Api-Key", retired},
+		{"X-Goog-Api-Key", own.first.Value},
+	}
+	for _, header := range good {
+		if got := own.ask(t, http.MethodPost, "/v1/messages", question, header...); got.StatusCode != http.StatusOK {
+			t.Errorf("with a good credential as %s: %d %s", header[0], got.StatusCode, got.body)
+		}
+	}
+	if got := own.ask(t, http.MethodPost, "/v1/messages", question, "Host", "evil.example", "X-Api-Key", clientKey); got.StatusCode != http.StatusForbidden {
+		t.Errorf("another Host: %d", got.StatusCode)
+	}
+	own.arrived(t, 1+len(good))
+	if own.proxy = loopback; strings.Contains(own.log.String(), clientKey) {
+		t.Error("the client key is in the log")
+	}
+}
+
+// What "patrol status --json" counts is in the words of the log.
+func showRefusalsTold(t *testing.T, r *rig) {
+	before := r.statusJSON(t)
+	for why, header := range map[string][]string{
+		"host": {"Host", "stranger.example"}, "origin": {"Origin", "https://page.example"}, "fetch_site": {"Sec-Fetch-Site", "cross-site"},
+	} {
+		got := r.ask(t, http.MethodPost, "/v1/messages", question, header...)
+		var a answer
+		if err := json.Unmarshal([]byte(got.body), &a); err != nil || openAIRefusal(a) == "" {
+			t.Errorf("%s: %s is no answer in an agent's form", why, got.body)
+		}
+		if n := r.statusJSON(t)[why] - before[why]; n != 1 {
+			t.Errorf("%s: %d more are counted, want 1", why, n)
+		}
+	}
+	for _, line := range []string{"reason=host ", "host=stranger.example", "reason=origin ", "origin=page.example", "reason=fetch_site "} {
+		awaitLog(t, r.machine, line)
+	}
+	got := r.ask(t, http.MethodGet, "/api/2.0/token/list", "")
+	if got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "token API") {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	awaitLog(t, r.machine, "token API")
+}
+
+func openAIRefusal(a answer) string {
+	if a.Error.Type != "invalid_request_error" {
+		return ""
+	}
+	return a.Error.Message
+}
+
+// statusJSON returns what "patrol status --json" says was refused.
+func (r *rig) statusJSON(t *testing.T) map[string]uint64 {
+	t.Helper()
+	out, err := r.command("status", "--json").Output()
+	if err != nil {
+		t.Fatalf("patrol status --json: %v", err)
+	}
+	for _, tok := range r.ws.Tokens() {
+		if strings.Contains(string(out), tok.Value) {
+			t.Error("a token's value is in the status")
+		}
+	}
+	var report struct {
+		Proxy struct {
+			Requests uint64            `json:"requests"`
+			Refused  map[string]uint64 `json:"refused"`
+		} `json:"proxy"`
+	}
+	if err := json.Unmarshal(out, &report); err != nil || report.Proxy.Requests == 0 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	return report.Proxy.Refused
+}

@@ -1,0 +1,173 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+func networkRows() []row {
+	return []row{
+		{name: "a certificate that nobody vouches for gets no token", run: showUnknownAuthority},
+		{name: "HTTPS_PROXY is honoured", run: showEnvironmentsProxy},
+		{name: "an upstream that is ourselves is refused at start", run: showLoops},
+		{name: "each address is served", run: showAddresses},
+	}
+}
+
+func showUnknownAuthority(t *testing.T, r *rig) {
+	if !r.wire.tls {
+		return // there is none
+	}
+	other := newRig(t, r.wire)
+	other.start(t, "--wait", "0s")
+	got := other.ask(t, http.MethodPost, "/v1/messages", question)
+	if got.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	awaitLog(t, other.machine, "certificate")
+	other.lab.mu.Lock()
+	defer other.lab.mu.Unlock()
+	if n := len(other.lab.arrivals) + other.ws.Count(); n > 0 {
+		t.Errorf("%d requests came upstream", n)
+	}
+}
+
+// awaitLog waits until the log says what.
+func awaitLog(t *testing.T, m *machine, what string) {
+	t.Helper()
+	await(t, func() bool { return strings.Contains(m.log.String(), what) })
+}
+
+// tunnels is an HTTP proxy that leads every tunnel to one address.
+type tunnels struct {
+	to string
+
+	mu    sync.Mutex
+	asked []string
+}
+
+func (p *tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	p.mu.Lock()
+	p.asked = append(p.asked, r.Method+" "+r.RequestURI)
+	p.mu.Unlock()
+	up, err := net.Dial("tcp", p.to)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	defer up.Close()
+	down, _, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	_, _ = io.WriteString(down, "HTTP/1.1 200 Connection established\r\n\r\n")
+	var back sync.WaitGroup
+	back.Go(func() {
+		_, _ = io.Copy(down, up)
+		_ = down.Close()
+	})
+	_, _ = io.Copy(up, down)
+	_ = up.Close()
+	back.Wait()
+}
+
+// The name in the lab's certificate is of a server out in the world, so that no
+// request of it gets to the lab but through the proxy. Only https may go there.
+func showEnvironmentsProxy(t *testing.T, r *rig) {
+	if !r.wire.tls {
+		return
+	}
+	via := newRig(t, r.wire)
+	upstream, err := url.Parse(via.other)
+	if err != nil {
+		t.Fatal(err)
+	}
+	between := &tunnels{to: upstream.Host}
+	srv := httptest.NewServer(between)
+	t.Cleanup(srv.Close)
+	via.environ = append(via.environ, "HTTPS_PROXY="+srv.URL)
+	name := "example.com:" + upstream.Port()
+	via.serve(t, "--openai-upstream", "https://"+name+"/base")
+	got := via.ask(t, http.MethodPost, "/responses", question)
+	if a := via.arrived(t, 1)[0]; a.host != name || a.uri != "/base/responses" {
+		t.Errorf("%d, came to %s%s", got.StatusCode, a.host, a.uri)
+	}
+	between.mu.Lock()
+	defer between.mu.Unlock()
+	if len(between.asked) != 1 || between.asked[0] != "CONNECT "+name {
+		t.Errorf("the proxy was asked for %q", between.asked)
+	}
+	via.stop(t) // so that the tunnel ends
+}
+
+func showLoops(t *testing.T, r *rig) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0") // the kernel gives a port again only after many others
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := ln.Addr().(*net.TCPAddr).Port
+	_ = ln.Close()
+	own, named := fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("localhost:%d", port)
+	for _, tt := range []struct{ flag, upstream, environ string }{
+		{"--upstream", "http://" + own + "/v1", ""},
+		{"--anthropic-upstream", "http://" + named, ""},
+		{"--openai-upstream", "https://" + own, ""},
+		{"--gemini-upstream", fmt.Sprintf("http://[::ffff:127.0.0.1]:%d", port), ""},
+		{"--gateway", "http://" + own, ""},
+		{"--openai-upstream", "https://upstream.example", "HTTPS_PROXY=http://" + named},
+	} {
+		m := newRig(t, r.wire)
+		cmd := m.command("serve", "--listen", own, tt.flag, tt.upstream)
+		cmd.Env = append(cmd.Env, tt.environ)
+		out, err := cmd.CombinedOutput()
+		if err == nil || cmd.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(out), "address") {
+			t.Errorf("%s %s %s: %v: %s", tt.flag, tt.upstream, tt.environ, cmd.ProcessState, out)
+		}
+	}
+}
+
+func showAddresses(t *testing.T, r *rig) {
+	if len(r.listen) != 2 {
+		t.Fatalf("listening on %q, want two addresses", r.listen)
+	}
+	for _, addr := range r.listen {
+		req := r.request(t, http.MethodPost, "/v1/messages", strings.NewReader(question))
+		req.URL.Host = addr
+		req.Host = addr
+		if got := r.send(t, req); got.StatusCode != http.StatusOK {
+			t.Errorf("%s: %d %s", addr, got.StatusCode, got.body)
+		}
+	}
+	r.arrived(t, len(r.listen))
+}
+
+// keyFile makes a file with a client key.
+func keyFile(t *testing.T, m *machine) string {
+	t.Helper()
+	path := m.home + "/keys"
+	if err := os.WriteFile(path, []byte("# agents elsewhere\n"+clientKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// eventuallyWithin waits for a channel's value.
+func eventuallyWithin[T any](t *testing.T, d time.Duration, what string, c <-chan T) (v T) {
+	t.Helper()
+	select {
+	case v = <-c:
+	case <-time.After(d):
+		t.Fatalf("not within %v: %s", d, what)
+	}
+	return v
+}

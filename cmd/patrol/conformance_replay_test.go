@@ -1,0 +1,272 @@
+//go:build unix
+
+package main
+
+import (
+	"fmt"
+	"io"
+	"maps"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+
+	"patrol/rotator/workspacetest"
+)
+
+func replayRows() []row {
+	return []row{
+		{name: "a request whose token is stale by now is sent again with the current one, its body intact", run: showReplay},
+		{name: "beyond --replay-limit a body streams, and the refusal is passed on", run: showTooLongToReplay},
+		{name: "a token too young to be known everywhere: the one before it, once", run: showYoungToken},
+		{name: "a permission error, a 429, a 5xx pass untouched with their headers", run: showOtherErrors},
+		{name: "a connection reset after bytes were sent: model routes once, /api only GET and HEAD", run: showResets},
+		{name: "reset within an answer, nothing is sent again", run: showResetWithin},
+	}
+}
+
+// gate answers a row's requests that bear the token that was current when they
+// came as the row says, once it opens; all others go to the workspace.
+type gate struct {
+	came chan string // bodies of the requests that wait
+	open chan struct{}
+}
+
+func (r *rig) gate(t *testing.T, refuse http.HandlerFunc) *gate {
+	g := &gate{came: make(chan string, 64), open: make(chan struct{})}
+	old := "Bearer " + r.live(t)
+	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		body, err := io.ReadAll(req.Body)
+		if err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		if req.Header.Get("Authorization") == old {
+			g.came <- string(body)
+			<-g.open
+			refuse(w, req)
+			return
+		}
+		g.came <- string(body)
+		req.Body = io.NopCloser(strings.NewReader(string(body)))
+		r.lab.ws.ServeHTTP(w, req)
+	})
+	return g
+}
+
+// live returns the token that is in use.
+func (r *rig) live(t *testing.T) string {
+	t.Helper()
+	var secret secretReply
+	if err := r.control.do(t.Context(), http.MethodGet, "/token", nil, &secret); err != nil {
+		t.Fatal(err)
+	}
+	return secret.Token
+}
+
+// Each form in which a workspace refuses a token, for a small body, one of
+// several packets, and one that comes chunked.
+func showReplay(t *testing.T, r *rig) {
+	g := r.gate(t, func(w http.ResponseWriter, req *http.Request) {
+		form, _ := strconv.Atoi(req.Header.Get("X-Form"))
+		status, contentType, body := workspacetest.InvalidForm(form).Reply()
+		w.Header().Set("Content-Type", contentType)
+		if encoding := req.Header.Get("X-Encoding"); encoding == "gzip" {
+			w.Header().Set("Content-Encoding", encoding)
+			body = zipped(body)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, body)
+	})
+	want := map[string]int{}
+	var asking sync.WaitGroup
+	for i, form := range workspacetest.InvalidForms() {
+		for j, size := range []int{1, replayLimit / 2, 1000} {
+			body := strings.Replace(question, "hello", fmt.Sprint(i, j)+strings.Repeat("x", size), 1)
+			want[body] = 2
+			header := []string{"X-Form", strconv.Itoa(int(form)), "X-Encoding", []string{"", "gzip", ""}[j]}
+			asking.Go(func() {
+				var in io.Reader = strings.NewReader(body)
+				if j == 2 {
+					in = io.MultiReader(in)
+				}
+				path := []string{"/v1/messages", "/v1/chat/completions", "/responses"}[j]
+				if got := r.send(t, r.request(t, http.MethodPost, path, in, header...)); got.StatusCode != http.StatusOK || got.err != nil {
+					t.Errorf("%s, form %d: %d %s", path, form, got.StatusCode, got.body)
+				}
+			})
+		}
+	}
+	seen := map[string]int{}
+	for range want {
+		seen[eventuallyWithin(t, patience, "all requests upstream", g.came)]++
+	}
+	r.rotate(t)
+	close(g.open)
+	asking.Wait()
+	r.arrived(t, 2*len(want))
+	for range want {
+		seen[<-g.came]++
+	}
+	if !maps.Equal(seen, want) {
+		t.Errorf("%d bodies came, want each of %d twice", len(seen), len(want))
+	}
+}
+
+func showTooLongToReplay(t *testing.T, r *rig) {
+	status, _, refusal := workspacetest.InvalidJSON.Reply()
+	began, open := make(chan struct{}), make(chan struct{})
+	length := make(chan int, 1)
+	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		first := make([]byte, replayLimit/2)
+		if _, err := io.ReadFull(req.Body, first); err != nil {
+			panic(http.ErrAbortHandler)
+		}
+		began <- struct{}{}
+		rest, _ := io.ReadAll(req.Body)
+		length <- len(first) + len(rest)
+		<-open
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, refusal)
+	})
+	in, out := io.Pipe()
+	answered := make(chan outcome, 1)
+	go func() { answered <- r.send(t, r.request(t, http.MethodPost, "/v1/messages", in)) }()
+	chunk := []byte(strings.Repeat("x", replayLimit+1))
+	_, _ = out.Write(chunk)
+	eventuallyWithin(t, patience, "the beginning upstream before the body's end", began)
+	_, _ = out.Write(chunk)
+	_ = out.Close()
+	if n := eventuallyWithin(t, patience, "the end upstream", length); n != 2*len(chunk) {
+		t.Errorf("%d bytes came, want %d", n, 2*len(chunk))
+	}
+	r.rotate(t)
+	close(open)
+	if got := <-answered; got.StatusCode != status || got.body != refusal {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	r.arrived(t, 1)
+}
+
+func showYoungToken(t *testing.T, r *rig) {
+	status, _, refusal := workspacetest.InvalidJSON.Reply()
+	r.rotate(t)
+	young := "Bearer " + r.live(t)
+	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		if req.Header.Get("Authorization") == young || req.Header.Get("X-Both") != "" {
+			w.WriteHeader(status)
+			_, _ = io.WriteString(w, refusal)
+		}
+	})
+	got := r.ask(t, http.MethodPost, "/v1/messages", question)
+	if all := r.arrived(t, 2); got.StatusCode != http.StatusOK || all[0].header.Get("Authorization") != young {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	minted := len(r.ws.Tokens())
+	got = r.ask(t, http.MethodPost, "/v1/messages", question, "X-Both", "1")
+	// The one before it is no longer current, so that the current one has the last word.
+	if r.arrived(t, 5); got.StatusCode != status || got.body != refusal || len(r.ws.Tokens()) != minted {
+		t.Errorf("both refused: %d %s, %d tokens minted", got.StatusCode, got.body, len(r.ws.Tokens())-minted)
+	}
+}
+
+func showOtherErrors(t *testing.T, r *rig) {
+	errors := []struct {
+		status int
+		body   string
+	}{
+		{400, `{"error_code":"BAD_REQUEST","message":"Invalid token '}' at 7"}`},
+		{401, `{"error_code":"UNAUTHENTICATED","message":"Credential was not sent or was of an unsupported type."}`},
+		{403, `{"error_code":"PERMISSION_DENIED","message":"User does not have permission to use the endpoint 'Invalid access token.'"}`},
+		{403, "<html><body>Blocked by an IP access list</body></html>"},
+		{404, `{"error_code":"ENDPOINT_NOT_FOUND","message":"Invalid access token."}`},
+		{429, `{"error_code":"REQUEST_LIMIT_EXCEEDED","message":"Exceeded workspace rate limit"}`},
+		{500, "Internal error"},
+		{502, "<html>Bad gateway</html>"},
+		{503, "Token is expired"},
+		{529, `{"type":"error","error":{"type":"overloaded_error"}}`},
+	}
+	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		i, _ := strconv.Atoi(req.Header.Get("X-Error"))
+		w.Header().Set("Retry-After", "17")
+		w.Header().Set("X-Ratelimit-Remaining", "0")
+		w.Header().Set("Content-Type", "application/something")
+		w.WriteHeader(errors[i].status)
+		_, _ = io.WriteString(w, errors[i].body)
+	})
+	for i, e := range errors {
+		for _, path := range []string{"/v1/chat/completions", "/v1/messages"} {
+			got := r.ask(t, http.MethodPost, path, question, "X-Error", strconv.Itoa(i))
+			if got.StatusCode != e.status || got.body != e.body || got.Header.Get("Retry-After") != "17" ||
+				got.Header.Get("X-Ratelimit-Remaining") != "0" || got.Header.Get("Content-Type") != "application/something" {
+				t.Errorf("%s: %d %s became %d %s %v", path, e.status, e.body, got.StatusCode, got.body, got.Header)
+			}
+		}
+	}
+	r.arrived(t, 2*len(errors))
+}
+
+func showResets(t *testing.T, r *rig) {
+	resets := make(chan struct{}, 8) // so many connections are still to be reset
+	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		select {
+		case <-resets:
+			reset(w)
+		default:
+			_, _ = io.WriteString(w, "answer")
+		}
+	})
+	came := 0
+	for _, tt := range []struct {
+		method, path        string
+		resets, status, put int
+	}{
+		{"POST", "/v1/chat/completions", 1, 200, 2},
+		{"POST", "/v1/messages", 1, 200, 2},
+		{"POST", "/v1/messages", 2, 502, 2},
+		{"POST", labPath, 1, 200, 2},
+		{"GET", "/api/2.0/clusters/list", 1, 200, 2},
+		{"HEAD", "/api/2.0/clusters/list", 1, 200, 2},
+		{"POST", "/api/2.0/clusters/create", 1, 502, 1},
+		{"DELETE", "/api/2.0/clusters/x", 1, 502, 1},
+		{"PUT", "/api/2.0/clusters/x", 1, 502, 1},
+	} {
+		for range tt.resets {
+			resets <- struct{}{}
+		}
+		body := question
+		if tt.method == "GET" || tt.method == "HEAD" {
+			body = ""
+		}
+		got := r.ask(t, tt.method, tt.path, body)
+		came += tt.put
+		if n := len(r.arrived(t, -1)); got.StatusCode != tt.status || got.err != nil || n != came {
+			t.Errorf("%s %s: %d %v %q, sent %d times, want %d", tt.method, tt.path, got.StatusCode, got.err, got.body, n-came+tt.put, tt.put)
+			came = n
+		}
+	}
+}
+
+func showResetWithin(t *testing.T, r *rig) {
+	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		if req.Header.Get("X-Bytes") != "" {
+			_, _ = io.WriteString(w, "some")
+		}
+		_ = http.NewResponseController(w).Flush()
+		reset(w)
+	})
+	for i, some := range []string{"", "some"} {
+		resp, err := r.client.Do(r.request(t, http.MethodPost, "/v1/messages", strings.NewReader(question), "X-Bytes", some))
+		var body []byte
+		if err == nil { // the header alone may come or not
+			body, err = io.ReadAll(resp.Body)
+			_ = resp.Body.Close()
+		}
+		if err == nil || string(body) != some {
+			t.Errorf("after %q: %q, and a clean end", some, body)
+		}
+		r.arrived(t, i+1)
+	}
+}

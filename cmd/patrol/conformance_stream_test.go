@@ -1,0 +1,232 @@
+//go:build unix
+
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+func streamRows() []row {
+	return []row{
+		{name: "each write of the upstream reaches the client at once", run: showEachWrite},
+		{name: "the client gone, the upstream's request is cancelled", run: showClientGone},
+		{name: "the upstream cut, the client sees an error and no clean end", run: showUpstreamCut},
+	}
+}
+
+func endRows() []row {
+	return []row{{name: "shutdown lets streams finish for 10 s, then ends them visibly", early: beginShutdown}}
+}
+
+// streams are the routes and headers of answers that come in pieces.
+var streams = []struct {
+	path   string
+	header []string // names and values by turns
+}{
+	{"/v1/chat/completions", []string{"Content-Type", "text/event-stream"}}, // filtered
+	{"/v1/messages", []string{"Content-Type", "text/event-stream"}},
+	{"/responses", []string{"Content-Type", "text/event-stream", "Content-Encoding", "zstd"}},
+	{"/v1beta/models/m:streamGenerateContent", []string{"Content-Type", "application/json"}},
+	{labPath, []string{"Content-Length", "1000000"}},
+}
+
+// pieces is what the streams hold: events, of which some come in two writes.
+func pieces() []string {
+	var all []string
+	for i := range 8 {
+		event := fmt.Sprintf("data: {\"choices\":[{\"index\":0,\"delta\":{\"content\":\"%d <html>HTTP/1.1 é\"}}]}\n\n", i)
+		all = append(all, event)
+	}
+	return append(all, ": a comment\n\n")
+}
+
+// begin starts an answer of a stream.
+func begin(w http.ResponseWriter, req *http.Request) {
+	_, _ = io.Copy(io.Discard, req.Body)
+	for _, s := range streams {
+		if s.path == req.Header.Get("X-Stream") {
+			for i := 0; i < len(s.header); i += 2 {
+				w.Header().Set(s.header[i], s.header[i+1])
+			}
+		}
+	}
+	_ = http.NewResponseController(w).Flush()
+}
+
+// The upstream writes its next piece only once the client has the last one: a
+// piece that is held back ends in the client's timeout.
+func showEachWrite(t *testing.T, r *rig) {
+	for _, s := range streams {
+		next := make(chan string)
+		r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+			begin(w, req)
+			for piece := range next {
+				_, _ = io.WriteString(w, piece)
+				_ = http.NewResponseController(w).Flush()
+			}
+			if w.Header().Get("Content-Length") != "" {
+				panic(http.ErrAbortHandler) // it was never to be complete
+			}
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		resp, err := r.client.Do(r.request(t, http.MethodPost, s.path, strings.NewReader(question), "X-Stream", s.path).WithContext(ctx))
+		if err != nil {
+			t.Fatalf("%s: %v", s.path, err)
+		}
+		for i, piece := range pieces() {
+			next <- piece
+			got := make([]byte, len(piece))
+			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != piece {
+				t.Errorf("%s, piece %d: %q, %v", s.path, i, got, err)
+				break
+			}
+		}
+		close(next)
+		if _, err := io.ReadAll(resp.Body); (err == nil) != (resp.ContentLength < 0) {
+			t.Errorf("%s: ends with %v", s.path, err)
+		}
+		_ = resp.Body.Close()
+		cancel()
+	}
+	r.arrived(t, len(streams))
+}
+
+// The target is 100 ms; the bound is what a busy machine may take, far below
+// what an upstream that nobody cancels would.
+func showClientGone(t *testing.T, r *rig) {
+	const bound = 3 * time.Second
+	for _, s := range streams {
+		for _, early := range []bool{true, false} {
+			began, gone := make(chan struct{}, 1), make(chan time.Time, 1)
+			r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+				_, _ = io.Copy(io.Discard, req.Body)
+				if !early {
+					begin(w, req)
+				}
+				began <- struct{}{}
+				<-req.Context().Done()
+				gone <- time.Now()
+			})
+			ctx, leave := context.WithCancel(t.Context())
+			left := make(chan struct{})
+			go func() {
+				defer close(left)
+				resp, err := r.client.Do(r.request(t, http.MethodPost, s.path, strings.NewReader(question), "X-Stream", s.path).WithContext(ctx))
+				if err == nil {
+					_, err = io.ReadAll(resp.Body)
+					_ = resp.Body.Close()
+				}
+				if !errors.Is(err, context.Canceled) {
+					t.Errorf("the client sees %v", err)
+				}
+			}()
+			eventuallyWithin(t, patience, "the request upstream", began)
+			at := time.Now()
+			leave()
+			took := eventuallyWithin(t, bound, "the end upstream", gone).Sub(at)
+			<-left
+			t.Logf("%s, before its header %v: cancelled within %v", s.path, early, took.Round(time.Microsecond))
+		}
+	}
+	r.arrived(t, 2*len(streams))
+}
+
+// The bytes themselves are looked at: what stands behind the cut might look like
+// an end, or like the beginning of another answer.
+func showUpstreamCut(t *testing.T, r *rig) {
+	all := strings.Join(pieces(), "")
+	for _, s := range streams {
+		r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+			begin(w, req)
+			for _, piece := range pieces() {
+				_, _ = io.WriteString(w, piece)
+				_ = http.NewResponseController(w).Flush()
+			}
+			_, _ = io.WriteString(w, "data: {\"choices\":[{\"ind")
+			_ = http.NewResponseController(w).Flush()
+			reset(w)
+		})
+		got := r.ask(t, http.MethodPost, s.path, question, "X-Stream", s.path)
+		if got.StatusCode != http.StatusOK || got.err == nil || !strings.HasPrefix(got.body, all) && !strings.HasPrefix(all, got.body) {
+			t.Errorf("%s: %d, %v after %q", s.path, got.StatusCode, got.err, got.body)
+		}
+		conn := r.dial(t)
+		_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\n%s: %s\r\nX-Stream: %s\r\nContent-Length: %d\r\n\r\n%s",
+			s.path, rowHeader, t.Name(), s.path, len(question), question)
+		wire, err := io.ReadAll(conn)
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%s: the connection stays open", s.path)
+		}
+		_, body, _ := bytes.Cut(wire, []byte("\r\n\r\n"))
+		for _, bad := range []string{"\r\n0\r\n", "HTTP/1.1 5", "HTTP/1.1 4", "<html>\n", "502", "patrol"} {
+			if bytes.Contains(body, []byte(bad)) {
+				t.Errorf("%s: %q stands in the stream: %q", s.path, bad, body)
+			}
+		}
+	}
+}
+
+// beginShutdown stops a service that has two streams under way: one ends soon
+// after, the other never.
+func beginShutdown(t *testing.T, r *rig) func(t *testing.T, r *rig) {
+	own := newRig(t, r.wire)
+	own.serve(t)
+	began, finish := make(chan struct{}, 2), make(chan struct{})
+	own.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		_, _ = io.WriteString(w, "data: first\n\n")
+		_ = http.NewResponseController(w).Flush()
+		began <- struct{}{}
+		if req.Header.Get("X-Endless") != "" {
+			<-req.Context().Done()
+			return
+		}
+		<-finish
+		_, _ = io.WriteString(w, "data: last\n\n")
+	})
+	finite, endless := make(chan outcome, 1), make(chan outcome, 1)
+	go func() { finite <- own.ask(t, http.MethodPost, "/v1/messages", question) }()
+	go func() { endless <- own.ask(t, http.MethodPost, "/v1/messages", question, "X-Endless", "1") }()
+	for range cap(began) {
+		eventuallyWithin(t, patience, "both streams upstream", began)
+	}
+	stopped := time.Now()
+	if err := own.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	awaitLog(t, own.machine, "stopping")
+	close(finish)
+	took := make(chan time.Duration, 1)
+	ended := make(chan outcome, 1)
+	go func() {
+		got := <-endless
+		took <- time.Since(stopped)
+		ended <- got
+	}()
+	return func(t *testing.T, _ *rig) {
+		if got := eventuallyWithin(t, patience, "the end of a stream that ends", finite); got.err != nil || got.body != "data: first\n\ndata: last\n\n" {
+			t.Errorf("the stream that ends: %q, %v", got.body, got.err)
+		}
+		if d := eventuallyWithin(t, shutdownGrace+patience, "the end of a stream without one", took); d < shutdownGrace || d > shutdownGrace+5*time.Second {
+			t.Errorf("the stream without an end was cut after %v", d)
+		}
+		if got := <-ended; got.err == nil || got.body != "data: first\n\n" {
+			t.Errorf("the stream without an end: %q, %v", got.body, got.err)
+		}
+		err := own.cmd.Wait()
+		own.cmd = nil
+		if err != nil {
+			t.Errorf("patrol ended with %v", err)
+		}
+	}
+}
