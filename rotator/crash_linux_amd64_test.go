@@ -102,9 +102,9 @@ type tracer struct {
 	at     string // where it is killed; "" is nowhere
 	left   int    // how often it comes there
 	pid    int
-	within map[int]string // threads that are in a call, and which answer that may be
-	sent   string         // the request that was sent last
-	stage  string         // that the ledger was told last
+	within map[int]bool // threads that are in a call, and whether that may read an answer
+	sent   string       // the request that was sent last
+	stage  string       // that the ledger was told last
 	points []string
 	killed string
 }
@@ -126,7 +126,7 @@ func (tr *tracer) run() string {
 	if err := cmd.Start(); err != nil {
 		tr.t.Skip("not allowed to trace: ", err)
 	}
-	tr.pid, tr.within, tr.killed = cmd.Process.Pid, map[int]string{}, atEnd
+	tr.pid, tr.within, tr.killed = cmd.Process.Pid, map[int]bool{}, atEnd
 	status := tr.trace()
 	_ = cmd.Process.Release()
 	if data, err := os.ReadFile(log.Name()); err == nil {
@@ -180,13 +180,14 @@ func (tr *tracer) call(tid int) {
 	}
 	if answer, ending := tr.within[tid]; ending {
 		delete(tr.within, tid)
-		if answer != "" && answer == tr.sent && int64(regs.Rax) > 0 {
+		// By what was sent by now: the call may have begun before that.
+		if sent := tr.sent; answer && sent != "" && int64(regs.Rax) > 0 {
 			tr.sent = "" // the rest of the answer is no step
-			tr.reach("after " + answer)
+			tr.reach("after " + sent)
 		}
 		return
 	}
-	tr.within[tid] = ""
+	tr.within[tid] = false
 	fd := func() string { // the file behind the first argument
 		path, _ := os.Readlink(fmt.Sprintf("/proc/%d/fd/%d", tid, regs.Rdi))
 		return path
@@ -198,7 +199,7 @@ func (tr *tracer) call(tid int) {
 		}
 	case unix.SYS_READ:
 		if strings.HasPrefix(fd(), "socket:") {
-			tr.within[tid] = tr.sent
+			tr.within[tid] = true
 		}
 	case unix.SYS_WRITE:
 		if path := fd(); strings.HasPrefix(path, "socket:") {
