@@ -128,7 +128,7 @@ func network(t *testing.T) net.IP {
 func showCredentialRequired(t *testing.T, r *rig) {
 	ip := network(t)
 	own := newRig(t, r.wire)
-	own.serve(t, "--listen", ip.String()+":0", "--client-key-file", keyFile(t, own.machine))
+	own.serve(t, "--listen", ip.String()+":0", "--listen", "0.0.0.0:0", "--client-key-file", keyFile(t, own.machine))
 	awaitLog(t, own.machine, "beyond this machine")
 	loopback := own.proxy
 	if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != http.StatusOK {
@@ -177,6 +177,13 @@ func showCredentialRequired(t *testing.T, r *rig) {
 		t.Errorf("another Host: %d", got.StatusCode)
 	}
 	own.arrived(t, 1+len(good))
+	_, port, _ := net.SplitHostPort(own.listen[2])
+	for host, want := range map[string]int{"127.0.0.1": http.StatusOK, ip.String(): http.StatusUnauthorized} {
+		own.proxy = "http://" + host + ":" + port
+		if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != want {
+			t.Errorf("listening on all addresses, by %s: %d %s", host, got.StatusCode, got.body)
+		}
+	}
 	if own.proxy = loopback; strings.Contains(own.log.String(), clientKey) {
 		t.Error("the client key is in the log")
 	}

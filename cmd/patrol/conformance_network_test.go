@@ -18,17 +18,14 @@ import (
 
 func networkRows() []row {
 	return []row{
-		{name: "a certificate that nobody vouches for gets no token", run: showUnknownAuthority},
-		{name: "HTTPS_PROXY is honoured", run: showEnvironmentsProxy},
+		{name: "a certificate that nobody vouches for gets no token", overTLS: true, run: showUnknownAuthority},
+		{name: "HTTPS_PROXY is honoured", overTLS: true, run: showEnvironmentsProxy},
 		{name: "an upstream that is ourselves is refused at start", run: showLoops},
 		{name: "each address is served", run: showAddresses},
 	}
 }
 
 func showUnknownAuthority(t *testing.T, r *rig) {
-	if !r.wire.tls {
-		return // there is none
-	}
 	other := newRig(t, r.wire)
 	other.start(t, "--wait", "0s")
 	got := other.ask(t, http.MethodPost, "/v1/messages", question)
@@ -82,11 +79,8 @@ func (p *tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 }
 
 // The name in the lab's certificate is of a server out in the world, so that no
-// request of it gets to the lab but through the proxy. Only https may go there.
+// request of it gets to the lab but through the proxy.
 func showEnvironmentsProxy(t *testing.T, r *rig) {
-	if !r.wire.tls {
-		return
-	}
 	via := newRig(t, r.wire)
 	upstream, err := url.Parse(via.other)
 	if err != nil {

@@ -7,10 +7,13 @@ import (
 	"io"
 	"maps"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"patrol/rotator/workspacetest"
 )
@@ -18,6 +21,7 @@ import (
 func replayRows() []row {
 	return []row{
 		{name: "a request whose token is stale by now is sent again with the current one, its body intact", run: showReplay},
+		{name: "the current token dead: one rotation by --mint-profile, and all that were refused are sent again", run: showDeadToken},
 		{name: "beyond --replay-limit a body streams, and the refusal is passed on", run: showTooLongToReplay},
 		{name: "a token too young to be known everywhere: the one before it, once", run: showYoungToken},
 		{name: "a permission error, a 429, a 5xx pass untouched with their headers", run: showOtherErrors},
@@ -43,7 +47,7 @@ func (r *rig) gate(t *testing.T, refuse http.HandlerFunc) *gate {
 		}
 		if req.Header.Get("Authorization") == old {
 			g.came <- string(body)
-			<-g.open
+			hold(req, g.open)
 			refuse(w, req)
 			return
 		}
@@ -113,6 +117,39 @@ func showReplay(t *testing.T, r *rig) {
 	}
 }
 
+func showDeadToken(t *testing.T, r *rig) {
+	const requests = 8
+	own := newRig(t, r.wire)
+	own.lab.ws.AddClient("robot", clientKey, "", time.Hour)
+	minter := fmt.Sprintf("[minter]\nhost = %s\nclient_id = robot\nclient_secret = %s\n", own.ws.URL, clientKey)
+	profiles := filepath.Join(own.home, ".databrickscfg")
+	signedIn, err := os.ReadFile(profiles)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(profiles, append(signedIn, minter...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	own.serve(t, "--mint-profile", "minter", "--grace", "0s")
+	await(t, func() bool { return len(own.ws.Live()) == 1 && len(own.status(t).Retiring) == 0 })
+	minted := len(own.ws.Tokens())
+	for _, tok := range own.ws.Live() {
+		own.ws.Revoke(tok.ID)
+	}
+	var asking sync.WaitGroup
+	for range requests {
+		asking.Go(func() {
+			if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != http.StatusOK {
+				t.Errorf("%d %s", got.StatusCode, got.body)
+			}
+		})
+	}
+	asking.Wait()
+	if n := len(own.ws.Tokens()) - minted; n != 1 {
+		t.Errorf("%d tokens were minted, want 1", n)
+	}
+}
+
 func showTooLongToReplay(t *testing.T, r *rig) {
 	status, _, refusal := workspacetest.InvalidJSON.Reply()
 	began, open := make(chan struct{}), make(chan struct{})
@@ -125,7 +162,7 @@ func showTooLongToReplay(t *testing.T, r *rig) {
 		began <- struct{}{}
 		rest, _ := io.ReadAll(req.Body)
 		length <- len(first) + len(rest)
-		<-open
+		hold(req, open)
 		w.WriteHeader(status)
 		_, _ = io.WriteString(w, refusal)
 	})

@@ -67,10 +67,11 @@ func begin(w http.ResponseWriter, req *http.Request) {
 // piece that is held back ends in the client's timeout.
 func showEachWrite(t *testing.T, r *rig) {
 	for _, s := range streams {
-		next := make(chan string)
+		next := make(chan struct{})
 		r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
 			begin(w, req)
-			for piece := range next {
+			for _, piece := range pieces() {
+				hold(req, next)
 				_, _ = io.WriteString(w, piece)
 				_ = http.NewResponseController(w).Flush()
 			}
@@ -84,14 +85,16 @@ func showEachWrite(t *testing.T, r *rig) {
 			t.Fatalf("%s: %v", s.path, err)
 		}
 		for i, piece := range pieces() {
-			next <- piece
+			select {
+			case next <- struct{}{}:
+			case <-ctx.Done():
+			}
 			got := make([]byte, len(piece))
 			if _, err := io.ReadFull(resp.Body, got); err != nil || string(got) != piece {
 				t.Errorf("%s, piece %d: %q, %v", s.path, i, got, err)
 				break
 			}
 		}
-		close(next)
 		if _, err := io.ReadAll(resp.Body); (err == nil) != (resp.ContentLength < 0) {
 			t.Errorf("%s: ends with %v", s.path, err)
 		}
@@ -191,7 +194,7 @@ func beginShutdown(t *testing.T, r *rig) func(t *testing.T, r *rig) {
 			<-req.Context().Done()
 			return
 		}
-		<-finish
+		hold(req, finish)
 		_, _ = io.WriteString(w, "data: last\n\n")
 	})
 	finite, endless := make(chan outcome, 1), make(chan outcome, 1)
