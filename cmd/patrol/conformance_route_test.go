@@ -122,6 +122,7 @@ func refusedPathRows() []row {
 		{name: "the token API is refused, however it is spelled", run: showTokenAPI},
 		{name: "the token API is refused, through every route", run: showTokenAPIThroughRoutes},
 		{name: "absolute-form targets and CONNECT are refused", run: showOtherTargets},
+		{name: "a request whose end or header could be read in two ways is refused", run: showAmbiguous},
 	}
 }
 
@@ -192,4 +193,30 @@ func showOtherTargets(t *testing.T, r *rig) {
 		}
 	}
 	r.arrived(t, 0)
+}
+
+func showAmbiguous(t *testing.T, r *rig) {
+	const start = "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nROW\r\n"
+	for _, rest := range []string{
+		"Content-Length: 2\r\nContent-Length: 3\r\n\r\n{}",
+		"Content-Length: 2, 3\r\n\r\n{}",
+		"Content-Length: +2\r\n\r\n{}",
+		"Content-Length : 2\r\n\r\n{}",
+		"Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+		"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n",
+		"Transfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n",
+		"X-Bad\x00: 1\r\n\r\n",
+		"X-Bad: a\x00b\r\n\r\n",
+		"X Bad: 1\r\n\r\n",
+	} {
+		if got := r.raw(t, start+rest); got.StatusCode/100 != 4 && got.StatusCode != http.StatusNotImplemented {
+			t.Errorf("%q: %d %s", rest, got.StatusCode, got.body)
+		}
+	}
+	r.arrived(t, 0)
+	// The chunks count, by RFC 9112, and upstream is told their length alone.
+	got := r.raw(t, start+"Content-Length: 5\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n2\r\n{}\r\n0\r\n\r\n")
+	if a := r.arrived(t, 1)[0]; a.body != "{}" || a.header["Transfer-Encoding"] != nil || len(a.header["Content-Length"]) > 1 {
+		t.Errorf("%d %s, came with %v and %q", got.StatusCode, got.body, a.header, a.body)
+	}
 }

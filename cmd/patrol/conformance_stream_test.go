@@ -25,7 +25,10 @@ func streamRows() []row {
 }
 
 func endRows() []row {
-	return []row{{name: "shutdown lets streams finish for 10 s, then ends them visibly", early: beginShutdown}}
+	return []row{
+		{name: "shutdown lets streams finish for 10 s, then ends them visibly", early: beginShutdown},
+		{name: "a stream that is silent for longer than any timeout of a header goes on", early: beginSilence},
+	}
 }
 
 // streams are the routes and headers of answers that come in pieces.
@@ -175,6 +178,35 @@ func showUpstreamCut(t *testing.T, r *rig) {
 			if bytes.Contains(body, []byte(bad)) {
 				t.Errorf("%s: %q stands in the stream: %q", s.path, bad, body)
 			}
+		}
+	}
+}
+
+// beginSilence starts a stream that says nothing until it is its row's turn, and
+// for 11 s at least.
+func beginSilence(t *testing.T, r *rig) func(t *testing.T, r *rig) {
+	const first, last = "data: first\n\n", "data: last\n\n"
+	goOn := make(chan struct{})
+	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		begin(w, req)
+		_, _ = io.WriteString(w, first)
+		_ = http.NewResponseController(w).Flush()
+		hold(req, goOn)
+		_, _ = io.WriteString(w, last)
+	})
+	answered := make(chan outcome, 1)
+	go func() { answered <- r.ask(t, http.MethodPost, "/v1/messages", question) }()
+	enough := time.After(11 * time.Second)
+	return func(t *testing.T, _ *rig) {
+		select {
+		case got := <-answered:
+			t.Errorf("the stream ends while its upstream is silent: %q, %v", got.body, got.err)
+			return
+		case <-enough:
+		}
+		close(goOn)
+		if got := eventuallyWithin(t, patience, "the stream's end", answered); got.body != first+last || got.err != nil {
+			t.Errorf("%q, %v", got.body, got.err)
 		}
 	}
 }
