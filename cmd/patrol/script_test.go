@@ -39,6 +39,7 @@ func TestScripts(t *testing.T) {
 			"issue":      issue,
 			"revoke":     revoke,
 			"live":       live,
+			"retired":    retired,
 			"expand":     expand,
 			"serving":    serving,
 			"agent":      agent,
@@ -146,6 +147,27 @@ func live(ts *testscript.TestScript, neg bool, args []string) {
 	eventually(ts, func() error {
 		if got := strconv.Itoa(len(ofScript(ts).Live())); got != args[0] {
 			return fmt.Errorf("%s tokens live, want %s", got, args[0])
+		}
+		return nil
+	})
+}
+
+// retired waits until the service, which runs with the default state folder, has
+// no old token left to revoke: retired.
+func retired(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 0, "settled")
+	state := filepath.Join(ts.Getenv("HOME"), ".local", "state", "patrol", "DEFAULT")
+	eventually(ts, func() error {
+		c, err := dialControl(context.Background(), state, time.Second)
+		if err != nil {
+			return err
+		}
+		var s statusReport
+		if err := c.do(context.Background(), http.MethodGet, "/status", nil, &s); err != nil {
+			return err
+		}
+		if n := len(s.Retiring); n > 0 {
+			return fmt.Errorf("%d old tokens left", n)
 		}
 		return nil
 	})
