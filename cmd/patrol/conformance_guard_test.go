@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"net"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -124,17 +126,45 @@ func network(t *testing.T) net.IP {
 	return nil
 }
 
+// keyFile makes a file with a client key.
+func keyFile(t *testing.T, m *machine) string {
+	t.Helper()
+	path := filepath.Join(m.home, "keys")
+	if err := os.WriteFile(path, []byte("# agents elsewhere\n"+clientKey+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 // A client that comes by this machine's address in a network might be anywhere.
 func showCredentialRequired(t *testing.T, r *rig) {
 	ip := network(t)
 	own := newRig(t, r.wire)
 	own.serve(t, "--listen", ip.String()+":0", "--listen", "0.0.0.0:0", "--client-key-file", keyFile(t, own.machine))
 	awaitLog(t, own.machine, "beyond this machine")
-	loopback := own.proxy
 	if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != http.StatusOK {
 		t.Errorf("over loopback: %d %s", got.StatusCode, got.body)
 	}
 	own.proxy = "http://" + own.listen[1]
+	showBadCredentials(t, own)
+	good := showGoodCredentials(t, own)
+	if got := own.ask(t, http.MethodPost, "/v1/messages", question, "Host", "evil.example", "X-Api-Key", clientKey); got.StatusCode != http.StatusForbidden {
+		t.Errorf("another Host: %d", got.StatusCode)
+	}
+	own.arrived(t, 1+good)
+	_, port, _ := net.SplitHostPort(own.listen[2])
+	for host, want := range map[string]int{"127.0.0.1": http.StatusOK, ip.String(): http.StatusUnauthorized} {
+		own.proxy = "http://" + host + ":" + port
+		if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != want {
+			t.Errorf("listening on all addresses, by %s: %d %s", host, got.StatusCode, got.body)
+		}
+	}
+	if strings.Contains(own.log.String(), clientKey) {
+		t.Error("the client key is in the log")
+	}
+}
+
+func showBadCredentials(t *testing.T, own *rig) {
 	for _, header := range [][]string{
 		nil,
 		{"Authorization", "Bearer wrong"},
@@ -156,6 +186,10 @@ func showCredentialRequired(t *testing.T, r *rig) {
 			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
 		}
 	}
+}
+
+// showGoodCredentials returns how many there are.
+func showGoodCredentials(t *testing.T, own *rig) int {
 	retired := own.live(t)
 	own.rotate(t)
 	good := [][]string{
@@ -173,20 +207,7 @@ func showCredentialRequired(t *testing.T, r *rig) {
 			t.Errorf("with a good credential as %s: %d %s", header[0], got.StatusCode, got.body)
 		}
 	}
-	if got := own.ask(t, http.MethodPost, "/v1/messages", question, "Host", "evil.example", "X-Api-Key", clientKey); got.StatusCode != http.StatusForbidden {
-		t.Errorf("another Host: %d", got.StatusCode)
-	}
-	own.arrived(t, 1+len(good))
-	_, port, _ := net.SplitHostPort(own.listen[2])
-	for host, want := range map[string]int{"127.0.0.1": http.StatusOK, ip.String(): http.StatusUnauthorized} {
-		own.proxy = "http://" + host + ":" + port
-		if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != want {
-			t.Errorf("listening on all addresses, by %s: %d %s", host, got.StatusCode, got.body)
-		}
-	}
-	if own.proxy = loopback; strings.Contains(own.log.String(), clientKey) {
-		t.Error("the client key is in the log")
-	}
+	return len(good)
 }
 
 // What "patrol status --json" counts is in the words of the log.

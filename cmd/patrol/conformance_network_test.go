@@ -9,11 +9,9 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"net/url"
-	"os"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 )
 
 func networkRows() []row {
@@ -143,25 +141,4 @@ func showAddresses(t *testing.T, r *rig) {
 		}
 	}
 	r.arrived(t, len(r.listen))
-}
-
-// keyFile makes a file with a client key.
-func keyFile(t *testing.T, m *machine) string {
-	t.Helper()
-	path := m.home + "/keys"
-	if err := os.WriteFile(path, []byte("# agents elsewhere\n"+clientKey+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// eventuallyWithin waits for a channel's value.
-func eventuallyWithin[T any](t *testing.T, d time.Duration, what string, c <-chan T) (v T) {
-	t.Helper()
-	select {
-	case v = <-c:
-	case <-time.After(d):
-		t.Fatalf("not within %v: %s", d, what)
-	}
-	return v
 }

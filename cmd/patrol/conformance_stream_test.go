@@ -24,13 +24,6 @@ func streamRows() []row {
 	}
 }
 
-func endRows() []row {
-	return []row{
-		{name: "shutdown lets streams finish for 10 s, then ends them visibly", early: beginShutdown},
-		{name: "a stream that is silent for longer than any timeout of a header goes on", early: beginSilence},
-	}
-}
-
 // streams are the routes and headers of answers that come in pieces.
 var streams = []struct {
 	path   string
@@ -43,7 +36,8 @@ var streams = []struct {
 	{labPath, []string{"Content-Length", "1000000"}},
 }
 
-// pieces is what the streams hold: events, of which some come in two writes.
+// pieces is what the streams hold, a write each. Text in it may look like HTTP
+// and like a page.
 func pieces() []string {
 	var all []string
 	for i := range 8 {
@@ -184,7 +178,7 @@ func showUpstreamCut(t *testing.T, r *rig) {
 
 // beginSilence starts a stream that says nothing until it is its row's turn, and
 // for 11 s at least.
-func beginSilence(t *testing.T, r *rig) func(t *testing.T, r *rig) {
+func beginSilence(t *testing.T, r *rig) func(t *testing.T) {
 	const first, last = "data: first\n\n", "data: last\n\n"
 	goOn := make(chan struct{})
 	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
@@ -197,7 +191,7 @@ func beginSilence(t *testing.T, r *rig) func(t *testing.T, r *rig) {
 	answered := make(chan outcome, 1)
 	go func() { answered <- r.ask(t, http.MethodPost, "/v1/messages", question) }()
 	enough := time.After(11 * time.Second)
-	return func(t *testing.T, _ *rig) {
+	return func(t *testing.T) {
 		select {
 		case got := <-answered:
 			t.Errorf("the stream ends while its upstream is silent: %q, %v", got.body, got.err)
@@ -213,7 +207,7 @@ func beginSilence(t *testing.T, r *rig) func(t *testing.T, r *rig) {
 
 // beginShutdown stops a service that has two streams under way: one ends soon
 // after, the other never.
-func beginShutdown(t *testing.T, r *rig) func(t *testing.T, r *rig) {
+func beginShutdown(t *testing.T, r *rig) func(t *testing.T) {
 	own := newRig(t, r.wire)
 	own.serve(t)
 	began, finish := make(chan struct{}, 2), make(chan struct{})
@@ -229,9 +223,12 @@ func beginShutdown(t *testing.T, r *rig) func(t *testing.T, r *rig) {
 		hold(req, finish)
 		_, _ = io.WriteString(w, "data: last\n\n")
 	})
-	finite, endless := make(chan outcome, 1), make(chan outcome, 1)
+	finite, endless, cut := make(chan outcome, 1), make(chan outcome, 1), make(chan time.Time, 1)
 	go func() { finite <- own.ask(t, http.MethodPost, "/v1/messages", question) }()
-	go func() { endless <- own.ask(t, http.MethodPost, "/v1/messages", question, "X-Endless", "1") }()
+	go func() {
+		endless <- own.ask(t, http.MethodPost, "/v1/messages", question, "X-Endless", "1")
+		cut <- time.Now()
+	}()
 	for range cap(began) {
 		eventuallyWithin(t, patience, "both streams upstream", began)
 	}
@@ -241,21 +238,15 @@ func beginShutdown(t *testing.T, r *rig) func(t *testing.T, r *rig) {
 	}
 	awaitLog(t, own.machine, "stopping")
 	close(finish)
-	took := make(chan time.Duration, 1)
-	ended := make(chan outcome, 1)
-	go func() {
-		got := <-endless
-		took <- time.Since(stopped)
-		ended <- got
-	}()
-	return func(t *testing.T, _ *rig) {
+	return func(t *testing.T) {
 		if got := eventuallyWithin(t, patience, "the end of a stream that ends", finite); got.err != nil || got.body != "data: first\n\ndata: last\n\n" {
 			t.Errorf("the stream that ends: %q, %v", got.body, got.err)
 		}
-		if d := eventuallyWithin(t, shutdownGrace+patience, "the end of a stream without one", took); d < shutdownGrace || d > shutdownGrace+5*time.Second {
-			t.Errorf("the stream without an end was cut after %v", d)
+		at := eventuallyWithin(t, shutdownGrace+patience, "the end of a stream without one", cut)
+		if took := at.Sub(stopped); took < shutdownGrace || took > shutdownGrace+5*time.Second {
+			t.Errorf("the stream without an end was cut after %v", took)
 		}
-		if got := <-ended; got.err == nil || got.body != "data: first\n\n" {
+		if got := <-endless; got.err == nil || got.body != "data: first\n\n" {
 			t.Errorf("the stream without an end: %q, %v", got.body, got.err)
 		}
 		err := own.cmd.Wait()
