@@ -3,7 +3,6 @@
 package main
 
 import (
-	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -103,29 +102,38 @@ func showEnvironmentsProxy(t *testing.T, r *rig) {
 }
 
 func showLoops(t *testing.T, r *rig) {
-	ln, err := net.Listen("tcp", "127.0.0.1:0") // the kernel gives a port again only after many others
+	for _, tt := range []struct{ flag, upstream, environ string }{
+		{"--upstream", "http://127.0.0.1:PORT/v1", ""},
+		{"--anthropic-upstream", "http://localhost:PORT", ""},
+		{"--openai-upstream", "https://127.0.0.1:PORT", ""},
+		{"--gemini-upstream", "http://[::ffff:127.0.0.1]:PORT", ""},
+		{"--gateway", "http://127.0.0.1:PORT", ""},
+		{"--openai-upstream", "https://upstream.example", "HTTPS_PROXY=http://localhost:PORT"},
+	} {
+		code, out := 0, "the port is in use"
+		for strings.Contains(out, "the port is in use") { // it may be somebody else's by then
+			port := freePort(t)
+			cmd := newRig(t, r.wire).command("serve", "--listen", "127.0.0.1:"+port, tt.flag, strings.ReplaceAll(tt.upstream, "PORT", port))
+			cmd.Env = append(cmd.Env, strings.ReplaceAll(tt.environ, "PORT", port))
+			text, _ := cmd.CombinedOutput() // the code tells
+			code, out = cmd.ProcessState.ExitCode(), string(text)
+		}
+		if code != exitUsage || !strings.Contains(out, "address") {
+			t.Errorf("%s %s %s: exit code %d: %s", tt.flag, tt.upstream, tt.environ, code, out)
+		}
+	}
+}
+
+// freePort returns a port that nobody has, for now.
+func freePort(t *testing.T) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := ln.Addr().(*net.TCPAddr).Port
-	_ = ln.Close()
-	own, named := fmt.Sprintf("127.0.0.1:%d", port), fmt.Sprintf("localhost:%d", port)
-	for _, tt := range []struct{ flag, upstream, environ string }{
-		{"--upstream", "http://" + own + "/v1", ""},
-		{"--anthropic-upstream", "http://" + named, ""},
-		{"--openai-upstream", "https://" + own, ""},
-		{"--gemini-upstream", fmt.Sprintf("http://[::ffff:127.0.0.1]:%d", port), ""},
-		{"--gateway", "http://" + own, ""},
-		{"--openai-upstream", "https://upstream.example", "HTTPS_PROXY=http://" + named},
-	} {
-		m := newRig(t, r.wire)
-		cmd := m.command("serve", "--listen", own, tt.flag, tt.upstream)
-		cmd.Env = append(cmd.Env, tt.environ)
-		out, err := cmd.CombinedOutput()
-		if err == nil || cmd.ProcessState.ExitCode() != exitUsage || !strings.Contains(string(out), "address") {
-			t.Errorf("%s %s %s: %v: %s", tt.flag, tt.upstream, tt.environ, cmd.ProcessState, out)
-		}
-	}
+	defer ln.Close()
+	_, port, _ := net.SplitHostPort(ln.Addr().String())
+	return port
 }
 
 func showAddresses(t *testing.T, r *rig) {
