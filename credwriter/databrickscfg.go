@@ -216,11 +216,14 @@ func (e *profileEdit) set(k *iniKey, value string) error {
 	if !k.simple {
 		return fmt.Errorf("its %s goes over several lines: write it on one", k.name)
 	}
-	text := value
-	if before := e.file.text[:k.start]; k.start == k.end && (bytes.HasSuffix(before, []byte(" =")) || bytes.HasSuffix(before, []byte(" :"))) {
-		text = " " + value
+	start, end, text := k.start, k.end, value
+	if start == end {
+		start, end = e.file.aroundQuotes(start)
+		if before := e.file.text[:start]; bytes.HasSuffix(before, []byte(" =")) || bytes.HasSuffix(before, []byte(" :")) {
+			text = " " + value
+		}
 	}
-	e.splices = append(e.splices, splice{k.start, k.end, text})
+	e.splices = append(e.splices, splice{start, end, text})
 	k.value = value
 	return nil
 }

@@ -69,7 +69,9 @@ func databrickscfgEdits() []edit {
 		{name: "after a backslash", in: "[x]\na = 1\\", out: "[x]\na = 1\\\n\n[DEFAULT]\nhost = HOST\ntoken = NEW\n"},
 		{name: "empty values", in: "[DEFAULT]\nhost =\ntoken = \r\n", out: "[DEFAULT]\nhost = HOST\ntoken = NEW\r\n"},
 		{name: "an empty host, no token", in: "[DEFAULT]\nhost =", out: "[DEFAULT]\nhost = HOST\ntoken = NEW"},
-		{name: "empty values, tight", in: "[DEFAULT]\nhost=\ntoken=''\n", out: "[DEFAULT]\nhost=HOST\ntoken='NEW'\n"},
+		{name: "empty values, tight", in: "[DEFAULT]\nhost=\ntoken=''\n", out: "[DEFAULT]\nhost=HOST\ntoken=NEW\n"},
+		{name: "quotes around nothing", in: "[DEFAULT]\nhost = \"\"\ntoken = `` \n", out: "[DEFAULT]\nhost = HOST\ntoken = NEW \n"},
+		{name: "three quotes around nothing", in: "[DEFAULT]\nhost = HOST\ntoken = \"\"\"\"\"\"\n", out: "[DEFAULT]\nhost = HOST\ntoken = NEW\n"},
 
 		// Other profiles.
 		{

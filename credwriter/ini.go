@@ -255,6 +255,17 @@ func (s *iniScanner) value(k *iniKey, rest string) error {
 	return nil
 }
 
+// aroundQuotes returns where the quotes around an empty value stand, if a line
+// ends with them: to Python they would be a part of what is put between them.
+func (f *iniFile) aroundQuotes(at int) (start, end int) {
+	line, _, _ := bytes.Cut(f.text[at:], []byte("\n"))
+	after := string(bytes.TrimSpace(line))
+	if after == "" || strings.Trim(after, "`'\"") != "" || !bytes.HasSuffix(f.text[:at], []byte(after)) {
+		return at, at
+	}
+	return at - len(after), at + len(after)
+}
+
 // quoted reads on to the quote that ends a value of several lines.
 func (s *iniScanner) quoted(k *iniKey, value, quote string) error {
 	first := *s
