@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestCrashAtEveryStep kills a process that rotates at each of its steps, one
-// after the other until none is left: right before each system call that
+// TestCrashAtEveryStep kills a process that rotates, or logs out, at each of its
+// steps, one after the other until none is left: right before each system call that
 // changes its home, which is also right after the one before it, and before
 // each request is sent and after each answer has come. The process runs what
 // is shipped; the steps are seen from outside.
@@ -26,15 +26,14 @@ func TestCrashAtEveryStep(t *testing.T) {
 			t.Parallel()
 			all := scene.points(t)
 			t.Logf("%d points:\n%s", len(all), strings.Join(all, "\n"))
-			wantPoints(t, all)
+			scene.wantPoints(t, all)
 			const sites = 3
 			for i := range sites {
 				t.Run(fmt.Sprint(i), func(t *testing.T) {
 					t.Parallel()
 					s := newSite(t)
 					for n := i; n < len(all); n += sites {
-						s.fresh()
-						scene.set(s)
+						s.begin(scene)
 						s.killAt(all[:n+1])
 						s.afterKill(all[n])
 					}
@@ -48,7 +47,7 @@ func TestCrashAtEveryStep(t *testing.T) {
 func (c scene) points(t *testing.T) []string {
 	t.Helper()
 	s := newSite(t)
-	c.set(s)
+	s.begin(c)
 	tr := tracer{t: t, site: s}
 	if got := tr.run(); got != atEnd {
 		t.Fatalf("it was killed %s", got)
@@ -57,22 +56,13 @@ func (c scene) points(t *testing.T) []string {
 	return tr.points
 }
 
-// wantPoints checks that no step of a rotation was missed.
-func wantPoints(t *testing.T, all []string) {
+// wantPoints checks that no step was missed.
+func (c scene) wantPoints(t *testing.T, all []string) {
 	t.Helper()
-	var want []string
-	for _, stage := range []string{"intended", "minted", "probed", "published", "current", "retiring", "revoked"} {
-		want = append(want, "before write of "+stage+" to ledger", "before fsync of ledger after "+stage)
+	want := c.steps
+	for _, call := range c.calls {
+		want = append(want, "before "+call, "after "+call)
 	}
-	for _, name := range []string{".databrickscfg", "settings.json", "auth.json"} {
-		for _, call := range []string{"create", "write", "fsync", "exchange", "unlink"} {
-			want = append(want, "before "+call+" of "+name)
-		}
-	}
-	for _, request := range []string{"POST /api/2.0/token/create", "GET /api/2.0/token/list", "POST /api/2.0/token/delete"} {
-		want = append(want, "before "+request, "after "+request)
-	}
-	want = append(want, "before create of ledger.new", "before write of ledger.new", "before fsync of ledger.new", "before rename of ledger.new", "before fsync of state", "before fsync of the home")
 	for _, w := range want {
 		if !slices.Contains(all, w) {
 			t.Errorf("%q was never reached", w)
@@ -80,7 +70,7 @@ func wantPoints(t *testing.T, all []string) {
 	}
 }
 
-// killAt kills a process that rotates when it comes to the last of these points
+// killAt kills a process when it comes to the last of these points
 // as often as that stands among them.
 func (s *site) killAt(points []string) {
 	s.Helper()
@@ -115,7 +105,7 @@ func (tr *tracer) run() string {
 	tr.t.Helper()
 	runtime.LockOSThread() // only the thread that started a process may trace it
 	defer runtime.UnlockOSThread()
-	cmd := again(tr.t, "rotate", tr.site.dir, tr.site.host)
+	cmd := again(tr.t, tr.site.scene.role, tr.site.dir, tr.site.host)
 	log, err := os.Create(filepath.Join(tr.t.TempDir(), "log"))
 	if err != nil {
 		tr.t.Fatal(err)

@@ -146,13 +146,3 @@ func TestStopped(t *testing.T) {
 func (s *site) minted(id string) bool {
 	return slices.ContainsFunc(s.ws.Live(), func(t workspacetest.Token) bool { return t.Minted && (t.ID == id || id == "") })
 }
-
-// await waits until what is said is so.
-func (s *site) await(what string, is func() bool) {
-	s.Helper()
-	for end := time.Now().Add(30 * time.Second); !is(); {
-		if time.Now().After(end) {
-			s.Fatalf("waited in vain until %s", what)
-		}
-	}
-}

@@ -170,6 +170,7 @@ type site struct {
 	serve   atomic.Pointer[http.Handler]
 	foreign []string // ids of tokens that aren't ours
 	logs    *tail
+	scene   scene
 }
 
 func newSite(t *testing.T) *site {
@@ -201,49 +202,32 @@ func (s *site) fresh() {
 
 func (s *site) handle(h http.Handler) { s.serve.Store(&h) }
 
-// A scene is what a process finds that is then killed.
-type scene struct {
-	name string
-	set  func(s *site)
-}
-
-// scenes are the first rotation, of a token that a person has made, and one of
-// a token that patrol has minted.
-var scenes = []scene{
-	{"first", func(s *site) {
-		s.write(s.T, s.ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour}).Value)
-	}},
-	{"second", func(s *site) {
-		s.write(s.T, s.ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour}).Value)
-		s.recover()
-		s.ws.Forget()
-	}},
-}
-
 // afterKill checks what must hold at every instant, now that the process is
 // dead, and then that another one brings everything to its end.
 func (s *site) afterKill(point string) {
 	s.Helper()
-	live := map[string]bool{}
-	for _, t := range s.ws.Live() {
-		live[t.Value] = true
-	}
-	for name, content := range s.read() {
-		holds := 0
-		for value := range live {
-			if content == s.contents(value)[name] {
-				holds++
-			}
-		}
-		if holds != 1 {
-			s.Errorf("killed %s: %s is not whole, or holds no token that lives:\n%s", point, name, s.anonymous(content))
-		}
-	}
+	s.checkFiles(point)
 	s.checkLedger(point)
 	s.checkSecrets(point)
-	s.recover()
+	s.scene.end(s)
+	s.checkSecrets(point)
 	if s.Failed() {
 		s.Fatalf("killed %s; log:\n%s", point, s.logs)
+	}
+}
+
+// checkFiles makes sure that each file is whole and holds a token that lives, or
+// none after a logout.
+func (s *site) checkFiles(point string) {
+	s.Helper()
+	live := s.ws.Live()
+	for name, content := range s.read() {
+		whole := s.scene.role == "logout" && content == blanks(s.host)[name] || slices.ContainsFunc(live, func(t workspacetest.Token) bool {
+			return content == s.contents(t.Value)[name]
+		})
+		if !whole {
+			s.Errorf("killed %s: %s is not whole, or holds no token that lives:\n%s", point, name, s.anonymous(content))
+		}
 	}
 }
 
@@ -308,6 +292,16 @@ func (s *site) checkSecrets(point string) {
 	}
 }
 
+// start is machine.start with the site's log.
+func (s *site) start(now func() time.Time) *run {
+	s.Helper()
+	r, err := s.machine.start(slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), now)
+	if err != nil {
+		s.Fatal(err)
+	}
+	return r
+}
+
 // recover starts patrol as a service and waits until nothing is left to be
 // done. Then one token of ours lives, and every file holds it.
 func (s *site) recover() {
@@ -315,10 +309,7 @@ func (s *site) recover() {
 	// By its clock the process died a while ago: a create without an answer
 	// can no longer take effect.
 	now := func() time.Time { return time.Now().Add(3 * time.Minute) }
-	r, err := s.start(slog.New(slog.NewTextHandler(s.logs, &slog.HandlerOptions{Level: slog.LevelDebug})), now)
-	if err != nil {
-		s.Fatal(err)
-	}
+	r := s.start(now)
 	defer r.stop()
 	ctx, cancel := context.WithCancel(s.Context())
 	done := make(chan struct{})
@@ -376,75 +367,12 @@ func (s *site) wantOne(r *run) {
 	}
 }
 
-// TestCrashAtEveryRequest kills a process that rotates at each of its requests:
-// before the workspace has seen it, and after it was done and before there was
-// an answer.
-func TestCrashAtEveryRequest(t *testing.T) {
-	for _, scene := range scenes {
-		t.Run(scene.name, func(t *testing.T) {
-			t.Parallel()
-			s := newSite(t)
-			var points []string
-			for n := 1; ; n++ {
-				s.fresh()
-				scene.set(s)
-				point := s.killAtRequest((n+1)/2, n%2 == 0)
-				s.afterKill(point)
-				if point == atEnd {
-					break
-				}
-				points = append(points, point)
-			}
-			t.Logf("killed %d times: %v", len(points), points)
-			for _, want := range []string{"POST /api/2.0/token/create", "GET /api/2.0/token/list", "POST /api/2.0/token/delete"} {
-				if !slices.Contains(points, "before "+want) || !slices.Contains(points, "after "+want) {
-					t.Errorf("%s was never reached", want)
-				}
-			}
-		})
-	}
-}
-
-// atEnd is no point at which a process is killed: it ended by itself.
-const atEnd = "never"
-
-// killAtRequest runs a process that rotates and kills it at its n-th request.
-func (s *site) killAtRequest(n int, after bool) (point string) {
+// await waits until what is said is so.
+func (s *site) await(what string, is func() bool) {
 	s.Helper()
-	cmd := again(s.T, "rotate", s.dir, s.host)
-	cmd.Stderr = s.logs
-	started, dead, reached := make(chan struct{}), make(chan struct{}), make(chan string, 1)
-	var seen atomic.Int32
-	s.handle(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if int(seen.Add(1)) != n {
-			s.ws.ServeHTTP(w, r)
-			return
+	for end := time.Now().Add(30 * time.Second); !is(); {
+		if time.Now().After(end) {
+			s.Fatalf("waited in vain until %s", what)
 		}
-		what := "before "
-		if after {
-			what = "after "
-			s.ws.ServeHTTP(httptest.NewRecorder(), r)
-		}
-		reached <- what + r.Method + " " + r.URL.Path
-		<-started
-		_ = cmd.Process.Kill()
-		<-dead
-		panic(http.ErrAbortHandler)
-	}))
-	err := cmd.Start()
-	close(started)
-	if err == nil {
-		err = cmd.Wait()
 	}
-	close(dead)
-	s.handle(s.ws)
-	point = atEnd
-	select {
-	case point = <-reached:
-	default:
-	}
-	if killed := cmd.ProcessState != nil && cmd.ProcessState.ExitCode() == -1; killed != (point != atEnd) || !killed && err != nil {
-		s.Fatalf("at request %d (%s): %v\n%s", n, point, err, s.logs)
-	}
-	return point
 }
