@@ -69,6 +69,9 @@ func parseINI(text []byte) (*iniFile, error) {
 			if err != nil {
 				return nil, err
 			}
+			if bytes.Contains(text[key.line.start:key.line.end], []byte("\n[")) {
+				return nil, s.errorf("the value that goes on here has a line that begins with [: that is a profile to some of the Databricks tools, so write the value on one line")
+			}
 			last := &f.sections[len(f.sections)-1]
 			last.keys = append(last.keys, key)
 		}
