@@ -15,7 +15,12 @@ import (
 // a way to sign in with some. It reports whether there was one, and what was
 // left alone.
 func (d *Databrickscfg) Clear(gone func(hash string) bool) (cleared bool, left []string, err error) {
-	return clearFile(d.path, func(content []byte) (change, error) {
+	return clearFile(d.path, d.clearing(gone))
+}
+
+// clearing returns the edit that Clear makes of a file that exists.
+func (d *Databrickscfg) clearing(gone func(hash string) bool) clearing {
+	return func(content []byte) (change, error) {
 		f, err := parseINI(content)
 		if err != nil {
 			return change{}, err
@@ -31,12 +36,15 @@ func (d *Databrickscfg) Clear(gone func(hash string) bool) (cleared bool, left [
 			return change{}, errors.New("a token can't be taken out without changing what else is read from the file: put each setting on a line of its own, key = value")
 		}
 		return c.change(out), nil
-	})
+	}
 }
+
+// clearing takes tokens out of the text of a file.
+type clearing func(content []byte) (change, error)
 
 // clearFile takes out of the file at path what edit does. A missing file is
 // nothing to do.
-func clearFile(path string, edit func(content []byte) (change, error)) (cleared bool, left []string, err error) {
+func clearFile(path string, edit clearing) (cleared bool, left []string, err error) {
 	left, err = replace(path, func(content []byte, exists bool) (change, error) {
 		if !exists {
 			return change{}, nil
@@ -122,7 +130,11 @@ func (c *profileClearing) take(k *iniKey) bool {
 // reports whether it did, and what was left alone. The base URL beside it
 // stays.
 func (c *Claude) Clear(gone func(hash string) bool) (cleared bool, left []string, err error) {
-	return clearJSON(c.path, gone, func(f *jsonFile, ours func(value) bool) (cuts []splice, left []string) {
+	return clearFile(c.path, c.clearing(gone))
+}
+
+func (c *Claude) clearing(gone func(hash string) bool) clearing {
+	return clearingJSON(c.path, gone, func(f *jsonFile, ours func(value) bool) (cuts []splice, left []string) {
 		for _, m := range f.root.members {
 			if m.name != "env" {
 				continue
@@ -139,7 +151,11 @@ func (c *Claude) Clear(gone func(hash string) bool) (cleared bool, left []string
 // Clear takes out the providers whose key gone knows by its pat.Hash. It
 // reports whether there was one, and what was left alone.
 func (c *OpenCode) Clear(gone func(hash string) bool) (cleared bool, left []string, err error) {
-	return clearJSON(c.path, gone, func(f *jsonFile, ours func(value) bool) (cuts []splice, left []string) {
+	return clearFile(c.path, c.clearing(gone))
+}
+
+func (c *OpenCode) clearing(gone func(hash string) bool) clearing {
+	return clearingJSON(c.path, gone, func(f *jsonFile, ours func(value) bool) (cuts []splice, left []string) {
 		return cut(f.root, func(m member) bool {
 			if m.name != provider && !strings.HasPrefix(m.name, provider+"-") {
 				return false
@@ -158,10 +174,10 @@ func (c *OpenCode) Clear(gone func(hash string) bool) (cleared bool, left []stri
 	})
 }
 
-// clearJSON takes out of the JSON file at path what plan says.
-func clearJSON(path string, gone func(hash string) bool, plan func(f *jsonFile, ours func(value) bool) (cuts []splice, left []string)) (cleared bool, left []string, err error) {
+// clearingJSON takes out of the JSON file at path what plan says.
+func clearingJSON(path string, gone func(hash string) bool, plan func(f *jsonFile, ours func(value) bool) (cuts []splice, left []string)) clearing {
 	ours := func(v value) bool { return v.isString() && gone(pat.Hash(v.str)) }
-	return clearFile(path, func(content []byte) (change, error) {
+	return func(content []byte) (change, error) {
 		f, err := parseJSON(content)
 		if err != nil {
 			return change{}, err
@@ -184,7 +200,7 @@ func clearJSON(path string, gone func(hash string) bool, plan func(f *jsonFile, 
 			}
 		}
 		return change{}, errors.New("a token can't be taken out as the file stands: lay it out as a JSON formatter would")
-	})
+	}
 }
 
 // cut takes members out of an object, and the commas that they leave over.

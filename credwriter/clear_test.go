@@ -12,14 +12,14 @@ import (
 // goneOld knows the old token and no other.
 func goneOld(hash string) bool { return hash == pat.Hash(oldValue) }
 
-type clearing struct {
+type clearCase struct {
 	name    string
 	in, out string // out "": the file stays as it is
 	left    string // in what was left alone; "" if nothing was
 	err     string // in the error; "" for none
 }
 
-func (c clearing) run(t *testing.T, name string, open func(path string) clearer) {
+func (c clearCase) run(t *testing.T, name string, open func(path string) clearer) {
 	t.Helper()
 	c.in, c.out = fill(c.in), fill(c.out)
 	path := put(t, name, c.in)
@@ -50,7 +50,7 @@ type clearer interface {
 }
 
 func TestClearDatabrickscfg(t *testing.T) {
-	for _, c := range []clearing{
+	for _, c := range []clearCase{
 		{name: "as people have it", in: "# mine\n[DEFAULT]\nhost = HOST\ntoken = OLD\ncluster_id = c\n\n[x]\ntoken = y\n", out: "# mine\n[DEFAULT]\nhost = HOST\ncluster_id = c\n\n[x]\ntoken = y\n"},
 		{name: "CRLF", in: "[DEFAULT]\r\ntoken = OLD\r\nhost = HOST\r\n", out: "[DEFAULT]\r\nhost = HOST\r\n"},
 		{name: "no newline at the end", in: "[DEFAULT]\nhost = HOST\ntoken = OLD", out: "[DEFAULT]\nhost = HOST\n"},
@@ -81,7 +81,7 @@ func TestClearDatabrickscfg(t *testing.T) {
 
 func TestClearClaude(t *testing.T) {
 	const token = `"ANTHROPIC_AUTH_TOKEN"`
-	for _, c := range []clearing{
+	for _, c := range []clearCase{
 		{name: "last", in: "{\n  \"env\": {\n    \"A\": \"1\",\n    " + token + ": \"OLD\"\n  },\n  \"x\": 1.0\n}\n", out: "{\n  \"env\": {\n    \"A\": \"1\"\n  },\n  \"x\": 1.0\n}\n"},
 		{name: "first", in: "{\"env\": {" + token + ": \"OLD\", \"A\": \"1\"}}", out: "{\"env\": {\"A\": \"1\"}}"},
 		{name: "between", in: "{\"env\": {\"B\":\"\", " + token + ": \"OLD\", \"A\": \"1\"}}", out: "{\"env\": {\"B\":\"\", \"A\": \"1\"}}"},
@@ -101,7 +101,7 @@ func TestClearClaude(t *testing.T) {
 }
 
 func TestClearOpenCode(t *testing.T) {
-	for _, c := range []clearing{
+	for _, c := range []clearCase{
 		{name: "beside others", in: "{\n  \"openai\": {\"type\": \"api\", \"key\": \"sk\"},\n  \"databricks\": {\"type\": \"api\", \"key\": \"OLD\"}\n}\n", out: "{\n  \"openai\": {\"type\": \"api\", \"key\": \"sk\"}\n}\n"},
 		{name: "two, and the old form", in: `{"databricks":{"type":"api","key":"OLD"},"databricks-x":{"api_key":"OLD"}}`, out: `{}`},
 		{name: "not ours", in: `{"databricks":{"type":"api","key":"x"},"databricks-x":{"type":"api","key":"OLD"}}`, out: `{"databricks":{"type":"api","key":"x"}}`, left: "the key of databricks in "},
@@ -112,6 +112,15 @@ func TestClearOpenCode(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.run(t, "auth.json", func(path string) clearer { return NewOpenCode(path, true, owner()) })
 		})
+	}
+}
+
+// TestClearAll: a file that holds nothing but the token is empty afterwards.
+func TestClearAll(t *testing.T) {
+	path := put(t, ".databrickscfg", "token = "+oldValue+"\n")
+	cleared, left, err := NewDatabrickscfg(path, "", owner()).Clear(goneOld)
+	if got := get(t, path); !cleared || left != nil || err != nil || got != "" {
+		t.Errorf("Clear = %v, %q, %v; the file holds %q", cleared, left, err, got)
 	}
 }
 

@@ -16,7 +16,7 @@ type splice struct {
 func apply(content []byte, splices []splice) []byte {
 	splices = slices.Clone(splices)
 	slices.SortStableFunc(splices, func(a, b splice) int { return a.start - b.start })
-	var out bytes.Buffer
+	out := bytes.NewBuffer([]byte{}) // or no text would be nil, which says that nothing is to be done
 	at := 0
 	for _, s := range splices {
 		out.Write(content[at:s.start])
