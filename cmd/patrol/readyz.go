@@ -6,7 +6,7 @@ import (
 )
 
 // ready says why there is no token that works, and what to do about it. Who
-// asks the proxy has no other place for the hint of an error.
+// asks the service has no other place for the hint of an error.
 func (c *core) ready() error {
 	err := c.rotator.Ready()
 	if e, ok := errors.AsType[*exitError](err); ok && e.hint != "" {

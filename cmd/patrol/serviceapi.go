@@ -129,12 +129,15 @@ func (s *service) current() (pat.Token, error) {
 
 // report returns the service's status.
 func (s *service) report() statusReport {
-	n := s.proxy.Stats()
+	n, status := s.proxy.Stats(), s.rotator.Status()
+	if err := s.ready(); err != nil && !status.Ready {
+		status.Problem = err.Error()
+	}
 	return statusReport{
 		Running:    true,
 		NeedsLogin: errors.Is(s.rotator.Ready(), rotator.ErrNeedsLogin),
 		Service:    &s.info,
-		Status:     s.rotator.Status(),
+		Status:     status,
 		Proxy: &proxyStatus{
 			Requests: n.Requests, Waited: n.Waited, NoToken: n.NoToken, Failed: n.Failed, Stale: n.Stale, Resets: n.Resets,
 			Refused: s.guard.Counters(),
