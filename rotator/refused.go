@@ -31,6 +31,7 @@ type probe struct {
 	done  chan struct{}
 	at    time.Time
 	alive bool
+	elder bool // it isn't, but the one before it, which was asked about then, is
 	err   error
 }
 
@@ -49,16 +50,20 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 		return pat.Token{}, false
 	case !h.token.Same(t):
 		return h.token, true
-	case time.Since(h.since) < propagation && r.queued(before.entry.Nonce) && !before.token.IsZero():
-		return before.token, true
 	}
-	alive, err := r.ask(ctx, h)
+	young := time.Since(h.since) < propagation
+	if !young || !r.queued(before.entry.Nonce) {
+		before = holding{}
+	}
+	p, err := r.ask(ctx, h, before)
 	switch {
+	case !before.token.IsZero() && (err != nil || p.alive || p.elder):
+		return before.token, true
 	case err != nil:
 		return pat.Token{}, false
-	case alive && time.Since(h.since) < propagation:
+	case p.alive && young:
 		return h.token, r.rest(ctx, nil, settling)
-	case alive:
+	case p.alive:
 		return pat.Token{}, false
 	}
 	why := errors.New("a request was refused")
@@ -67,26 +72,30 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 		return pat.Token{}, false
 	}
 	_ = r.lost(r.ctx, h, why)
-	if _, err := r.begin(ctx, "the token in use is dead", false); err != nil {
+	if _, err := r.begin(ctx, need{reason: "the token in use is dead", of: &h}); err != nil {
 		return pat.Token{}, false
 	}
 	current := r.Current()
 	return current, !current.IsZero()
 }
 
-// ask finds out whether the token in use works, once for all who ask.
-func (r *Rotator) ask(ctx context.Context, h holding) (alive bool, err error) {
+// ask finds out whether the token in use works, and if it doesn't, the one
+// before it, if there is one; once for all who ask.
+func (r *Rotator) ask(ctx context.Context, h, before holding) (*probe, error) {
 	r.mu.Lock()
 	p := r.probing
 	if r.closed {
 		r.mu.Unlock()
-		return false, errClosed
+		return nil, errClosed
 	}
 	if p == nil || p.of != h.entry.Hash || time.Since(p.at) > trusted {
 		p = &probe{of: h.entry.Hash, done: make(chan struct{}), at: time.Now()}
 		r.probing = p
 		r.work.Go(func() {
 			p.alive, p.err = r.alive(r.ctx, h.token)
+			if p.err == nil && !p.alive && !before.token.IsZero() {
+				p.elder, p.err = r.alive(r.ctx, before.token)
+			}
 			if p.err != nil || !p.alive {
 				r.mu.Lock()
 				r.probing = nil // only good news may be kept
@@ -98,9 +107,9 @@ func (r *Rotator) ask(ctx context.Context, h holding) (alive bool, err error) {
 	r.mu.Unlock()
 	select {
 	case <-p.done:
-		return p.alive, p.err
+		return p, p.err
 	case <-ctx.Done():
-		return false, context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
 }
 

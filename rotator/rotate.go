@@ -46,26 +46,36 @@ type flight struct {
 // written stands in Rotation.Files, and is tried again while the Rotator
 // runs. After an error the old token is still the current one.
 func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
-	return r.begin(ctx, reason, true)
+	return r.begin(ctx, need{reason: reason, told: true})
 }
 
-// begin is Rotate for those who were told to, and for the Rotator itself, which
-// leaves a user alone who has logged out.
-func (r *Rotator) begin(ctx context.Context, reason string, told bool) (Rotation, error) {
+// need is why to rotate.
+type need struct {
+	reason string
+	told   bool     // by the user; patrol itself leaves one alone who has logged out
+	of     *holding // what is to be replaced; nil is whatever is in use
+}
+
+// begin rotates, or joins the rotation that is under way. A need that another
+// rotation has met already is met.
+func (r *Rotator) begin(ctx context.Context, n need) (Rotation, error) {
 	r.mu.Lock()
 	f, joined := r.flight, r.flight != nil
 	switch {
 	case r.closed:
 		r.mu.Unlock()
 		return Rotation{}, errClosed
-	case r.leaving, r.out && !told:
+	case r.leaving, r.out && !n.told:
 		r.mu.Unlock()
 		return Rotation{}, r.loggedOut()
+	case !joined && n.of != nil && n.of.entry.Nonce != r.holding.entry.Nonce && r.problem == nil:
+		defer r.mu.Unlock()
+		return Rotation{Token: r.holding.token, Joined: true}, nil
 	case !joined:
 		ctx, cancel := context.WithCancelCause(r.ctx)
 		f = &flight{done: make(chan struct{}), cancel: cancel}
 		r.flight = f
-		r.work.Go(func() { r.fly(ctx, f, reason) })
+		r.work.Go(func() { r.fly(ctx, f, n.reason) })
 	}
 	r.mu.Unlock()
 	select {

@@ -174,7 +174,7 @@ func (s *scheduler) rotate(ctx context.Context) time.Duration {
 
 // try rotates once and plans another try if that failed.
 func (s *scheduler) try(ctx context.Context, reason string, h holding) {
-	if _, err := s.r.begin(ctx, reason, false); err == nil {
+	if _, err := s.r.begin(ctx, need{reason: reason, of: &h}); err == nil {
 		s.want, s.retry = "", time.Time{}
 		s.pause.Reset()
 		return
@@ -198,9 +198,10 @@ func (s *scheduler) recover(ctx context.Context) time.Duration {
 		return tokenWatch
 	}
 	s.seen = there.String()
+	held := r.held()
 	err := r.adopt(ctx, true)
 	if err != nil && r.cfg.MintAs != nil && !errors.As(err, new(*ConflictError)) {
-		_, err = r.begin(ctx, "there is no token that works", false)
+		_, err = r.begin(ctx, need{reason: "there is no token that works", of: &held})
 	}
 	if err == nil {
 		s.search.Reset()

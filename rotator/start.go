@@ -60,6 +60,7 @@ func (r *Rotator) Start(ctx context.Context) error {
 // adopt looks for a token and makes it the current one. With ask set, the
 // workspace is asked even about a token that the ledger says is fresh.
 func (r *Rotator) adopt(ctx context.Context, ask bool) error {
+	before := r.held().entry.Nonce
 	all, err := r.look()
 	if err == nil {
 		all = slices.DeleteFunc(all, r.barred)
@@ -69,8 +70,11 @@ func (r *Rotator) adopt(ctx context.Context, ask bool) error {
 		}
 	}
 	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.holding.entry.Nonce != before {
+		return r.problem // another was found meanwhile, or the user has logged out
+	}
 	r.problem = err
-	r.mu.Unlock()
 	return err
 }
 
@@ -200,7 +204,9 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 		return r.loggedOut()
 	}
 	e := f.entry
-	if !f.known {
+	if begun, ours := r.begun(f.token); ours && !f.known {
+		e = begun
+	} else if !f.known {
 		e = ledger.Entry{Nonce: ledger.NewNonce(), Hash: f.token.Hash(), Host: r.host(), Found: f.sources}
 	}
 	if f.token.ID != "" {
@@ -271,7 +277,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	if err := r.take(ctx, f); err != nil {
 		return Rotation{}, err
 	}
-	rotation, err := r.begin(ctx, "login", false)
+	rotation, err := r.begin(ctx, need{reason: "login"})
 	rotation.User, rotation.UserBefore = f.user, userBefore
 	if err != nil {
 		rotation.Files = r.files.put(r.Current)
