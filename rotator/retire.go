@@ -343,9 +343,24 @@ func (r *Rotator) pinned(hash string) bool {
 	return slices.ContainsFunc(candidates, func(c Candidate) bool { return !c.Rewritten && c.Token.Hash() == hash })
 }
 
+// begun returns the entry of the mint that made t, where the ledger knows of no
+// answer to it: the disk failed then, and patrol ended before it worked again.
+func (r *Rotator) begun(t pat.Token) (ledger.Entry, bool) {
+	for _, e := range r.cfg.Ledger.Pending() {
+		if e.Stage == ledger.Intended && t.Comment != "" && e.Comment == t.Comment {
+			e.Hash = t.Hash()
+			return e, true
+		}
+	}
+	return ledger.Entry{}, false
+}
+
 // sweep revokes the token of a mint whose answer never came, if the workspace
-// made one.
+// made one. It waits while that may be the token in use: see begun.
 func (r *Rotator) sweep(ctx context.Context, by actor, e ledger.Entry) (ledger.Entry, error) {
+	if h := r.held(); h.token.ID == "" && !h.token.IsZero() {
+		return e, errors.New("it may be the token in use, whose id isn't known")
+	}
 	if e.ID == "" {
 		list, err := r.list(ctx, by)
 		if err != nil {

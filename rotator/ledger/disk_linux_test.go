@@ -14,24 +14,34 @@ import (
 	"patrol/rotator/ledger"
 )
 
-// mounts runs the calling test once more, in a process that may mount what it
-// likes, and reports whether this is that process.
+// mounts runs the calling test where it may mount what it likes.
 func mounts(t *testing.T) bool {
 	t.Helper()
-	const inside = "LEDGER_TEST_MOUNTS"
+	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
+	if os.Geteuid() != 0 {
+		attr.Cloneflags |= syscall.CLONE_NEWUSER
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+	}
+	if !again(t, attr) {
+		return false
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		t.Skip(err)
+	}
+	return true
+}
+
+// again runs the calling test once more, in a process of its own, and reports
+// whether this is that process.
+func again(t *testing.T, attr *syscall.SysProcAttr) bool {
+	t.Helper()
+	const inside = "LEDGER_TEST_AGAIN"
 	if os.Getenv(inside) == t.Name() {
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Skip(err)
-		}
 		return true
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
 	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if os.Geteuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-	}
+	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
 	switch {
 	case errors.Is(err, syscall.EPERM):
@@ -154,5 +164,56 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	if got := stages(open(t, dir)); len(got) != 3 {
 		t.Errorf("on the good disk again: %v", got)
+	}
+}
+
+// TestForbiddenFolder: the rights to the state folder are taken away, from a
+// start and from a ledger that is open, and given back.
+func TestForbiddenFolder(t *testing.T) {
+	if os.Geteuid() == 0 { // whom no mode stops
+		const nobody = 65534
+		if !again(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}) {
+			return
+		}
+	}
+	for _, mode := range []os.FileMode{0, 0o500} {
+		dir := filepath.Join(t.TempDir(), "state")
+		l := open(t, dir)
+		put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Minted})
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted}); mode == 0 && !errors.Is(err, unix.EACCES) {
+			t.Errorf("mode %v: Put = %v", mode, err)
+		}
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if _, err := ledger.Open(ledger.Config{Dir: dir}); !errors.Is(err, unix.EACCES) {
+			t.Errorf("mode %v: Open = %v", mode, err)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		l = open(t, dir)
+		if got := stages(l); got["a"] == "" || mode != 0 && got["b"] == "" {
+			t.Errorf("mode %v: with the rights back it has %v", mode, got)
+		}
+		if err := os.Chmod(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := l.Put(ledger.Entry{Nonce: "c", Stage: ledger.Minted}); !errors.Is(err, unix.EACCES) {
+			t.Errorf("Put = %v", err)
+		}
+		if err := os.Chmod(dir, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		put(t, l, ledger.Entry{Nonce: "d", Stage: ledger.Minted})
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := stages(open(t, dir)); got["c"] == "" || got["d"] == "" {
+			t.Errorf("what failed is not retried: %v", got)
+		}
 	}
 }
