@@ -125,7 +125,7 @@ func (g *Guard) Counters() map[string]uint64 {
 // tally holds what is counted and logged for each reason.
 type tally [reasonCount]struct {
 	count atomic.Uint64
-	quota logQuota
+	quota LogQuota
 }
 
 // note counts, and returns what to log if the reason's quota lets it: whoever
@@ -133,7 +133,7 @@ type tally [reasonCount]struct {
 func (g *Guard) note(why reason, remote string) (attrs []slog.Attr, ok bool) {
 	t := &g.tally[why]
 	t.count.Add(1)
-	skipped, ok := t.quota.take(time.Now())
+	skipped, ok := t.quota.Take(time.Now())
 	if !ok {
 		return nil, false
 	}
@@ -144,8 +144,9 @@ func (g *Guard) note(why reason, remote string) (attrs []slog.Attr, ok bool) {
 	return attrs, true
 }
 
-// logQuota lets a burst of lines through, then one a minute.
-type logQuota struct {
+// LogQuota lets a burst of a log's lines through, then one a minute. Its zero
+// value is ready, for several goroutines.
+type LogQuota struct {
 	mu      sync.Mutex
 	used    int
 	since   time.Time // when used was last lowered
@@ -157,9 +158,9 @@ const (
 	logEvery = time.Minute
 )
 
-// take reports whether a line may be logged now, and how many weren't since
+// Take reports whether a line may be logged now, and how many weren't since
 // the last one.
-func (q *logQuota) take(now time.Time) (skipped uint64, ok bool) {
+func (q *LogQuota) Take(now time.Time) (skipped uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if back := int(now.Sub(q.since) / logEvery); back > 0 {
