@@ -104,8 +104,11 @@ func databricksCode(status int) string {
 	return "TEMPORARILY_UNAVAILABLE"
 }
 
-// guessAPI says in whose form to answer a request that has no route.
-func guessAPI(r *http.Request) api {
+// apiOf says in whose form to answer a request that gets no further.
+func (p *Proxy) apiOf(r *http.Request) api {
+	if route := p.router.find(r.URL.Path); route != nil {
+		return route.api
+	}
 	switch h := r.Header; {
 	case strings.HasPrefix(r.URL.Path, "/api/"):
 		return databricks

@@ -2,8 +2,10 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -137,13 +139,15 @@ func (e *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 	}
 	if none, ok := errors.AsType[noToken](err); ok {
 		e.proxy.stats.noToken.Add(1)
-		e.proxy.log.Warn("request refused", "method", r.Method, "path", r.URL.Path, "reason", none.reason)
+		if skipped, ok := e.proxy.noTokenLog.Take(time.Now()); ok {
+			e.proxy.log.Warn("request refused", "method", r.Method, "path", r.URL.Path, "reason", none.reason, "not_logged_before", skipped)
+		}
 		answer{http.StatusServiceUnavailable, none.reason, 5 * time.Second}.send(w, e.route.api)
 		return
 	}
 	e.proxy.stats.failed.Add(1)
 	host := e.route.to.Scheme + "://" + e.route.to.Host
-	e.proxy.log.Warn("no answer from upstream", "method", r.Method, "upstream", host, "path", r.URL.Path, "err", err)
+	e.proxy.log.Warn("no answer from upstream", "method", r.Method, "upstream", host, "path", r.URL.Path, "err", harmless(err))
 	answer{
 		http.StatusBadGateway,
 		"patrol got no answer from " + host + ": " + explain(err) + ". The log of `patrol serve` has the details.",
@@ -159,6 +163,9 @@ func explain(err error) string {
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return "its certificate is signed by an authority that this machine doesn't know (a private one is named with --upstream-ca)"
 	}
+	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
+		return "the proxy that HTTPS_PROXY or HTTP_PROXY names for it can't be reached"
+	}
 	if timeout, ok := errors.AsType[net.Error](err); ok && timeout.Timeout() {
 		return "it took too long to connect"
 	}
@@ -171,6 +178,30 @@ func explain(err error) string {
 		return "it took too long"
 	}
 	return "the connection failed"
+}
+
+// harmless returns an error as it may be logged. Errors of the network tell of
+// addresses and certificates; others may quote what the upstream has sent, and
+// an upstream can send the token back.
+func harmless(err error) string {
+	var op *net.OpError
+	var verification *tls.CertificateVerificationError
+	var alert tls.AlertError
+	var number syscall.Errno
+	switch {
+	case errors.As(err, &op), errors.As(err, &verification), errors.As(err, &alert), errors.As(err, &number),
+		errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, context.DeadlineExceeded):
+		return err.Error()
+	}
+	return fmt.Sprintf("%s (%T)", explain(err), cause(err))
+}
+
+// cause returns the innermost of errors that wrap each other.
+func cause(err error) error {
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	return err
 }
 
 // wantsWebsocket reports whether the request asks to become a WebSocket. Other

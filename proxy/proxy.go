@@ -32,6 +32,7 @@ type Proxy struct {
 	handovers   <-chan pat.Handover
 	ready       func() error
 	warnings    func() []string
+	noTokenLog  guard.LogQuota
 	refused     func(context.Context, pat.Token) (pat.Token, bool)
 	transport   http.RoundTripper
 	wait        time.Duration
@@ -148,7 +149,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	raw, err := checkTarget(r)
 	if err != nil {
-		p.refuse(w, r, openAI, answer{status: http.StatusBadRequest, message: "patrol refuses this request: " + err.Error() + "."})
+		p.refuse(w, r, p.apiOf(r), answer{status: http.StatusBadRequest, message: "patrol refuses this request: " + err.Error() + "."})
 		return
 	}
 	if p.own(w, r) {
@@ -156,7 +157,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	route := p.router.find(r.URL.Path)
 	if route == nil {
-		answer{status: http.StatusNotFound, message: p.router.wrongPath(r.URL.Path)}.send(w, guessAPI(r))
+		answer{status: http.StatusNotFound, message: p.router.wrongPath(r.URL.Path)}.send(w, p.apiOf(r))
 		return
 	}
 	if !route.model() {
@@ -192,7 +193,7 @@ func (p *Proxy) turnAway(w http.ResponseWriter, r *http.Request, refusal *guard.
 		}
 		writePage(w, status, nil)
 	default:
-		answer{status: refusal.Status, message: refusal.Message}.send(w, guessAPI(r))
+		answer{status: refusal.Status, message: refusal.Message}.send(w, p.apiOf(r))
 	}
 }
 

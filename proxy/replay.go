@@ -161,7 +161,7 @@ func (e *exchange) mayResend(out *http.Request, err error) bool {
 	}
 	e.tries.reset = true
 	e.proxy.stats.resets.Add(1)
-	e.proxy.log.Info("sending again: the connection died before an answer", "method", out.Method, "path", out.URL.Path, "err", err)
+	e.proxy.log.Info("sending again: the connection died before an answer", "method", out.Method, "path", out.URL.Path, "err", harmless(err))
 	return true
 }
 

@@ -40,7 +40,7 @@ func TestGuard(t *testing.T) {
 	}
 	ws.Forget()
 	for _, tt := range []struct{ path, form string }{
-		{"/v1/messages", "openai"},
+		{"/v1/messages", "anthropic"},
 		{"/anthropic/v1/messages", "anthropic"},
 		{"/gemini/v1beta/models/M:x", "gemini"},
 		{"/api/2.0/preview/scim/v2/Me", "databricks"},
