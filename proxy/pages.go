@@ -9,6 +9,12 @@ import (
 func (p *Proxy) own(w http.ResponseWriter, r *http.Request) bool {
 	switch r.URL.Path {
 	case "/", "/healthz", "/readyz", "/health":
+	case "/v1", "/anthropic", "/openai/v1", "/gemini":
+		// The base URLs that agents are given: some look first whether anybody
+		// is there.
+		if r.Method != http.MethodHead {
+			return false
+		}
 	default:
 		return false
 	}

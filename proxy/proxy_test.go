@@ -238,6 +238,11 @@ func TestPages(t *testing.T) {
 	tok.Expiry = time.Now().Add(-time.Minute)
 	h.publish(t, tok)
 	expect("expired", 503, "expired")
+	for _, base := range []string{"/v1", "/anthropic", "/openai/v1", "/gemini"} {
+		if head, get := h.do(t, "HEAD", base, ""), h.do(t, "GET", base, ""); head.StatusCode != 200 || get.StatusCode != 404 {
+			t.Errorf("%s: HEAD %d, GET %d", base, head.StatusCode, get.StatusCode)
+		}
+	}
 	if got := h.do(t, "POST", "/readyz", "x"); got.StatusCode != http.StatusMethodNotAllowed {
 		t.Errorf("POST /readyz: %d", got.StatusCode)
 	}

@@ -29,6 +29,11 @@ func (e *exchange) refusal(res *http.Response) bool {
 	default:
 		return false
 	}
+	// What is longer or comes piece by piece is another matter, and isn't held
+	// up.
+	if res.ContentLength > mostRefusal || strings.HasPrefix(res.Header.Get("Content-Type"), "text/event-stream") {
+		return false
+	}
 	start, err := io.ReadAll(io.LimitReader(res.Body, mostRefusal))
 	rest := io.Reader(res.Body)
 	if err != nil {
