@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"net/url"
 	"os"
 	"strconv"
@@ -172,12 +173,16 @@ func (p proxyOptions) newGuard(lns []net.Listener, known func(hash string) bool,
 	cfg := guard.Config{AllowUsers: p.allowUsers, AllowHosts: p.allowHosts, KeyFile: p.keyFile, Known: known, Log: log}
 	for _, ln := range lns {
 		ip := addrOf(ln).Addr()
-		if !ip.IsValid() || ip.IsLoopback() {
+		if !ip.IsValid() {
 			continue
 		}
-		log.Warn("listening beyond this machine: clients there need a credential, and it travels in clear text",
-			"listen", ln.Addr(), "keys", p.keyFile)
-		if !ip.IsUnspecified() {
+		if !ip.IsLoopback() {
+			log.Warn("listening beyond this machine: clients there need a credential, and it travels in clear text",
+				"listen", ln.Addr(), "keys", p.keyFile)
+		}
+		switch ip {
+		case netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback():
+		default:
 			cfg.AllowHosts = append(cfg.AllowHosts, ip.String())
 		}
 	}
