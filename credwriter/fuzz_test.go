@@ -10,6 +10,7 @@ import (
 	"io"
 	"os/exec"
 	"reflect"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -168,7 +169,7 @@ func checkPython(t *testing.T, p *python, before, after []byte, profile string, 
 			value, has := is[section][key]
 			// Where Python takes a line for a part of another value, the token
 			// changes in that.
-			back := slices.ContainsFunc(append(d.replaced, ""), func(r string) bool { return strip(strings.ReplaceAll(value, newValue, r)) == old })
+			back := d.undoes(value, old, section == profile && key == "token")
 			// An empty value loses its quotes, which Python reads as a part of it.
 			filled := section == profile && strings.Trim(old, "`'\"") == "" && (key == "host" && value == host || key == "token" && value == newValue)
 			if !has || value != old && !back && !filled {
@@ -188,6 +189,23 @@ func checkPython(t *testing.T, p *python, before, after []byte, profile string, 
 			t.Errorf("Python reads %q for %s of %s from %q", value, key, profile, after)
 		}
 	}
+}
+
+// undoes reports whether old becomes value if some of what was replaced is. Of
+// several tokens of the profile itself, any may have been.
+func (d difference) undoes(value, old string, token bool) bool {
+	before := []string{""}
+	if token {
+		before = append(before, `[^\n]*`)
+	}
+	for _, r := range d.replaced {
+		before = append(before, regexp.QuoteMeta(r), regexp.QuoteMeta(strip(r)))
+	}
+	parts := strings.Split(value, newValue)
+	for i := range parts {
+		parts[i] = regexp.QuoteMeta(parts[i])
+	}
+	return regexp.MustCompile("(?s)^" + strings.Join(parts, "(?:"+strings.Join(before, "|")+")") + "$").MatchString(old)
 }
 
 // strip takes off what Python takes for blanks.
