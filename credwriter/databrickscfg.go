@@ -236,6 +236,12 @@ func (e *profileEdit) add(missing []setting) error {
 	if err := e.file.extensible(); err != nil {
 		return err
 	}
+	for _, k := range e.file.keys(e.profile) {
+		// Python's reader may see keys in them.
+		if bytes.ContainsRune(e.file.text[k.line.start:k.line.end], '\n') {
+			return fmt.Errorf("nothing can be added to profile %s: its %s goes over several lines: write it on one", e.profile, safe(k.name))
+		}
+	}
 	at, indent := 0, false
 	for i, s := range e.file.sections {
 		if s.name == e.profile && (i > 0 || len(s.keys) > 0) {
