@@ -53,6 +53,11 @@ func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 		// header, deep enough for the stack to grow, once for each stream.
 		_ = r.Body.Close()
 	}
+	if in.Header["Upgrade"] != nil {
+		// ReverseProxy would pass it on, or refuse what isn't ASCII by itself.
+		in.Header = in.Header.Clone()
+		in.Header.Del("Upgrade")
+	}
 	reverse := httputil.ReverseProxy{
 		Rewrite:        e.rewrite,
 		Transport:      e,
@@ -92,6 +97,7 @@ func (e *exchange) rewrite(pr *httputil.ProxyRequest) {
 	}
 	*out.URL = e.route.target(pr.In.URL.Path, e.raw, query)
 	out.Host = ""
+	out.Trailer = nil // HTTP/2 would send it, whatever its names are
 	clean(out.Header)
 	e.filterRequest(out)
 }
@@ -102,7 +108,6 @@ func clean(h http.Header) {
 	for name := range h {
 		switch name {
 		case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie",
-			"Connection", "Upgrade", // an upgrade that ReverseProxy would pass on
 			"Expect", // the body is there already
 			"X-Real-Ip":
 			delete(h, name)

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"patrol/proxy/guard"
@@ -158,6 +159,12 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	route := p.router.find(r.URL.Path)
 	if route == nil {
 		answer{status: http.StatusNotFound, message: p.router.wrongPath(r.URL.Path)}.send(w, p.apiOf(r))
+		return
+	}
+	if strings.EqualFold(r.Method, http.MethodTrace) {
+		// Its answer is the request, and the token would be in it.
+		w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
+		p.refuse(w, r, route.api, answer{status: http.StatusMethodNotAllowed, message: "patrol doesn't pass TRACE on: the answer would hold the token."})
 		return
 	}
 	if !route.model() {

@@ -248,7 +248,21 @@ func TestPages(t *testing.T) {
 	}
 }
 
-// TestMethods: all of them pass, and what they bring.
+// TestTrace: an upstream that speaks TRACE would answer with the token.
+func TestTrace(t *testing.T) {
+	up := upstream(t, func(http.ResponseWriter, *http.Request) { t.Error("asked") })
+	h := open(t, proxy.Config{Host: up.URL, AllowAPI: true})
+	h.publish(t, pat.New(canary, up.URL))
+	for _, method := range []string{"TRACE", "trace"} {
+		for _, path := range []string{"/v1/messages", "/v1/models", "/serving-endpoints/x", "/ai-gateway/x", "/api/2.0/clusters/list"} {
+			if got := h.do(t, method, path, ""); got.StatusCode != http.StatusMethodNotAllowed || got.Header.Get("Allow") == "" {
+				t.Errorf("%s %s: %d %v", method, path, got.StatusCode, got.Header)
+			}
+		}
+	}
+}
+
+// TestMethods: all others pass, and what they bring.
 func TestMethods(t *testing.T) {
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Method", r.Method)
@@ -256,9 +270,9 @@ func TestMethods(t *testing.T) {
 	})
 	h := open(t, proxy.Config{Host: up.URL})
 	h.publish(t, pat.New(canary, up.URL))
-	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PURGE"} {
+	for _, method := range []string{"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PURGE"} {
 		for _, body := range []string{"", "{}"} {
-			if body != "" && (method == "HEAD" || method == "TRACE") {
+			if body != "" && method == "HEAD" {
 				continue
 			}
 			got := h.do(t, method, "/v1/models", body)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"net/http/httptrace"
 	"net/textproto"
 	"strings"
@@ -154,7 +155,7 @@ func TestUpgrades(t *testing.T) {
 	if n := len(ws.Requests()); n != 0 {
 		t.Errorf("%d requests reached the workspace", n)
 	}
-	for _, upgrade := range []string{"h2c", "TLS/1.0", "foo"} {
+	for _, upgrade := range []string{"\xe9", "h2c", "TLS/1.0", "foo"} {
 		got := h.do(t, "POST", "/v1/messages", question, "Connection", "Upgrade, HTTP2-Settings", "Upgrade", upgrade, "Http2-Settings", "AAMAAABk")
 		if got.StatusCode != 200 {
 			t.Errorf("%s: %d %s", upgrade, got.StatusCode, got.body)
@@ -183,6 +184,39 @@ func TestSwitchingProtocolsUnasked(t *testing.T) {
 	h.publish(t, pat.New(canary, up.URL))
 	if got := h.do(t, "POST", "/v1/messages", "{}", "Connection", "Upgrade", "Upgrade", "foo"); got.StatusCode != 502 {
 		t.Errorf("%d", got.StatusCode)
+	}
+}
+
+// TestRequestTrailers: none goes upstream, whatever its name, and none is
+// announced there.
+func TestRequestTrailers(t *testing.T) {
+	seen := make(chan http.Header, 1)
+	up := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		if r.ProtoMajor != 2 {
+			t.Errorf("asked by %s", r.Proto)
+		}
+		seen <- r.Trailer
+	}))
+	up.EnableHTTP2 = true
+	up.StartTLS()
+	defer up.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(up.Certificate())
+	h := open(t, proxy.Config{Host: up.URL, RootCAs: pool, ReplayLimit: 1 << 10})
+	h.publish(t, pat.New(canary, up.URL))
+	for _, size := range []int{10, 100 << 10} { // from memory, and as it comes
+		req, err := http.NewRequestWithContext(t.Context(), "POST", h.url+"/v1/messages", io.MultiReader(strings.NewReader(strings.Repeat("x", size))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Trailer = http.Header{"Authorization": {"Bearer evil"}, "X-Checksum": {"1"}}
+		if got := h.send(t, req); got.StatusCode != 200 {
+			t.Fatalf("%d %s", got.StatusCode, got.body)
+		}
+		if trailer := <-seen; len(trailer) != 0 {
+			t.Errorf("%d bytes: upstream got %v", size, trailer)
+		}
 	}
 }
 
