@@ -65,8 +65,9 @@ const mostStale = 10
 
 // tries is what has been done for a request already.
 type tries struct {
-	reset, refused bool
-	stale          int
+	reset   bool
+	refused *pat.Token // the token that was current and refused; nil if none was
+	stale   int
 }
 
 // attempt sends the request once. used is the token that it bore. Tokens go by
@@ -170,14 +171,17 @@ func (e *exchange) mayResend(out *http.Request, err error) bool {
 // client is told instead of the refusal.
 func (e *exchange) secondChance(ctx context.Context, used *pat.Token) (with *pat.Token, again bool, err error) {
 	if e.proxy.current().Same(*used) {
-		if e.tries.refused || e.proxy.refused == nil {
+		if e.tries.refused != nil || e.proxy.refused == nil {
 			return nil, false, nil
 		}
-		e.tries.refused = true
+		e.tries.refused = used
 		with, again, err := e.askRefused(ctx, used)
-		if err != nil || again || e.proxy.current().Same(*used) {
+		if err != nil || again {
 			return with, again, err
 		}
+	}
+	if e.tries.refused != nil && e.proxy.current().Same(*e.tries.refused) {
+		return nil, false, nil
 	}
 	if e.tries.stale == mostStale || !e.body.whole {
 		return nil, false, nil

@@ -126,6 +126,40 @@ func TestCurrentTokenRefused(t *testing.T) {
 	}
 }
 
+// TestPredecessorRefused: if the token that stood in for a young one is refused
+// too, the young one isn't tried again, but another that has come meanwhile is.
+func TestPredecessorRefused(t *testing.T) {
+	for _, replaced := range []bool{false, true} {
+		var h *house
+		var sent []string // the upstream is asked by one request at a time
+		up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
+			tok := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+			sent = append(sent, tok)
+			if tok == "before" && replaced {
+				h.publish(t, pat.New("next", "http://"+r.Host))
+			}
+			if tok != "next" {
+				status, contentType, body := workspacetest.InvalidJSON.Reply()
+				w.Header().Set("Content-Type", contentType)
+				w.WriteHeader(status)
+				_, _ = io.WriteString(w, body)
+			}
+		})
+		h = open(t, proxy.Config{Host: up.URL, Refused: func(context.Context, pat.Token) (pat.Token, bool) {
+			return pat.New("before", up.URL), true
+		}})
+		h.publish(t, pat.New("young", up.URL))
+		got := h.do(t, "POST", "/v1/messages", question)
+		status, order, stale := 403, "young before", uint64(0)
+		if replaced {
+			status, order, stale = 200, "young before next", 1
+		}
+		if s := h.Stats(); got.StatusCode != status || strings.Join(sent, " ") != order || s.Refused != 1 || s.Stale != stale {
+			t.Errorf("replaced %v: %d, sent with %v, %+v", replaced, got.StatusCode, sent, s)
+		}
+	}
+}
+
 // TestRefusedTakesTooLong: agents give up for good on a 403, and try again on
 // a 503.
 func TestRefusedTakesTooLong(t *testing.T) {
