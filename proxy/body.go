@@ -16,74 +16,100 @@ type body struct {
 	size     int64 // of all of it, -1 if that isn't known
 }
 
-// firstRead is the room for a body that doesn't say its length.
-const firstRead = 4 << 10
+const (
+	// firstRead is the room for the beginning of a body, firstChunks for that of
+	// one that doesn't say its length.
+	firstRead   = 64 << 10
+	firstChunks = 4 << 10
 
-// readBody reads the request's body: all of it, if that is at most limit
-// bytes and m has them. It blocks until the client has sent that much. The
-// caller releases the payload, if there is one; after an error there is none.
-func (m *memory) readBody(r *http.Request, limit int) (body, error) {
-	b := body{size: r.ContentLength}
-	if r.ContentLength == 0 || r.Body == nil || r.Body == http.NoBody {
+	// mostTrust is how much more room than has come a body gets that says its
+	// length.
+	mostTrust = 8
+)
+
+// readBody reads from in a request's body of this size, -1 if that isn't known:
+// all of it, if that is at most limit bytes and m has them. It blocks until the
+// client has sent that much. The caller releases the payload, if there is one;
+// after an error there is none.
+func (m *memory) readBody(in io.Reader, size int64, limit int) (body, error) {
+	b := body{size: size}
+	if size == 0 {
 		return body{whole: true}, nil
 	}
-	if b.size > int64(limit) {
+	if limit <= 0 || size > int64(limit) {
 		return b, nil
 	}
-	room := int(b.size)
-	if room < 0 {
-		room = min(firstRead, limit)
+	// One byte too many tells a longer body from one that just fits.
+	most := limit + 1
+	if size > 0 {
+		most = int(size)
 	}
-	if room == 0 || !m.take(room) {
+	first := m.begin(size, most)
+	if first == nil {
 		return b, nil
 	}
-	b.payload = &payload{data: m.buffer(room), taken: room, memory: m}
-	b.users.Store(1)
+	b.payload = newPayload(first, m)
 	for {
-		err := b.fill(r.Body)
-		if errors.Is(err, io.EOF) {
-			b.whole, b.size = true, int64(len(b.data))
-			return b, nil
-		}
-		if err != nil {
+		ended, err := b.fill(in, most)
+		switch {
+		case err != nil:
 			b.release()
 			return body{}, err
-		}
-		if !b.grow(limit) {
+		case ended && len(b.data) <= limit:
+			b.whole, b.size = true, int64(len(b.data))
+			return b, nil
+		case ended, len(b.data) == most, !b.grow(most):
 			return b, nil
 		}
 	}
 }
 
-// fill reads until there is no room left or the body ends: then it returns
-// io.EOF.
-func (b *body) fill(r io.Reader) error {
-	for len(b.data) < b.taken {
-		n, err := r.Read(b.data[len(b.data):b.taken])
-		b.data = b.data[:len(b.data)+n]
-		if err != nil {
-			return err
-		}
+// begin lends a body its first buffer, nil if there is no memory.
+func (m *memory) begin(size int64, most int) []byte {
+	if size < 0 {
+		return m.lend(min(firstChunks, most), 0)
 	}
-	if int64(len(b.data)) != b.size {
-		return nil
+	// All at once saves a copy. But those who announce a lot and send nothing
+	// must not hold the memory of all: one half of it is for what has come.
+	if all := m.lend(most, m.half); all != nil {
+		return all
 	}
-	// This is all that was announced. The server watches for a client that
-	// leaves only once it has seen the end.
-	var none [1]byte
-	_, err := r.Read(none[:])
-	return err
+	return m.lend(min(firstRead, most), 0)
 }
 
-// grow makes more room, if limit and the memory allow.
-func (b *body) grow(limit int) bool {
-	more := min(b.taken, limit-b.taken)
-	if more <= 0 || !b.memory.take(more) {
+// fill reads until there is no room left, most bytes are there or the body
+// ends, and reports whether it did.
+func (b *body) fill(r io.Reader, most int) (ended bool, err error) {
+	room := min(cap(b.data), most)
+	for err == nil && len(b.data) < room {
+		var n int
+		n, err = r.Read(b.data[len(b.data):room])
+		b.data = b.data[:len(b.data)+n]
+	}
+	if err == nil && int64(len(b.data)) == b.size {
+		// This is all that was announced. The server watches for a client that
+		// leaves only once it has seen the end.
+		var none [1]byte
+		_, err = r.Read(none[:])
+	}
+	if errors.Is(err, io.EOF) {
+		return true, nil
+	}
+	return false, err
+}
+
+// grow makes more room, for most bytes at most, if the memory allows.
+func (b *body) grow(most int) bool {
+	times := 2
+	if b.size > 0 {
+		times = mostTrust
+	}
+	wider := b.memory.lend(min(times*cap(b.data), most), 0)
+	if wider == nil {
 		return false
 	}
-	b.taken += more
-	wider := append(b.memory.buffer(b.taken), b.data...)
-	b.memory.recycle(b.data)
+	wider = append(wider, b.data...)
+	b.memory.reclaim(b.data)
 	b.data = wider
 	return true
 }
@@ -93,20 +119,21 @@ func (b *body) grow(limit int) bool {
 func (b *body) replace(data []byte) {
 	m := b.memory
 	b.release()
-	m.give(-len(data))
-	b.payload = &payload{data: data, taken: len(data), memory: m}
-	b.users.Store(1)
+	m.give(-cap(data))
+	b.payload = newPayload(data, m)
 	b.size = int64(len(data))
 }
 
 // attach makes b the body of out, whose own is what isn't in the payload. A
-// body that isn't whole can be attached once.
+// body that isn't whole can be attached once, and then holds nothing.
 func (b *body) attach(out *http.Request) {
 	out.ContentLength = b.size
 	out.TransferEncoding = nil
 	switch p := b.payload; {
 	case !b.whole && p != nil:
 		out.Body = &joined{first: p.open(), then: out.Body}
+		p.release()
+		b.payload = nil
 	case !b.whole:
 	case b.size == 0:
 		out.Body = nil

@@ -14,30 +14,29 @@ import (
 )
 
 func TestReadBody(t *testing.T) {
-	const limit = 32 << 10
-	text := make([]byte, 64<<10)
+	const limit = 3 * firstRead / 2
+	text := make([]byte, 2*limit)
 	for i := range text {
 		text[i] = byte(rand.Uint32())
 	}
-	for _, size := range []int{0, 1, 100, firstRead - 1, firstRead, firstRead + 1, 2*firstRead + 1, limit - 1, limit, limit + 1, 2 * limit} {
+	for _, size := range []int{0, 1, 100, firstChunks - 1, firstChunks, firstChunks + 1, 2*firstChunks + 1, firstRead, firstRead + 1, limit - 1, limit, limit + 1, 2 * limit} {
 		for _, chunked := range []bool{false, true} {
-			for _, left := range []int{1 << 20, limit, 5000, 0} {
+			for _, left := range []int{1 << 20, firstRead + limit, limit, 5000, 0} {
 				var mem memory
 				mem.give(left)
 				r := &http.Request{ContentLength: int64(size), Body: io.NopCloser(iotest.HalfReader(bytes.NewReader(text[:size])))}
 				if chunked {
 					r.ContentLength = -1
 				}
-				b, err := mem.readBody(r, limit)
+				b, err := mem.readBody(r.Body, r.ContentLength, limit)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if b.payload != nil && (int(mem.left.Load()) != left-b.taken || mem.left.Load() < 0 || len(b.data) > b.taken) {
-					t.Errorf("%d bytes of %d: took %d for %d, %d left", size, left, b.taken, len(b.data), mem.left.Load())
+				if b.payload != nil && (int(mem.left.Load()) != left-cap(b.data) || mem.left.Load() < 0) {
+					t.Errorf("%d bytes of %d: a buffer of %d for %d, %d left", size, left, cap(b.data), len(b.data), mem.left.Load())
 				}
-				// One of unknown length that just fits can't be known to have ended.
-				if (size < limit || size == limit && !chunked) && left == 1<<20 && !b.whole {
-					t.Errorf("%d bytes, chunked %v: not whole", size, chunked)
+				if fits := size <= limit; left == 1<<20 && b.whole != fits {
+					t.Errorf("%d bytes, chunked %v: whole %v", size, chunked, b.whole)
 				}
 				for range 2 {
 					out := &http.Request{Body: r.Body, ContentLength: r.ContentLength}
@@ -61,8 +60,8 @@ func TestReadBody(t *testing.T) {
 				if b.payload != nil {
 					b.release()
 				}
-				if int(mem.left.Load()) != left || mem.kept > mostKept {
-					t.Errorf("%d bytes of %d left, %d kept", mem.left.Load(), left, mem.kept)
+				if int(mem.left.Load()) != left {
+					t.Errorf("%d bytes of %d left", mem.left.Load(), left)
 				}
 			}
 		}
@@ -72,9 +71,93 @@ func TestReadBody(t *testing.T) {
 func TestReadBodyFails(t *testing.T) {
 	var mem memory
 	mem.give(1 << 20)
-	r := &http.Request{ContentLength: 100, Body: io.NopCloser(io.MultiReader(bytes.NewReader(make([]byte, 50)), iotest.ErrReader(io.ErrUnexpectedEOF)))}
-	if b, err := mem.readBody(r, 1<<20); !errors.Is(err, io.ErrUnexpectedEOF) || b.payload != nil || mem.left.Load() != 1<<20 {
+	in := io.MultiReader(bytes.NewReader(make([]byte, 50)), iotest.ErrReader(io.ErrUnexpectedEOF))
+	if b, err := mem.readBody(in, 100, 1<<20); !errors.Is(err, io.ErrUnexpectedEOF) || b.payload != nil || mem.left.Load() != 1<<20 {
 		t.Errorf("%v, %d left", err, mem.left.Load())
+	}
+}
+
+// TestReadBodyTakesWhatCame: once half of the memory is lent, what a body
+// announces costs nobody anything.
+func TestReadBodyTakesWhatCame(t *testing.T) {
+	const size, limit, all = 4 << 20, 4 << 20, 16 << 20
+	for _, came := range []int{0, 1, firstRead - 1, firstRead, 1 << 19, size - 1} {
+		for _, announced := range []int64{size, -1} {
+			var mem memory
+			mem.limit(all)
+			mem.give(-all/2 + 1)
+			mem.recycle(make([]byte, 2*firstRead)) // one that is larger than is asked for
+			checked := false
+			before := mem.left.Load()
+			stalls := readerFunc(func([]byte) (int, error) {
+				checked = true
+				if held := before - mem.left.Load(); held > max(2*firstRead, mostTrust*int64(came)) {
+					t.Errorf("%d bytes of %d hold %d", came, announced, held)
+				}
+				return 0, io.ErrUnexpectedEOF
+			})
+			if _, err := mem.readBody(io.MultiReader(bytes.NewReader(make([]byte, came)), stalls), announced, limit); err == nil || !checked {
+				t.Error("read to its end")
+			}
+			if mem.left.Load() != before {
+				t.Errorf("%d of %d bytes left", mem.left.Load(), before)
+			}
+		}
+	}
+}
+
+// TestReadBodyAtOnce: a body lies where it was read, if there is plenty of
+// memory.
+func TestReadBodyAtOnce(t *testing.T) {
+	const size = 4 << 20
+	var mem memory
+	mem.limit(2 * size)
+	var first *byte
+	left := size
+	in := readerFunc(func(b []byte) (int, error) {
+		if first == nil {
+			first = &b[0]
+		}
+		n := min(len(b), left, 1000)
+		if left -= n; left == 0 {
+			return n, io.EOF
+		}
+		return n, nil
+	})
+	b, err := mem.readBody(in, size, size)
+	if err != nil || !b.whole || first != &b.data[0] || cap(b.data) != size {
+		t.Errorf("%d bytes in %d, whole %v, %v", len(b.data), cap(b.data), b.whole, err)
+	}
+}
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
+
+// TestMemoryIsWhatItLends: all buffers that are there at a time are charged, by
+// their real size.
+func TestMemoryIsWhatItLends(t *testing.T) {
+	var mem memory
+	mem.give(1 << 20)
+	mem.recycle(make([]byte, 1<<20))
+	buf := mem.lend(1<<19+1, 0)
+	if held := 1<<20 - mem.left.Load(); cap(buf) != 1<<20 || held != 1<<20 {
+		t.Errorf("a buffer of %d, charged %d", cap(buf), held)
+	}
+	if buf := mem.lend(1, 0); buf != nil {
+		t.Errorf("lent %d bytes more", cap(buf))
+	}
+	mem.reclaim(buf)
+	mem.give(-1)
+	if buf := mem.lend(1<<19+1, 0); cap(buf) != 1<<19+1 {
+		t.Errorf("a buffer of %d, where what is kept is too large", cap(buf))
+	}
+	// To grow takes the old buffer and the new.
+	var tight memory
+	tight.limit(2*firstRead + 1000)
+	b, err := tight.readBody(bytes.NewReader(make([]byte, firstRead+1001)), firstRead+1001, 1<<20)
+	if err != nil || b.whole || len(b.data) != firstRead {
+		t.Errorf("%d bytes, whole %v, %v", len(b.data), b.whole, err)
 	}
 }
 
@@ -94,11 +177,12 @@ func TestMemoryKeepsLittle(t *testing.T) {
 			t.Fatalf("%d bytes kept, %d counted", sum, mem.kept)
 		}
 	}
-	if got := mem.buffer(8 << 20); cap(got) != 8<<20 || mem.kept != 0 {
+	mem.give(64 << 20)
+	if got := mem.lend(8<<20, 0); cap(got) != 8<<20 || mem.kept != 0 {
 		t.Errorf("a buffer of %d, %d kept", cap(got), mem.kept)
 	}
 	mem.recycle(make([]byte, 1<<20))
-	if got := mem.buffer(8 << 10); cap(got) != 8<<10 {
+	if got := mem.lend(8<<10, 0); cap(got) != 8<<10 {
 		t.Errorf("a small body got a buffer of %d", cap(got))
 	}
 }
@@ -130,8 +214,7 @@ func TestMemoryForgets(t *testing.T) {
 func TestPayloadReadToItsEnd(t *testing.T) {
 	var mem memory
 	mem.give(1 << 20)
-	r := &http.Request{ContentLength: 10 << 10, Body: io.NopCloser(bytes.NewReader(make([]byte, 10<<10)))}
-	b, err := mem.readBody(r, 1<<20)
+	b, err := mem.readBody(bytes.NewReader(make([]byte, 10<<10)), 10<<10, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +241,7 @@ func TestPayloadSent(t *testing.T) {
 	mem.give(1 << 20)
 	const size = 10 << 10
 	text := bytes.Repeat([]byte("0123456789"), size/10)
-	b, err := mem.readBody(&http.Request{ContentLength: size, Body: io.NopCloser(bytes.NewReader(text))}, 1<<20)
+	b, err := mem.readBody(bytes.NewReader(text), size, 1<<20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -195,8 +278,7 @@ func TestPayloadClosedWhileRead(t *testing.T) {
 	mem.give(1 << 30)
 	const size = 64 << 10
 	for range 200 {
-		r := &http.Request{ContentLength: size, Body: io.NopCloser(bytes.NewReader(bytes.Repeat([]byte("a"), size)))}
-		b, err := mem.readBody(r, size)
+		b, err := mem.readBody(bytes.NewReader(bytes.Repeat([]byte("a"), size)), size, size)
 		if err != nil || !b.whole {
 			t.Fatal(err)
 		}
@@ -211,10 +293,10 @@ func TestPayloadClosedWhileRead(t *testing.T) {
 		})
 		_ = in.Close()
 		_ = in.Close()
-		next := mem.buffer(size)
+		next := mem.lend(size, 0)
 		copy(next[:size], bytes.Repeat([]byte("b"), size))
 		reading.Wait()
-		mem.recycle(next)
+		mem.reclaim(next)
 	}
 	if mem.left.Load() != 1<<30 {
 		t.Errorf("%d left", mem.left.Load())

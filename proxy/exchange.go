@@ -41,7 +41,7 @@ var errAborted = http.ErrAbortHandler
 func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	p := e.proxy
 	var err error
-	if e.body, err = p.memory.readBody(r, p.replayLimit); err != nil {
+	if e.body, err = p.memory.readBody(r.Body, r.ContentLength, p.replayLimit); err != nil {
 		e.badBody(w, r, err)
 		return
 	}

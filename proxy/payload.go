@@ -10,9 +10,11 @@ import (
 )
 
 // memory lends the space for requests' bodies. It bounds what all of them
-// take together, and what it keeps for the next ones.
+// take together, counted by the buffers that they lie in, and what it keeps
+// for the next ones.
 type memory struct {
 	left atomic.Int64 // bytes that may still be lent
+	half int64        // of what there is
 
 	mu   sync.Mutex
 	free [][]byte
@@ -39,9 +41,15 @@ const (
 	mostRead = 8*16<<10 - 9
 )
 
-// take reserves n bytes if they are to be had.
-func (m *memory) take(n int) bool {
-	if m.left.Add(int64(-n)) >= 0 {
+// limit sets how much may be lent at a time, before the first is.
+func (m *memory) limit(n int) {
+	m.left.Store(int64(n))
+	m.half = int64(n / 2)
+}
+
+// take reserves n bytes if they are to be had and spare bytes are left then.
+func (m *memory) take(n int, spare int64) bool {
+	if m.left.Add(int64(-n)) >= spare {
 		return true
 	}
 	m.left.Add(int64(n))
@@ -50,13 +58,36 @@ func (m *memory) take(n int) bool {
 
 func (m *memory) give(n int) { m.left.Add(int64(n)) }
 
-// buffer returns an empty buffer for n bytes. What is in it beyond its length
-// is another body's: it must be written before it is read.
-func (m *memory) buffer(n int) []byte {
+// lend returns an empty buffer for n bytes, nil if there is no memory for it of
+// which spare bytes are left. What is in it beyond its length is another
+// body's: it must be written before it is read.
+func (m *memory) lend(n int, spare int64) []byte {
+	if buf := m.reuse(n); buf != nil {
+		if m.take(cap(buf), spare) {
+			return buf
+		}
+		m.recycle(buf)
+	}
+	if !m.take(n, spare) {
+		return nil
+	}
+	return make([]byte, 0, n)
+}
+
+// reclaim takes back what was lent, once nobody reads it any more.
+func (m *memory) reclaim(buf []byte) {
+	m.recycle(buf)
+	m.give(cap(buf))
+}
+
+// reuse returns a buffer that was kept and is of use for n bytes, nil if there
+// is none.
+func (m *memory) reuse(n int) []byte {
 	if n <= smallBody {
-		return make([]byte, 0, n)
+		return nil
 	}
 	m.mu.Lock()
+	defer m.mu.Unlock()
 	for i := len(m.free) - 1; i >= 0; i-- {
 		if c := cap(m.free[i]); n <= c && c <= 2*n {
 			buf := m.free[i]
@@ -64,15 +95,13 @@ func (m *memory) buffer(n int) []byte {
 			m.free[i], m.free[last] = m.free[last], nil
 			m.free = m.free[:last]
 			m.kept -= c
-			m.mu.Unlock()
 			return buf
 		}
 	}
-	m.mu.Unlock()
-	return make([]byte, 0, n)
+	return nil
 }
 
-// recycle takes back a buffer that nobody reads any more.
+// recycle keeps a buffer for the next body, if it is of use.
 func (m *memory) recycle(buf []byte) {
 	if cap(buf) <= smallBody {
 		return
@@ -108,16 +137,21 @@ func (m *memory) forget() {
 // with it and every request that was sent with it has been closed:
 // http.Transport may go on reading after it has returned.
 type payload struct {
-	data   []byte
-	taken  int // of the memory
+	data   []byte // in a buffer that the memory has lent, or been charged for
 	memory *memory
 	users  atomic.Int32
 }
 
+// newPayload returns one with a single user.
+func newPayload(data []byte, m *memory) *payload {
+	p := &payload{data: data, memory: m}
+	p.users.Store(1)
+	return p
+}
+
 func (p *payload) release() {
 	if p.users.Add(-1) == 0 {
-		p.memory.recycle(p.data)
-		p.memory.give(p.taken)
+		p.memory.reclaim(p.data)
 		p.data = nil
 	}
 }

@@ -72,7 +72,7 @@ func New(cfg Config) (*Proxy, error) {
 		log:         cfg.Log,
 		errorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
-	p.memory.give(cfg.ReplayMemory)
+	p.memory.limit(cfg.ReplayMemory)
 	p.server = newServer(p, p.errorLog)
 	return p, nil
 }
