@@ -216,7 +216,7 @@ func showRefusalsTold(t *testing.T, r *rig) {
 	for why, header := range map[string][]string{
 		"host": {"Host", "stranger.example"}, "origin": {"Origin", "https://page.example"}, "fetch_site": {"Sec-Fetch-Site", "cross-site"},
 	} {
-		got := r.ask(t, http.MethodPost, "/v1/messages", question, header...)
+		got := r.ask(t, http.MethodPost, "/v1/chat/completions", question, header...)
 		var a answer
 		if err := json.Unmarshal([]byte(got.body), &a); err != nil || openAIRefusal(a) == "" {
 			t.Errorf("%s: %s is no answer in an agent's form", why, got.body)
