@@ -302,3 +302,48 @@ func TestPayloadClosedWhileRead(t *testing.T) {
 		t.Errorf("%d left", mem.left.Load())
 	}
 }
+
+// deadlined is a connection that knows when its reads end.
+type deadlined struct {
+	http.ResponseWriter
+	until time.Time
+	set   int
+}
+
+func (d *deadlined) SetReadDeadline(t time.Time) error {
+	d.until, d.set = t, d.set+1
+	return nil
+}
+
+// TestUploadPutsOffItsDeadline no more often than it must, and not once it is
+// closed: the connection may have its next request then.
+func TestUploadPutsOffItsDeadline(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const every = time.Second
+		var u upload
+		conn := deadlined{until: time.Now().Add(leastIdle)}
+		reads := 0
+		u.begin(&conn, &http.Request{Body: io.NopCloser(readerFunc(func([]byte) (int, error) {
+			reads++
+			if left := time.Until(conn.until); left < bodyIdle {
+				t.Errorf("read %d has %v", reads, left)
+			}
+			return 1, nil
+		}))})
+		for range 1000 {
+			_, _ = u.Read(make([]byte, 1))
+			time.Sleep(every)
+		}
+		if most := 1 + 1000*every/(leastIdle-bodyIdle); conn.set > int(most) || reads != 1000 {
+			t.Errorf("%d deadlines for %d reads", conn.set, reads)
+		}
+		before := conn.set
+		_ = u.Close()
+		time.Sleep(bodyIdle)
+		conn.until = time.Now().Add(time.Hour) // the next request's
+		_, _ = u.Read(make([]byte, 1))
+		if conn.set != before {
+			t.Error("a deadline was set after Close")
+		}
+	})
+}

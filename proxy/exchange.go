@@ -24,8 +24,10 @@ type exchange struct {
 	proxy *Proxy
 	route *route
 	raw   string // the path as it came
-	body  body
-	call  filter.Call // for the answer
+
+	upload upload
+	body   body
+	call   filter.Call // for the answer
 
 	tries    tries
 	deadline time.Time // for all waiting; zero: it hasn't waited yet
@@ -40,8 +42,9 @@ var errAborted = http.ErrAbortHandler
 // serve sends the request on and its answer back.
 func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	p := e.proxy
+	e.upload.begin(w, r)
 	var err error
-	if e.body, err = p.memory.readBody(r.Body, r.ContentLength, p.replayLimit); err != nil {
+	if e.body, err = p.memory.readBody(&e.upload, r.ContentLength, p.replayLimit); err != nil {
 		e.badBody(w, r, err)
 		return
 	}
@@ -52,6 +55,8 @@ func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 		// The server would look for more of it before it writes the answer's
 		// header, deep enough for the stack to grow, once for each stream.
 		_ = r.Body.Close()
+	} else {
+		in.Body = &e.upload
 	}
 	if in.Header["Upgrade"] != nil {
 		// ReverseProxy would pass it on, or refuse what isn't ASCII by itself.
@@ -80,11 +85,18 @@ func (e *exchange) release() {
 
 // badBody answers a request whose body can't be read.
 func (e *exchange) badBody(w http.ResponseWriter, r *http.Request, err error) {
-	if r.Context().Err() != nil {
+	reason := "reading its body: " + err.Error()
+	refusal := answer{status: http.StatusBadRequest, message: "patrol could not read the request's body to its end."}
+	switch {
+	case e.upload.stalled(): // which has ended r's context
+		reason = "nothing more of its body came"
+		refusal = answer{status: http.StatusRequestTimeout, message: "patrol got nothing more of the request's body for " + bodyIdle.String() + ". Send it again."}
+		w.Header().Set("Connection", "close")
+	case r.Context().Err() != nil:
 		panic(errAborted)
 	}
-	e.proxy.log.Warn("request refused", "method", r.Method, "path", r.URL.Path, "reason", "reading its body: "+err.Error())
-	answer{status: http.StatusBadRequest, message: "patrol could not read the request's body to its end."}.send(w, e.route.api)
+	e.proxy.log.Warn("request refused", "method", r.Method, "path", r.URL.Path, "reason", reason)
+	refusal.send(w, e.route.api)
 }
 
 // rewrite makes the request that goes upstream of the one that came in.
@@ -137,6 +149,10 @@ func withoutKey(query string) string {
 
 // failed answers a request that has no answer from upstream.
 func (e *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
+	if e.upload.stalled() {
+		e.badBody(w, r, err)
+		return
+	}
 	if r.Context().Err() != nil {
 		// The client has gone, or we are shutting down: an end that looks
 		// like one would be a lie.

@@ -26,8 +26,10 @@ func newServer(h *Proxy, errorLog *log.Logger) *server {
 		Handler:     h,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 		ErrorLog:    errorLog,
-		// No ReadTimeout and no WriteTimeout: both would cut a long stream.
+		// No WriteTimeout: it would cut a long stream. The ReadTimeout ends with the
+		// request's body, and an upload puts it off.
 		ReadHeaderTimeout:            10 * time.Second,
+		ReadTimeout:                  bodyIdle + bodySlack,
 		IdleTimeout:                  5 * time.Minute, // agents keep a connection between two turns
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is refused as any target that is no path

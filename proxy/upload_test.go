@@ -1,0 +1,219 @@
+package proxy_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"patrol/proxy"
+	"patrol/rotator/pat"
+)
+
+// pipes is a listener whose connections are made of nothing but this process,
+// so that time can be what a test wants it to be.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.done) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+// dial connects. The connection ends with the test.
+func (p *pipes) dial(t *testing.T) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	ours, theirs := net.Pipe()
+	t.Cleanup(func() { _ = ours.Close() })
+	p.conns <- theirs
+	return ours, bufio.NewReader(ours)
+}
+
+// timeless runs test in a bubble of its own time, with a proxy that has a
+// token and this configuration, whose Transport the caller sets.
+func timeless(t *testing.T, cfg proxy.Config, test func(t *testing.T, p *proxy.Proxy, ln *pipes)) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		const host = "https://w.example"
+		handovers := make(chan pat.Handover)
+		cfg.Host, cfg.Handovers = host, handovers
+		p, err := proxy.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		ln := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
+		var running sync.WaitGroup
+		running.Go(func() { _ = p.Run(ctx) })
+		running.Go(func() { _ = p.Serve(ln) })
+		t.Cleanup(func() {
+			cancel()
+			_ = p.Shutdown(ctx)
+			running.Wait()
+		})
+		if _, err := pat.Publish(ctx, handovers, pat.New(canary, host)); err != nil {
+			t.Fatal(err)
+		}
+		test(t, p, ln)
+	})
+}
+
+// echo answers with the request's body.
+func echo(r *http.Request) (*http.Response, error) {
+	got, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	return &http.Response{
+		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(got)), Request: r,
+		Header: http.Header{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader(string(got))),
+	}, nil
+}
+
+// read reads an answer to its end.
+func read(t *testing.T, in *bufio.Reader) reply {
+	t.Helper()
+	res, err := http.ReadResponse(in, nil)
+	if err != nil {
+		t.Fatalf("reading an answer: %v", err)
+	}
+	got, err := io.ReadAll(res.Body)
+	return reply{res, string(got), err}
+}
+
+// TestBodyStalls: clients that fall silent within a body hold up nobody, and
+// are told so in the end.
+func TestBodyStalls(t *testing.T) {
+	const blank = `{"messages":[{"role":"user","content":[{"type":"text","text":""},{"type":"text","text":"x"}]}]}`
+	const mended = `{"messages":[{"role":"user","content":[{"type":"text","text":"x"}]}]}`
+	for _, sent := range []string{
+		"Content-Length: 16777216\r\n\r\nx",
+		"Content-Length: 16777216\r\n\r\n",
+		"Content-Length: 16777216\r\n\r\n" + strings.Repeat("x", 100<<10),
+		"Content-Length: 100\r\n\r\nx",
+		"Content-Length: 167772160\r\n\r\nx", // which goes right through
+		"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
+		"Transfer-Encoding: chunked\r\n\r\n",
+	} {
+		timeless(t, proxy.Config{Transport: roundTrip(echo)}, func(t *testing.T, p *proxy.Proxy, ln *pipes) {
+			from := time.Now()
+			all := p.MemoryLeft()
+			var stalling sync.WaitGroup
+			for range 20 {
+				conn, in := ln.dial(t)
+				stalling.Go(func() {
+					_, _ = io.WriteString(conn, "POST /v1/messages HTTP/1.1\r\nHost: x\r\n"+sent)
+					got := read(t, in)
+					if got.StatusCode != http.StatusRequestTimeout || !strings.Contains(message(t, "anthropic", got), "body") || !got.Close {
+						t.Errorf("%.80q: %d %s", sent, got.StatusCode, got.body)
+					}
+					if took := time.Since(from); took < time.Minute || took > 90*time.Second {
+						t.Errorf("%.80q: answered after %v", sent, took)
+					}
+					if _, err := in.ReadByte(); err != io.EOF { //nolint:errorlint // what a closed pipe says
+						t.Errorf("%.80q: after the answer: %v", sent, err)
+					}
+				})
+			}
+			synctest.Wait()
+			conn, in := ln.dial(t)
+			_, _ = fmt.Fprintf(conn, "POST /v1/messages HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%s", len(blank), blank)
+			if got := read(t, in); got.body != mended {
+				t.Errorf("%.80q: meanwhile another's body became %q", sent, got.body)
+			}
+			stalling.Wait()
+			synctest.Wait()
+			if left := p.MemoryLeft(); left != all {
+				t.Errorf("%.80q: %d bytes of %d left", sent, left, all)
+			}
+		})
+	}
+}
+
+// TestRefusedBodyStalls: nor does one that nobody wants hold its connection.
+func TestRefusedBodyStalls(t *testing.T) {
+	timeless(t, proxy.Config{Transport: roundTrip(echo)}, func(t *testing.T, _ *proxy.Proxy, ln *pipes) {
+		from := time.Now()
+		conn, in := ln.dial(t)
+		_, _ = io.WriteString(conn, "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+		if got := read(t, in); got.StatusCode != http.StatusNotFound {
+			t.Errorf("%d %s", got.StatusCode, got.body)
+		}
+		if _, err := in.ReadByte(); err != io.EOF || time.Since(from) > 2*time.Minute { //nolint:errorlint // what a closed pipe says
+			t.Errorf("after %v: %v", time.Since(from), err)
+		}
+	})
+}
+
+// TestSlowIsNotStalled: a body that comes slowly, an answer that takes its
+// time and a connection between two requests last as long as they like.
+func TestSlowIsNotStalled(t *testing.T) {
+	slow := func(r *http.Request) (*http.Response, error) {
+		res, err := echo(r)
+		if err != nil {
+			return nil, err
+		}
+		time.Sleep(time.Hour)
+		whole := res.Body
+		out, in := io.Pipe()
+		res.Body, res.ContentLength = out, -1
+		go func() {
+			for {
+				if _, err := io.CopyN(in, whole, 1); err != nil {
+					_ = in.Close()
+					return
+				}
+				time.Sleep(10 * time.Minute)
+			}
+		}()
+		return res, nil
+	}
+	const body = "a body in many pieces"
+	for name, cfg := range map[string]proxy.Config{
+		"kept":   {Transport: roundTrip(slow)},
+		"passed": {Transport: roundTrip(slow), ReplayLimit: len(body) / 2},
+	} {
+		timeless(t, cfg, func(t *testing.T, _ *proxy.Proxy, ln *pipes) {
+			conn, in := ln.dial(t)
+			for i, header := range []string{"Content-Length: " + fmt.Sprint(len(body)), "Transfer-Encoding: chunked", "Content-Length: " + fmt.Sprint(len(body))} {
+				_, _ = io.WriteString(conn, "POST /responses HTTP/1.1\r\nHost: x\r\n"+header+"\r\n\r\n")
+				for _, c := range body {
+					time.Sleep(55 * time.Second)
+					piece := string(c)
+					if i == 1 {
+						piece = "1\r\n" + piece + "\r\n"
+					}
+					_, _ = io.WriteString(conn, piece)
+				}
+				if i == 1 {
+					_, _ = io.WriteString(conn, "0\r\n\r\n")
+				}
+				if got := read(t, in); got.StatusCode != 200 || got.body != body || got.err != nil {
+					t.Errorf("%s, request %d: %d %q %v", name, i, got.StatusCode, got.body, got.err)
+				}
+				time.Sleep(4 * time.Minute)
+			}
+		})
+	}
+}
