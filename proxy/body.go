@@ -125,8 +125,9 @@ func (b *body) replace(data []byte) {
 }
 
 // attach makes b the body of out, whose own is what isn't in the payload. A
-// body that isn't whole can be attached once, and then holds nothing.
-func (b *body) attach(out *http.Request) {
+// body that isn't whole can be attached once, and then holds nothing. Once c is
+// spent http.Transport gets no other copy.
+func (b *body) attach(out *http.Request, c *connection) {
 	out.ContentLength = b.size
 	out.TransferEncoding = nil
 	switch p := b.payload; {
@@ -139,7 +140,12 @@ func (b *body) attach(out *http.Request) {
 		out.Body = nil
 	default:
 		out.Body = p.open()
-		out.GetBody = func() (io.ReadCloser, error) { return p.open(), nil }
+		out.GetBody = func() (io.ReadCloser, error) {
+			if c.spent.Load() {
+				return nil, errTurnedAway
+			}
+			return p.open(), nil
+		}
 	}
 }
 

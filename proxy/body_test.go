@@ -40,7 +40,7 @@ func TestReadBody(t *testing.T) {
 				}
 				for range 2 {
 					out := &http.Request{Body: r.Body, ContentLength: r.ContentLength}
-					b.attach(out)
+					b.attach(out, new(connection))
 					var got []byte
 					if out.Body != nil {
 						if got, err = io.ReadAll(out.Body); err != nil || out.Body.Close() != nil {

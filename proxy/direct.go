@@ -12,7 +12,7 @@ import (
 type direct struct{ *net.TCPConn }
 
 // dialDirect returns how to dial with d.
-func dialDirect(d *net.Dialer) func(ctx context.Context, network, addr string) (net.Conn, error) {
+func dialDirect(d *net.Dialer) dialer {
 	return func(ctx context.Context, network, addr string) (net.Conn, error) {
 		conn, err := d.DialContext(ctx, network, addr)
 		if tcp, ok := conn.(*net.TCPConn); ok {

@@ -32,7 +32,6 @@ type exchange struct {
 	tries    tries
 	deadline time.Time // for all waiting; zero: it hasn't waited yet
 	conn     connection
-	watching bool
 }
 
 // errAborted ends a handler without an end of its answer, so that the client
@@ -48,8 +47,10 @@ func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 		e.badBody(w, r, err)
 		return
 	}
-	defer e.release()                // for a request that doesn't get as far as RoundTrip
-	in := r.WithContext(r.Context()) // a copy: the server goes on using r
+	defer e.release() // for a request that doesn't get as far as RoundTrip
+	e.conn.Context = r.Context()
+	defer e.conn.end()
+	in := r.WithContext(&e.conn) // a copy: the server goes on using r
 	if e.body.whole {
 		in.Body, in.ContentLength = http.NoBody, 0
 		// The server would look for more of it before it writes the answer's
@@ -183,6 +184,9 @@ func explain(err error) string {
 	}
 	if _, ok := errors.AsType[x509.UnknownAuthorityError](err); ok {
 		return "its certificate is signed by an authority that this machine doesn't know (a private one is named with --upstream-ca)"
+	}
+	if errors.Is(err, errTurnedAway) {
+		return "it turned the request away each time it was sent"
 	}
 	if op, ok := errors.AsType[*net.OpError](err); ok && op.Op == "proxyconnect" {
 		return "the proxy that HTTPS_PROXY or HTTP_PROXY names for it can't be reached"

@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"net/http/httptrace"
-	"sync/atomic"
 	"time"
 
 	"patrol/rotator/pat"
@@ -28,7 +26,8 @@ func (e noToken) Error() string { return e.reason }
 //     may have begun to work, so that a model's answer may be billed twice;
 //     the workspace's API is asked again only for what changes nothing.
 //
-// Beyond that the client gets what the upstream says.
+// Beyond that the client gets what the upstream says. What http.Transport sends
+// again by itself, connection bounds.
 func (e *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 	defer e.release()
 	var with *pat.Token // to be sent with; nil is the current one
@@ -83,10 +82,10 @@ func (e *exchange) attempt(out *http.Request, with *pat.Token) (res *http.Respon
 	if used = &g.token; with != nil {
 		used = with
 	}
-	e.body.attach(out)
+	e.body.attach(out, &e.conn)
 	out.Header.Set("Authorization", "Bearer "+used.Expose())
-	e.watch(out)
-	res, err = e.proxy.transport.RoundTrip(out)
+	e.conn.watch(out)
+	res, err = e.conn.roundTrip(e.proxy.transport, out)
 	return res, used, err
 }
 
@@ -130,31 +129,12 @@ func (e *exchange) patience() time.Time {
 	return e.deadline
 }
 
-// connection is what happened to an attempt's connection. HTTP/1 tells of it
-// in another goroutine.
-type connection struct{ made, answered atomic.Bool }
-
-// watch has the transport tell of the attempt's connection.
-func (e *exchange) watch(out *http.Request) {
-	e.conn.made.Store(false)
-	e.conn.answered.Store(false)
-	// ReverseProxy has put a trace there for this request alone. To lay
-	// another over it costs more than the rest of an attempt's preparation.
-	trace := httptrace.ContextClientTrace(out.Context())
-	if trace == nil || e.watching {
-		return
-	}
-	e.watching = true
-	trace.GotConn = func(httptrace.GotConnInfo) { e.conn.made.Store(true) }
-	trace.GotFirstResponseByte = func() { e.conn.answered.Store(true) }
-}
-
 // mayResend reports whether an attempt that ended with err is made again.
 func (e *exchange) mayResend(out *http.Request, err error) bool {
 	if _, none := errors.AsType[noToken](err); none || e.tries.reset || out.Context().Err() != nil || !e.body.whole {
 		return false
 	}
-	if !e.conn.made.Load() || e.conn.answered.Load() {
+	if errors.Is(err, errTurnedAway) || !e.conn.died() {
 		return false
 	}
 	if !e.route.model() && out.Method != http.MethodGet && out.Method != http.MethodHead {
