@@ -13,6 +13,7 @@ import (
 type body struct {
 	*payload       // nil if there is none
 	whole    bool  // the payload is all of it
+	short    bool  // it isn't, for lack of memory
 	size     int64 // of all of it, -1 if that isn't known
 }
 
@@ -46,6 +47,7 @@ func (m *memory) readBody(in io.Reader, size int64, limit int) (body, error) {
 	}
 	first := m.begin(size, most)
 	if first == nil {
+		b.short = true
 		return b, nil
 	}
 	b.payload = newPayload(first, m)
@@ -58,7 +60,10 @@ func (m *memory) readBody(in io.Reader, size int64, limit int) (body, error) {
 		case ended && len(b.data) <= limit:
 			b.whole, b.size = true, int64(len(b.data))
 			return b, nil
-		case ended, len(b.data) == most, !b.grow(most):
+		case ended, len(b.data) == most: // it is longer
+			return b, nil
+		case !b.grow(most):
+			b.short = true
 			return b, nil
 		}
 	}

@@ -152,7 +152,16 @@ func TestMemoryIsWhatItLends(t *testing.T) {
 	if buf := mem.lend(1<<19+1, 0); cap(buf) != 1<<19+1 {
 		t.Errorf("a buffer of %d, where what is kept is too large", cap(buf))
 	}
-	// To grow takes the old buffer and the new.
+	// To grow takes the old buffer and the new, and never more than that.
+	cfg := Config{ReplayLimit: 512 << 20}.withDefaults()
+	if cfg.ReplayMemory != 2*cfg.ReplayLimit+1 {
+		t.Errorf("%d bytes for bodies of %d", cfg.ReplayMemory, cfg.ReplayLimit)
+	}
+	var twice memory
+	twice.limit(2<<20 + 1)
+	if b, err := twice.readBody(bytes.NewReader(make([]byte, 1<<20)), -1, 1<<20); err != nil || !b.whole {
+		t.Errorf("whole %v, %v", b.whole, err)
+	}
 	var tight memory
 	tight.limit(2*firstRead + 1000)
 	b, err := tight.readBody(bytes.NewReader(make([]byte, firstRead+1001)), firstRead+1001, 1<<20)

@@ -53,8 +53,10 @@ type Config struct {
 	Wait time.Duration // how long a request waits for a token; 0 is 10 s, negative not at all
 
 	// A body longer than ReplayLimit, or that ReplayMemory has no room for, is
-	// passed on as it comes: it can't be sent again and isn't filtered. In
-	// bytes; 0 is 16 MiB for each and 128 MiB for all together, negative none.
+	// passed on as it comes: it can't be sent again and isn't filtered. Nor is
+	// one made to wait for room: bodies stay until their answers begin, and
+	// models think for minutes. In bytes; 0 is 16 MiB for each and 256 MiB for
+	// all together, negative none.
 	ReplayLimit  int
 	ReplayMemory int
 
@@ -69,7 +71,7 @@ type Config struct {
 const (
 	defaultWait         = 10 * time.Second
 	defaultReplayLimit  = 16 << 20
-	defaultReplayMemory = 128 << 20
+	defaultReplayMemory = 256 << 20
 )
 
 // withDefaults returns cfg with each zero value that means another replaced.
@@ -88,9 +90,10 @@ func (cfg Config) withDefaults() Config {
 	}
 	switch {
 	case cfg.ReplayMemory == 0:
-		cfg.ReplayMemory = max(defaultReplayMemory, cfg.ReplayLimit)
+		// Where a body's buffer grows there are two of them.
+		cfg.ReplayMemory = max(defaultReplayMemory, 2*cfg.ReplayLimit+1)
 	case cfg.ReplayMemory < 0:
-		cfg.ReplayMemory = 0
+		cfg.ReplayLimit, cfg.ReplayMemory = 0, 0
 	}
 	if cfg.Transport == nil {
 		cfg.Transport = newTransport(cfg.RootCAs)

@@ -59,6 +59,9 @@ func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	} else {
 		in.Body = &e.upload
 	}
+	if e.body.short {
+		p.unkept(r)
+	}
 	if in.Header["Upgrade"] != nil {
 		// ReverseProxy would pass it on, or refuse what isn't ASCII by itself.
 		in.Header = in.Header.Clone()

@@ -1,4 +1,4 @@
 package proxy
 
-// MemoryLeft returns how much may still be lent to bodies.
-func (p *Proxy) MemoryLeft() int64 { return p.memory.left.Load() }
+// MemoryHeld returns how much is lent to bodies.
+func (p *Proxy) MemoryHeld() int64 { return 2*p.memory.half - p.memory.left.Load() }

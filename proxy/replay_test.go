@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -226,6 +227,32 @@ func TestBodyTooLargeToReplay(t *testing.T) {
 		if got := ask(); got.StatusCode != 403 || len(ws.Requests()) != 2 || asked.Load() != 1 {
 			t.Errorf("chunked %v: %d after %d requests, asked %d times", chunked, got.StatusCode, len(ws.Requests()), asked.Load())
 		}
+	}
+}
+
+// TestNoMemoryForBody: what passes unfiltered for lack of memory is counted and
+// told of, and not a thousand times.
+func TestNoMemoryForBody(t *testing.T) {
+	const all, many = 16 << 10, 100
+	for _, chunked := range []bool{false, true} {
+		h := open(t, proxy.Config{Host: "https://w.example", ReplayMemory: all, Transport: roundTrip(echo)})
+		h.publish(t, pat.New(canary, "https://w.example"))
+		for i, size := range append([]int{1}, slices.Repeat([]int{2 * all}, many)...) {
+			body := `{"messages":[{"role":"user","content":[{"type":"text","text":""},{"type":"text","text":"` + strings.Repeat("x", size) + `"}]}]}`
+			var in io.Reader = strings.NewReader(body)
+			if chunked {
+				in = io.MultiReader(in)
+			}
+			req, _ := http.NewRequestWithContext(t.Context(), "POST", h.url+"/v1/messages", in)
+			got := h.send(t, req)
+			if kept := got.body != body; got.StatusCode != 200 || kept != (i == 0) || h.Stats().Unkept != uint64(i) {
+				t.Fatalf("%d bytes, chunked %v: %d, kept %v, %+v", size, chunked, got.StatusCode, kept, h.Stats())
+			}
+		}
+		if n := strings.Count(h.log.String(), "WARN"); n == 0 || n > many/4 {
+			t.Errorf("%d lines in the log for %d requests", n, many)
+		}
+		h.givesBack(t)
 	}
 }
 

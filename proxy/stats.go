@@ -1,6 +1,12 @@
 package proxy
 
-import "sync/atomic"
+import (
+	"net/http"
+	"sync/atomic"
+	"time"
+
+	"patrol/proxy/guard"
+)
 
 // Stats counts since New.
 type Stats struct {
@@ -11,10 +17,13 @@ type Stats struct {
 	Resets   uint64 // sent again after a connection had died
 	NoToken  uint64 // answered 503: no token came in time
 	Failed   uint64 // answered 502: no answer from upstream
+	Unkept   uint64 // passed on without filter and replay, for lack of memory
 }
 
 type stats struct {
-	requests, waited, stale, refused, resets, noToken, failed atomic.Uint64
+	requests, waited, stale, refused, resets, noToken, failed, unkept atomic.Uint64
+
+	unkeptLog guard.LogQuota
 }
 
 // Stats returns what has been counted so far.
@@ -28,5 +37,16 @@ func (p *Proxy) Stats() Stats {
 		Resets:   s.resets.Load(),
 		NoToken:  s.noToken.Load(),
 		Failed:   s.failed.Load(),
+		Unkept:   s.unkept.Load(),
+	}
+}
+
+// unkept counts and tells of a request that passes as it comes since there is
+// no memory for it.
+func (p *Proxy) unkept(r *http.Request) {
+	p.stats.unkept.Add(1)
+	if skipped, ok := p.stats.unkeptLog.Take(time.Now()); ok {
+		p.log.Warn("request passes without filter and replay: those that wait for their answers hold all the memory for it",
+			"method", r.Method, "path", r.URL.Path, "length", r.ContentLength, "not_logged_before", skipped)
 	}
 }

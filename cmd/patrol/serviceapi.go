@@ -139,7 +139,7 @@ func (s *service) report() statusReport {
 		Service:    &s.info,
 		Status:     status,
 		Proxy: &proxyStatus{
-			Requests: n.Requests, Waited: n.Waited, NoToken: n.NoToken, Failed: n.Failed, Stale: n.Stale, Resets: n.Resets,
+			Requests: n.Requests, Waited: n.Waited, NoToken: n.NoToken, Failed: n.Failed, Stale: n.Stale, Resets: n.Resets, Unkept: n.Unkept,
 			Refused: s.guard.Counters(),
 		},
 	}

@@ -47,6 +47,7 @@ type proxyStatus struct {
 	Failed   uint64 `json:"no_answer"`  // answered 502
 	Stale    uint64 `json:"sent_again"` // with a newer token
 	Resets   uint64 `json:"resets"`     // sent again after a connection had died
+	Unkept   uint64 `json:"unkept"`     // passed on without filter and replay, for lack of memory
 
 	// Refused counts whom the guard turned away, or made wait ("full"), by the
 	// reason that the log gives.
@@ -56,6 +57,9 @@ type proxyStatus struct {
 // String tells of it in a line for people.
 func (p *proxyStatus) String() string {
 	text := strconv.FormatUint(p.Requests, 10) + " since the start"
+	if p.Unkept > 0 {
+		text += fmt.Sprintf("; %d passed on without filter and replay, for lack of memory", p.Unkept)
+	}
 	var refused []string
 	for _, why := range slices.Sorted(maps.Keys(p.Refused)) {
 		if n := p.Refused[why]; n > 0 {

@@ -35,6 +35,10 @@ func TestPrintProxy(t *testing.T) {
 	if got, want := p.String(), "7 since the start; turned away: 1 (host), 2 (origin)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
+	p.Unkept = 3
+	if got, want := p.String(), "7 since the start; 3 passed on without filter and replay, for lack of memory; turned away: 1 (host), 2 (origin)"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
 	if got, want := new(proxyStatus).String(), "0 since the start"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
