@@ -192,7 +192,8 @@ func checkPython(t *testing.T, p *python, before, after []byte, profile string, 
 }
 
 // undoes reports whether old becomes value if some of what was replaced is, or
-// one of our own tokens that another hides from ini.v1. Of several tokens of the
+// one of our own tokens that another hides from ini.v1, or an empty host that was
+// filled in. Of several tokens of the
 // profile itself, any may have been.
 func (d difference) undoes(value, old string, token bool) bool {
 	before := []string{"", oldValue}
@@ -204,7 +205,8 @@ func (d difference) undoes(value, old string, token bool) bool {
 	}
 	parts := strings.Split(value, newValue)
 	for i := range parts {
-		parts[i] = regexp.QuoteMeta(parts[i])
+		filled := regexp.QuoteMeta(host)
+		parts[i] = strings.ReplaceAll(regexp.QuoteMeta(parts[i]), filled, "(?:"+filled+")?")
 	}
 	return regexp.MustCompile("(?s)^" + strings.Join(parts, "(?:"+strings.Join(before, "|")+")") + "$").MatchString(old)
 }
