@@ -192,23 +192,27 @@ func checkPython(t *testing.T, p *python, before, after []byte, profile string, 
 }
 
 // undoes reports whether old becomes value if some of what was replaced is, or
-// one of our own tokens that another hides from ini.v1, or an empty host that was
-// filled in. Of several tokens of the
-// profile itself, any may have been.
+// one of our own tokens that another hides from ini.v1, or something empty is
+// filled in, with a blank before it. Of several tokens of the profile itself, any
+// may have been replaced.
 func (d difference) undoes(value, old string, token bool) bool {
 	before := []string{"", oldValue}
+	for _, r := range d.replaced {
+		before = append(before, r, strip(r))
+	}
+	for i := range before {
+		before[i] = regexp.QuoteMeta(before[i])
+	}
 	if token {
 		before = append(before, `[^\n]*`)
 	}
-	for _, r := range d.replaced {
-		before = append(before, regexp.QuoteMeta(r), regexp.QuoteMeta(strip(r)))
+	pattern := regexp.QuoteMeta(value)
+	for name, was := range map[string]string{newValue: strings.Join(before, "|"), host: "|" + regexp.QuoteMeta(host)} {
+		name = regexp.QuoteMeta(name)
+		pattern = strings.ReplaceAll(pattern, " "+name, " ?"+name)
+		pattern = strings.ReplaceAll(pattern, name, "(?:"+was+")")
 	}
-	parts := strings.Split(value, newValue)
-	for i := range parts {
-		filled := regexp.QuoteMeta(host)
-		parts[i] = strings.ReplaceAll(regexp.QuoteMeta(parts[i]), filled, "(?:"+filled+")?")
-	}
-	return regexp.MustCompile("(?s)^" + strings.Join(parts, "(?:"+strings.Join(before, "|")+")") + "$").MatchString(old)
+	return regexp.MustCompile("(?s)^" + pattern + "$").MatchString(old)
 }
 
 // strip takes off what Python takes for blanks.
