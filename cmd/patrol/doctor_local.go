@@ -149,6 +149,9 @@ func (p *patient) checkFile(name string, f rotator.File) []finding {
 	} else if err != nil {
 		return []finding{failed(name, "", err)}
 	}
+	if !info.Mode().IsRegular() {
+		return []finding{failed(name, "", notAFile(path, info.Mode()))}
+	}
 	if uid, ok := ownerOf(info); ok && uid != os.Geteuid() {
 		return []finding{failure(name, "run patrol as the owner of the file", "%s belongs to uid %d, and patrol runs as uid %d", path, uid, os.Geteuid())}
 	} else if ok && info.Mode().Perm()&0o077 != 0 && p.secret(f) {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"os"
 )
 
 // ready says why there is no token that works, and what to do about it. Who
@@ -13,6 +14,36 @@ func (c *core) ready() error {
 		return fmt.Errorf("%w: %s", err, e.hint)
 	}
 	return err
+}
+
+// fileStatuses returns how the files' last writes went, and looks whether
+// something else stands in a file's place since: a rotation, which would find it,
+// may be hours away.
+func (c *core) fileStatuses() []fileStatus {
+	files := c.rotator.Status().Files
+	for i := range files {
+		f := &files[i]
+		if info, err := os.Stat(f.Path); err == nil && f.Error == "" && !info.Mode().IsRegular() {
+			f.Error = notAFile(f.Path, info.Mode()).Error()
+		}
+	}
+	return files
+}
+
+// notAFile says what stands in a file's place.
+func notAFile(path string, mode os.FileMode) error {
+	what := "something that is no file"
+	switch {
+	case mode.IsDir():
+		what = "a folder"
+	case mode&os.ModeNamedPipe != 0:
+		what = "a named pipe"
+	case mode&os.ModeSocket != 0:
+		what = "a socket"
+	case mode&os.ModeDevice != 0:
+		what = "a device"
+	}
+	return hinted(fmt.Errorf("%s is %s, and should be a file", path, what), "move it away: patrol makes the file")
 }
 
 // fileWarnings says which credential files can't be written, for /readyz. No

@@ -151,7 +151,7 @@ func (a *app) newService(ctx context.Context, o options, c *core, dir string, ln
 	cfg := o.proxy.config()
 	cfg.Host, cfg.Handovers, cfg.Log = c.client.Host(), handovers, log
 	cfg.Ready, cfg.Refused = c.ready, c.rotator.Refused
-	cfg.Warnings = func() []string { return fileWarnings(c.rotator.Status().Files) }
+	cfg.Warnings = func() []string { return fileWarnings(c.fileStatuses()) }
 	var err error
 	if cfg.RootCAs, err = o.proxy.rootCAs(); err != nil {
 		return nil, err

@@ -130,6 +130,7 @@ func (s *service) current() (pat.Token, error) {
 // report returns the service's status.
 func (s *service) report() statusReport {
 	n, status := s.proxy.Stats(), s.rotator.Status()
+	status.Files = s.fileStatuses()
 	if err := s.ready(); err != nil && !status.Ready {
 		status.Problem = err.Error()
 	}

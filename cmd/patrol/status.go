@@ -27,8 +27,9 @@ const statusLong = `Tell what patrol is doing for a profile: the token in use an
 rotated, the files that it is written to, and the old tokens that are still to
 be revoked. If no service runs, it tells what the last one has left behind.
 
-Exit codes: 0 if a service runs and has a token that works, 3 if it needs a new
-one, 1 if no service runs or something else is wrong.`
+Exit codes: 0 if a service runs and all is well; 3 if it needs a new token; 1 if
+no service runs, the last rotation failed, a file can't be written, or something
+else is wrong, which the lines that begin with PROBLEM say.`
 
 // A statusReport is what "patrol status --json" prints.
 type statusReport struct {
@@ -116,14 +117,29 @@ func (a *app) status(ctx context.Context, o options, asJSON bool) error {
 		a.printStatus(report, time.Now())
 	}
 	switch {
-	case report.Ready && report.Running:
-		return nil
-	case !report.Running:
-		return &exitError{code: exitFailed}
-	case report.NeedsLogin:
+	case report.Running && report.NeedsLogin:
 		return &exitError{code: exitLogin}
+	case report.Running && report.Ready && len(report.problems()) == 0:
+		return nil
 	}
 	return &exitError{code: exitFailed}
+}
+
+// problems says what is wrong, one sentence each; nothing if all is well.
+func (r statusReport) problems() []string {
+	var all []string
+	if r.Problem != "" {
+		all = append(all, r.Problem)
+	}
+	if r.Last.Error != "" && r.Last.Error != r.Problem {
+		all = append(all, "the last rotation failed, why stands below")
+	}
+	for _, f := range r.Files {
+		if f.Error != "" {
+			all = append(all, f.Path+" can't be written, why stands below")
+		}
+	}
+	return all
 }
 
 // readStatus asks the service, or reads the ledger if none runs.
@@ -162,8 +178,8 @@ func (a *app) printStatus(r statusReport, now time.Time) {
 	tw := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	defer func() { _ = tw.Flush() }() // run reports it
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(tw, format+"\n", args...) }
-	if r.Problem != "" {
-		line("PROBLEM\t%s", r.Problem)
+	for _, problem := range r.problems() {
+		line("PROBLEM\t%s", redact(problem))
 	}
 	if r.Running {
 		line("service\tpid %d, since %s, patrol %s", r.Service.PID, when(r.Service.Since, now), r.Service.Version)
