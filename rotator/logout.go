@@ -237,7 +237,7 @@ func (r *Rotator) revokeAll(ctx context.Context, d Departure, goes []ledger.Entr
 // revokeBy revokes a token by the first actor that the workspace takes, and
 // drops those from the list that it doesn't.
 func (r *Rotator) revokeBy(ctx context.Context, by *[]actor, e ledger.Entry) (ledger.Entry, error) {
-	if e.Host != r.host() {
+	if !sameHost(e.Host, r.host()) {
 		return e, errors.New("it belongs to another workspace, " + e.Host)
 	}
 	const tries = 3
@@ -310,7 +310,7 @@ func (r *Rotator) revoker(e ledger.Entry) (actor, error) {
 		return actor{}, r.problem
 	case r.parting.ID != e.ID:
 		return r.as(r.parting), nil
-	case slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce != e.Nonce && a.entry.Host == e.Host }):
+	case slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce != e.Nonce && sameHost(a.entry.Host, e.Host) }):
 		return actor{}, errors.New("the others are revoked with it first")
 	}
 	return r.as(r.parting), nil

@@ -182,6 +182,7 @@ func (r *Rotator) preflight(old holding) error {
 func (r *Rotator) mint(ctx context.Context, by actor, old holding) (holding, error) {
 	e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: r.host(), Scopes: old.token.Scopes}
 	e.Comment = r.comment(e.Nonce)
+	e.At = r.now() // Put sets that of its own copy, and this one may go into the queue
 	if by.id != "" {
 		e.User = old.entry.User
 	}
