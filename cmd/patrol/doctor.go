@@ -152,6 +152,7 @@ type patient struct {
 	running    *controlClient // nil: none runs, or serviceErr
 	status     statusReport
 	serviceErr error
+	others     []ping // this user's services for other profiles
 
 	token     pat.Token // to ask the workspace with; zero if there is none
 	host      string    // the workspace; "" if it isn't known
@@ -184,6 +185,7 @@ func (a *app) meet(ctx context.Context, o options) (*patient, error) {
 	p.target, p.targetErr = a.resolveTarget(o)
 	p.instance, p.entries, p.ledgerErr = ledger.Read(p.dir)
 	p.askService(ctx)
+	p.others = a.neighbors(ctx, p.dir, dialPatience)
 	p.chooseToken()
 	return p, nil
 }

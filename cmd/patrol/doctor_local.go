@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/netip"
 	"net/url"
@@ -88,7 +89,7 @@ func checkProfile(_ context.Context, p *patient) []finding {
 	case p.targetErr != nil:
 		return []finding{failed(name, "", p.targetErr)}
 	case !p.profile.Exists:
-		return []finding{warning(name, "patrol makes it, once it has a token: patrol login", "there is no %s", p.selection)}
+		return []finding{warning(name, "patrol makes it, once it has a token: "+p.login(), "there is no %s", p.selection)}
 	}
 	return []finding{fine(name, "%s, for %s", p.selection, p.target.workspace)}
 }
@@ -99,6 +100,12 @@ func checkDefaultProfile(_ context.Context, p *patient) []finding {
 	read, err := credwriter.ReadProfile(p.selection.file, "")
 	if err != nil {
 		return nil // checkProfile says so
+	}
+	if p.misled() {
+		other := p.others[0]
+		mend := fmt.Sprintf("take that setting out, if %s is meant; else run a patrol for this profile too: %s", other.Profile, p.serveBeside())
+		return []finding{failure(name, mend, "[__settings__] default_profile = %s in %s has tools that aren't told a profile use that one, and not %s, which a patrol keeps fresh",
+			read.Name, p.selection.file, other.Profile)}
 	}
 	used := cmp.Or(strings.TrimSpace(p.app.getenv("DATABRICKS_CONFIG_PROFILE")), read.Name)
 	if used != p.selection.name {
@@ -206,7 +213,7 @@ func checkToken(_ context.Context, p *patient) []finding {
 	case p.profileErr != nil:
 		return nil // checkProfile says so
 	case token.IsZero() && p.token.IsZero():
-		return []finding{failure(name, "patrol login", "there is none in %s", p.selection)}
+		return []finding{failure(name, p.login(), "there is none in %s", p.selection)}
 	case p.running != nil && p.token.IsZero():
 		return nil // checkService says so
 	case p.running != nil && token.Same(p.token):

@@ -27,7 +27,7 @@ func checkWorkspace(ctx context.Context, p *patient) []finding {
 	case p.host == "":
 		return []finding{warning(name, "see profile", "not asked: it isn't known which one it is")}
 	case p.token.IsZero():
-		return []finding{warning(name, "patrol login", "%s was not asked: there is no token", p.host)}
+		return []finding{warning(name, p.login(), "%s was not asked: there is no token", p.host)}
 	}
 	roots, err := p.o.proxy.rootCAs()
 	if err != nil {

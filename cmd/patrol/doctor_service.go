@@ -13,6 +13,7 @@ import (
 	"strings"
 	"time"
 
+	"patrol/credwriter"
 	"patrol/rotator"
 	"patrol/rotator/pat"
 )
@@ -22,7 +23,7 @@ func checkService(_ context.Context, p *patient) []finding {
 	const name = "service"
 	if p.running == nil {
 		if errors.Is(p.serviceErr, errNoService) {
-			return []finding{failure(name, "start it: patrol serve", "no patrol runs for profile %s", p.selection.name)}
+			return []finding{p.noService(name)}
 		}
 		return []finding{failed(name, "", p.serviceErr)}
 	}
@@ -49,6 +50,46 @@ func checkService(_ context.Context, p *patient) []finding {
 		}
 	}
 	return found
+}
+
+// noService says that none runs for this profile, and for which others one does.
+func (p *patient) noService(name string) finding {
+	if len(p.others) == 0 {
+		return failure(name, "start it: patrol serve", "no patrol runs for profile %s", p.selection.name)
+	}
+	var running []string
+	for _, other := range p.others {
+		running = append(running, fmt.Sprintf("profile %s (pid %d)", other.Profile, other.PID))
+	}
+	mend := fmt.Sprintf("patrol doctor --profile %s looks at that one; to run one for this profile too: %s",
+		argument(p.others[0].Profile), p.serveBeside())
+	if p.others[0].Profile == p.selection.name {
+		mend = "its state is in " + p.others[0].State + ": leave --state-dir and PATROL_STATE_DIR out to look at it"
+	}
+	return failure(name, mend, "no patrol runs for profile %s, but for %s", p.selection.name, strings.Join(running, ", "))
+}
+
+// serveBeside is the command for a service beside those of other profiles.
+func (p *patient) serveBeside() string {
+	return fmt.Sprintf("patrol serve --profile %s --listen 127.0.0.1:4001", argument(p.selection.name))
+}
+
+// misled reports whether a setting in the file, and nothing that the user said,
+// picks this profile, while a patrol runs for another and none for this.
+func (p *patient) misled() bool {
+	if len(p.others) == 0 || !errors.Is(p.serviceErr, errNoService) || p.selection.from != "" || p.selection.name == "DEFAULT" {
+		return false
+	}
+	read, err := credwriter.ReadProfile(p.selection.file, "")
+	return err == nil && read.Name == p.selection.name
+}
+
+// login is what to do where there is no token that works.
+func (p *patient) login() string {
+	if p.misled() {
+		return "see default; or, for a patrol of its own: patrol login"
+	}
+	return "patrol login"
 }
 
 // checkSocket: is there one that nobody listens on, or that doesn't answer?
@@ -128,6 +169,8 @@ func checkPorts(ctx context.Context, p *patient) []finding {
 		case err == nil:
 			_ = ln.Close() // nobody has used it
 			found = append(found, fine(name, "%s is free", l.addr))
+		case holdsPort(p.others, l.addr) != nil:
+			found = append(found, failed(name, "", portOf(l.addr, holdsPort(p.others, l.addr))))
 		case !l.optional:
 			found = append(found, failed(name, "", listenError(l.addr, err)))
 		}

@@ -89,7 +89,7 @@ func (a *app) serve(ctx context.Context, o options) error {
 	lns, err := listenAll(ctx, o.listen)
 	if err != nil {
 		_ = led.Close()
-		return err
+		return a.portTaken(ctx, o, dir, err)
 	}
 	handovers := make(chan pat.Handover)
 	c, err := a.newCore(ctx, o, t, led, proxyURL(addrOf(lns[0])), handovers, log)
