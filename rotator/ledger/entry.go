@@ -72,6 +72,10 @@ func (e Entry) clone() Entry {
 type header struct {
 	Version  int    `json:"patrol_ledger"`
 	Instance string `json:"instance"`
+
+	// Gaps says that a file before this one had rotted, and that the entries
+	// that were lost with it have not been put back.
+	Gaps bool `json:"gaps,omitempty"`
 }
 
 const version = 1

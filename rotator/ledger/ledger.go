@@ -5,22 +5,18 @@
 // The file is append-only. A line is one entry as it stands after a step, the
 // last line of a nonce holds, and Put returns once the line is on the disk.
 // At Open a torn last line is cut off, a file that has rotted is set aside
-// with what is whole in it carried over, and the rest is compacted.
+// with what is whole in it carried over, and the rest is compacted. That a
+// file has rotted is noted in the one that takes its place, until Mended.
 package ledger
 
 import (
-	"bytes"
-	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io/fs"
 	"log/slog"
 	"os"
-	"path/filepath"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
@@ -30,6 +26,10 @@ import (
 const (
 	fileName = "ledger"
 	lockName = "lock"
+
+	// instanceName is the file with a second copy of the instance: a ledger
+	// that is lost must not make this patrol a stranger to its own tokens.
+	instanceName = "instance"
 
 	// keepEnded is how long the ledger knows a token after its end, so that
 	// its value is still known as ours where a file or a client holds it.
@@ -46,10 +46,13 @@ const (
 // ErrLocked is what Open returns while another process has the ledger open.
 var ErrLocked = errors.New("another patrol is using this state folder")
 
+// errClosed is what is returned for what comes after Close.
+var errClosed = errors.New("the ledger is closed")
+
 // Config says where a ledger lives and whose it is.
 type Config struct {
 	Dir      string           // the state folder; made (0700) if it is missing
-	Instance string           // overrides the instance in the file; "" takes that, or makes one
+	Instance string           // overrides the instance in the folder; "" takes that, or makes one
 	Now      func() time.Time // nil is time.Now
 	Log      *slog.Logger     // nil discards
 }
@@ -72,6 +75,7 @@ type Ledger struct {
 	byHash   map[string]string // nonces
 	order    []string          // nonces, oldest first
 	salvaged bool
+	err      error // how the last write went
 }
 
 // Open locks the state folder and reads its ledger. It doesn't wait for a
@@ -95,97 +99,6 @@ func Open(cfg Config) (*Ledger, error) {
 	return l, nil
 }
 
-// load reads the file into l and leaves a compacted one open for appending.
-func (l *Ledger) load(instance string) error {
-	path := filepath.Join(l.dir, fileName)
-	data, err := os.ReadFile(path)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("reading the ledger: %w", err)
-	}
-	got := parse(data)
-	if got.rotten {
-		aside := fmt.Sprintf("%s.corrupt-%s", path, l.now().UTC().Format("20060102T150405Z"))
-		if err := os.WriteFile(aside, data, 0o600); err != nil {
-			return fmt.Errorf("setting a corrupt ledger aside: %w", err)
-		}
-		l.log.Warn("the ledger is corrupt: set aside, and rebuilt from what is whole in it", "aside", aside, "entries", len(got.entries))
-	}
-	l.salvaged = got.rotten
-	l.instance = cmp.Or(instance, got.instance)
-	if l.instance == "" {
-		l.instance = newInstance()
-	}
-	for _, e := range got.entries {
-		l.remember(e)
-	}
-	l.drop()
-	return l.rewrite()
-}
-
-// contents is what parse finds in a ledger file.
-type contents struct {
-	instance string
-	entries  []Entry // each line's, in order
-	rotten   bool    // a line before the last isn't whole
-}
-
-func parse(data []byte) contents {
-	var got contents
-	for len(data) > 0 {
-		line, rest, terminated := bytes.Cut(data, []byte{'\n'})
-		data = rest
-		var head header
-		var e Entry
-		switch {
-		case decode(line, &e) && e.Nonce != "" && terminated:
-			got.entries = append(got.entries, e)
-		case decode(line, &head) && head.Version != 0:
-			got.instance = head.Instance
-			got.rotten = got.rotten || head.Version != version
-		case terminated || len(data) > 0:
-			got.rotten = true
-		}
-	}
-	return got
-}
-
-// Read returns the instance and the entries of the ledger in dir, oldest
-// first, without locking it: a look at what another process is doing. A
-// ledger that isn't there is empty.
-func Read(dir string) (instance string, entries []Entry, err error) {
-	data, err := os.ReadFile(filepath.Join(dir, fileName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, nil
-	}
-	if err != nil {
-		return "", nil, fmt.Errorf("reading the ledger: %w", err)
-	}
-	l := &Ledger{entries: map[string]Entry{}, byHash: map[string]string{}}
-	got := parse(data)
-	for _, e := range got.entries {
-		l.remember(e)
-	}
-	return got.instance, l.list(func(Entry) bool { return true }), nil
-}
-
-// newInstance returns a name that no other patrol has and that a person who
-// reads the workspace's list of tokens can place: the machine's name, and
-// eight random hex digits.
-func newInstance() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "host"
-	}
-	host = strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
-			return r
-		}
-		return -1
-	}, strings.ToLower(host))
-	const longest = 40
-	return host[:min(len(host), longest)] + "-" + NewNonce()[:8]
-}
-
 // NewNonce returns 16 random hex digits, which name one mint.
 func NewNonce() string {
 	var b [8]byte
@@ -197,9 +110,38 @@ func NewNonce() string {
 // the same user's other patrols.
 func (l *Ledger) Instance() string { return l.instance }
 
-// Salvaged reports whether the file was corrupt at Open, so that entries may
-// be missing.
-func (l *Ledger) Salvaged() bool { return l.salvaged }
+// Salvaged reports whether the ledger was corrupt or gone at an Open, this one
+// or an earlier one, and has not been Mended since: entries may be missing.
+func (l *Ledger) Salvaged() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.salvaged
+}
+
+// Mended records that what was missing has been put back as far as it can be.
+// If that can't be written, the ledger stays salvaged.
+func (l *Ledger) Mended() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case !l.salvaged:
+		return nil
+	case l.file == nil:
+		return errClosed
+	}
+	l.salvaged = false
+	l.err = l.rewrite()
+	l.salvaged = l.err != nil
+	return l.err
+}
+
+// Err returns why the last record could not be written; nil once all that the
+// ledger knows is on the disk.
+func (l *Ledger) Err() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.err
+}
 
 // Put records e in place of what its nonce's entry was, sets its At, and
 // returns once the record is on the disk. If the disk fails, e is remembered
@@ -210,8 +152,13 @@ func (l *Ledger) Put(e Entry) error {
 	e.At = l.now().Round(0).UTC()
 	l.remember(e)
 	if l.file == nil {
-		return errors.New("the ledger is closed")
+		return errClosed
 	}
+	l.err = l.write(e)
+	return l.err
+}
+
+func (l *Ledger) write(e Entry) error {
 	if l.broken || !l.stands() || l.lines-len(l.entries) > compactAfter {
 		l.drop()
 		return l.rewrite()
@@ -281,10 +228,23 @@ func (l *Ledger) ByHash(hash string) (Entry, bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if e, ok := l.entries[l.byHash[hash]]; ok && e.Hash == hash {
+	e, ok := l.entries[l.byHash[hash]]
+	if !ok && l.file != nil && !l.stands() {
+		l.err = l.rewrite() // what stands there now may know it: see merge
+		e, ok = l.entries[l.byHash[hash]]
+	}
+	if ok && e.Hash == hash {
 		return e.clone(), true
 	}
 	return Entry{}, false
+}
+
+// Has reports whether there is an entry of this nonce, ended ones included.
+func (l *Ledger) Has(nonce string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	_, ok := l.entries[nonce]
+	return ok
 }
 
 // Knows reports whether the token whose value has this hash is or was ours to

@@ -12,7 +12,11 @@ import (
 // opens it for appending. The old file stays whole until the new one is on
 // the disk.
 func (l *Ledger) rewrite() error {
-	data, err := encode(header{Version: version, Instance: l.instance})
+	l.broken = true
+	if err := l.settle(); err != nil {
+		return err
+	}
+	data, err := encode(header{Version: version, Instance: l.instance, Gaps: l.salvaged})
 	if err != nil {
 		return err
 	}
@@ -23,10 +27,6 @@ func (l *Ledger) rewrite() error {
 		}
 		data = append(data, line...)
 	}
-	l.broken = true
-	if err := l.settle(); err != nil {
-		return err
-	}
 	file, err := replace(filepath.Join(l.dir, fileName), data)
 	if err != nil {
 		return fmt.Errorf("writing the ledger anew: %w", err)
@@ -35,6 +35,7 @@ func (l *Ledger) rewrite() error {
 		_ = l.file.Close() // superseded: nothing in it is needed
 	}
 	l.file, l.size, l.lines, l.broken = file, int64(len(data)), len(l.order), false
+	l.noteInstance()
 	return nil
 }
 

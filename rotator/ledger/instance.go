@@ -1,0 +1,82 @@
+package ledger
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// newInstance returns a name that no other patrol has and that a person who
+// reads the workspace's list of tokens can place: the machine's name, and
+// eight random hex digits.
+func newInstance() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "host"
+	}
+	host = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
+			return r
+		}
+		return -1
+	}, strings.ToLower(host))
+	const longest = 40
+	return host[:min(len(host), longest)] + "-" + NewNonce()[:8]
+}
+
+// minted matches the comment of a token that a patrol has minted.
+var minted = regexp.MustCompile(`^patrol/([^/]+)/([0-9a-f]{16})$`)
+
+// ParseComment returns which patrol minted a token with this comment, and the
+// nonce of that mint. It reports false for a comment that is none of a patrol.
+func ParseComment(comment string) (instance, nonce string, ok bool) {
+	m := minted.FindStringSubmatch(comment)
+	if m == nil {
+		return "", "", false
+	}
+	return m[1], m[2], true
+}
+
+// instanceOf returns the instance that minted the last of these tokens; "" if
+// none of them was minted.
+func instanceOf(entries []Entry) string {
+	for _, e := range slices.Backward(entries) {
+		if instance, _, ok := ParseComment(e.Comment); ok && e.Ours() {
+			return instance
+		}
+	}
+	return ""
+}
+
+// readInstance returns the instance that is noted beside the ledger; "" if
+// none is, or it isn't whole.
+func readInstance(dir string) string {
+	data, err := readFile(filepath.Join(dir, instanceName))
+	var head header
+	if err != nil || !decode(bytes.TrimSuffix(data, []byte{'\n'}), &head) {
+		return ""
+	}
+	return head.Instance
+}
+
+// noteInstance writes the instance beside the ledger, if it isn't there. The
+// ledger does without it, so a disk that fails here is no error.
+func (l *Ledger) noteInstance() {
+	if readInstance(l.dir) == l.instance {
+		return
+	}
+	line, err := encode(header{Version: version, Instance: l.instance})
+	var file *os.File
+	if err == nil {
+		file, err = replace(filepath.Join(l.dir, instanceName), line)
+	}
+	if err == nil {
+		err = file.Close()
+	}
+	if err != nil {
+		l.log.Warn("the name of this patrol can't be noted beside its ledger", "err", err)
+	}
+}
