@@ -385,11 +385,17 @@ func (r *Rotator) sweep(ctx context.Context, by actor, e ledger.Entry) (ledger.E
 }
 
 // rebuild puts into the queue the tokens of this instance that a ledger with
-// gaps doesn't know; of a ledger that was empty it only reports them. It can tell them from the one in use only where the
-// workspace's ids are hashes; elsewhere they are left to expire.
+// gaps doesn't know, and calls the ledger mended; of a ledger that is empty
+// without having lost anything it only reports them. It waits until it is
+// certain which token is the one in use.
 func (r *Rotator) rebuild(ctx context.Context) error {
-	h := r.held()
-	if h.entry.ID == "" || h.entry.ID != h.entry.Hash {
+	h, lost := r.held(), r.cfg.Ledger.Salvaged()
+	hashes := h.entry.ID == h.entry.Hash // the workspace's ids are those of the values
+	switch {
+	case h.entry.ID != "" && (hashes || h.entry.Ours()):
+	case lost:
+		return errors.New("the workspace's list doesn't tell which token is the one in use: it will once that is replaced")
+	default:
 		return nil
 	}
 	list, err := r.list(ctx, r.as(h.token))
@@ -397,19 +403,36 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 		return fmt.Errorf("rebuilding the ledger from the workspace's list: %w", err)
 	}
 	for _, t := range list {
-		nonce, ours := strings.CutPrefix(t.Comment, r.prefix())
-		if !ours || t.ID == h.entry.ID || r.cfg.Ledger.Knows(t.ID) || r.queued(nonce) {
+		instance, nonce, minted := ledger.ParseComment(t.Comment)
+		ours := minted && instance == r.cfg.Ledger.Instance()
+		if !ours || t.ID == h.entry.ID || r.cfg.Ledger.Knows(t.ID) || r.cfg.Ledger.Has(nonce) {
 			continue
 		}
-		if r.blank { // not of this ledger, so perhaps not of this machine
+		if !lost { // not of this ledger, so perhaps not of this machine
 			r.log.Warn("a token of this instance that an earlier patrol must have minted: it is left to expire", "token", t, "expires", t.Expiry)
 			continue
 		}
-		r.log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
-		r.enqueue(holding{entry: ledger.Entry{
-			Nonce: nonce, Stage: ledger.Minted, ID: t.ID, Hash: t.ID, Host: r.host(),
+		e := ledger.Entry{
+			Nonce: nonce, Stage: ledger.Minted, ID: t.ID, Host: r.host(), User: h.entry.User,
 			Comment: t.Comment, Created: t.Created, Expiry: t.Expiry,
-		}}, nil)
+		}
+		if hashes {
+			e.Hash = t.ID
+		} else if err := r.allWritten(h); err != nil {
+			return err
+		}
+		r.log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
+		r.enqueue(holding{entry: e}, nil)
+	}
+	return r.cfg.Ledger.Mended()
+}
+
+// allWritten makes sure that each file holds the token in use, and so no other
+// of ours: of a token whose hash isn't known nothing else tells.
+func (r *Rotator) allWritten(h holding) error {
+	err := failing(r.files.states())
+	if h.entry.Stage != ledger.Current || err != nil {
+		return errors.Join(errors.New("a credential file may hold a token that the ledger has lost"), err)
 	}
 	return nil
 }

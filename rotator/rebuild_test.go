@@ -1,0 +1,87 @@
+package rotator_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/workspacetest"
+)
+
+// TestLostLedgerIsRebuilt: the ledger is lost, and with it a token that was to be
+// revoked. A command that only opens it comes between. The service after that
+// knows the tokens for its own still, and revokes all but one.
+func TestLostLedgerIsRebuilt(t *testing.T) {
+	for name, spoil := range map[string]func(data []byte) []byte{
+		"empty":   func([]byte) []byte { return nil },
+		"torn":    func(data []byte) []byte { return data[:17] },
+		"garbage": func([]byte) []byte { return []byte("what\nis this\n") },
+		"current": func(data []byte) []byte { // has survived
+			lines := bytes.SplitAfter(bytes.TrimSuffix(data, []byte{'\n'}), []byte{'\n'})
+			return append([]byte("rot\n"), append(lines[len(lines)-1], '\n')...)
+		},
+	} {
+		for _, random := range []bool{false, true} {
+			if random {
+				name += ", random ids"
+			}
+			t.Run(name, func(t *testing.T) {
+				inHouseWith(t, workspacetest.Config{RandomIDs: random}, func(h *house) {
+					h.schedule = every(t, "0 */3 * * *")
+					h.ws.Issue(workspacetest.IssueOptions{Comment: "CI"})
+					boot := h.issue(24 * time.Hour)
+					h.serve()
+					h.pass(time.Hour)
+					h.ws.Revoke(boot.ID)
+					h.close()
+					h.ws.Issue(workspacetest.IssueOptions{Comment: "patrol/" + h.ledger.Instance() + "/0123456789abcdef", Lifetime: 12 * time.Hour})
+					path := filepath.Join(h.stateDir(), "ledger")
+					h.write(path, string(spoil([]byte(h.read(path)))))
+					l, err := ledger.Open(ledger.Config{Dir: h.stateDir(), Now: h.now})
+					if err != nil {
+						h.Fatal(err)
+					}
+					if err := l.Close(); err != nil {
+						h.Fatal(err)
+					}
+					h.serve()
+					h.pass(2*h.grace + 5*time.Minute)
+					if live := h.ws.Live(); len(live) != 2 || live[0].Comment != "CI" || live[1].Value != h.profileToken() {
+						h.Errorf("%d tokens live, want CI's and the one in use: %v\n%s", len(live), live, h.story())
+					}
+					if h.ledger.Salvaged() {
+						h.Error("the ledger isn't mended")
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestRebuildWaitsForFiles: where ids tell nothing of values, a file that can't be
+// written may hold a token that the ledger has lost.
+func TestRebuildWaitsForFiles(t *testing.T) {
+	inHouseWith(t, workspacetest.Config{RandomIDs: true}, func(h *house) {
+		boot := h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Hour)
+		h.ws.Revoke(boot.ID)
+		h.close()
+		lost := h.ws.Issue(workspacetest.IssueOptions{Comment: "patrol/" + h.ledger.Instance() + "/0123456789abcdef", Lifetime: 12 * time.Hour})
+		h.write(filepath.Join(h.stateDir(), "ledger"), "rot\n"+h.read(filepath.Join(h.stateDir(), "ledger")))
+		h.write(h.claudePath(), `{"env": {"ANTHROPIC_AUTH_TOKEN": "`+lost.Value)
+		h.serve()
+		h.pass(30 * time.Minute)
+		if !h.isLive(lost.ID) || !h.ledger.Salvaged() {
+			h.Errorf("a token was revoked that a file may hold:\n%s", h.story())
+		}
+		if err := os.Remove(h.claudePath()); err != nil {
+			h.Fatal(err)
+		}
+		h.pass(30 * time.Minute)
+		h.wantOne()
+	})
+}
