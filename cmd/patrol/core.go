@@ -111,6 +111,7 @@ type core struct {
 	ledger  *ledger.Ledger
 	client  *workspace.Client
 	rotator *rotator.Rotator
+	minter  *minter // nil: none
 }
 
 // newCore wires the rooms. It sends and changes nothing. The core takes the
@@ -123,8 +124,8 @@ func (a *app) newCore(ctx context.Context, o options, t target, led *ledger.Ledg
 		c.client, err = workspace.New(workspace.Config{Host: t.workspace.String(), UserAgent: userAgent(), RootCAs: roots, Log: log})
 	}
 	if err == nil && o.mintProfile != "" {
-		if mintAs, err = c.client.AsProfile(ctx, t.profile.file, o.mintProfile); err != nil {
-			err = usageError("it names a profile for the same workspace that signs in by OAuth, Azure …", "--mint-profile: %w", err)
+		if c.minter, err = newMinter(ctx, c.client, t.profile.file, o.mintProfile); err == nil {
+			mintAs = c.minter.session
 		}
 	}
 	if err != nil {

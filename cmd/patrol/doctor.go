@@ -20,7 +20,8 @@ import (
 const doctorLong = `Look for what keeps patrol, or the tools that it signs in, from working, and say
 how to mend it: the service and its socket, the port, the environment of this
 shell, the profile, the files, the schedule, the token, the workspace's clock
-and token quota, tokens that patrol has lost track of, and the upstreams.
+and token quota, tokens that patrol has lost track of, the profile that mints when
+the token is dead, and the upstreams.
 
 It changes nothing, and works with no service, no network and no token. What the
 running service was told by flags it knows itself; where none runs, give this
@@ -86,7 +87,7 @@ func newDoctor(a *app) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	addFlags(cmd, "host", "profile", "listen", "upstream", "anthropic-upstream", "openai-upstream", "gemini-upstream",
-		"gateway", "upstream-ca", "schedule", "lifetime", "write", "state-dir")
+		"gateway", "upstream-ca", "mint-profile", "schedule", "lifetime", "write", "state-dir")
 	return cmd
 }
 
@@ -182,7 +183,9 @@ func (a *app) meet(ctx context.Context, o options) (*patient, error) {
 		}
 	}
 	p.profile, p.profileErr = credwriter.ReadProfile(p.selection.file, p.selection.name)
-	p.target, p.targetErr = a.resolveTarget(o)
+	bare := o
+	bare.mintProfile = "" // a check of its own
+	p.target, p.targetErr = a.resolveTarget(bare)
 	p.instance, p.entries, p.ledgerErr = ledger.Read(p.dir)
 	p.askService(ctx)
 	p.others = a.neighbors(ctx, p.dir, dialPatience)
@@ -234,7 +237,7 @@ func (p *patient) examine(ctx context.Context) []finding {
 	checks := []func(context.Context, *patient) []finding{
 		checkService, checkSocket, checkState, checkPorts,
 		checkEnvironment, checkAgentEnv, checkProfile, checkDefaultProfile, checkFiles, checkSchedule,
-		checkToken, checkWorkspace, checkUpstreams,
+		checkToken, checkWorkspace, checkMinter, checkUpstreams,
 	}
 	found := make([][]finding, len(checks))
 	var all sync.WaitGroup

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+
+	"patrol/rotator"
 )
 
 // ready says why there is no token that works, and what to do about it. Who
@@ -11,7 +13,10 @@ import (
 func (c *core) ready() error {
 	err := c.rotator.Ready()
 	if e, ok := errors.AsType[*exitError](err); ok && e.hint != "" {
-		return fmt.Errorf("%w: %s", err, e.hint)
+		err = fmt.Errorf("%w: %s", err, e.hint)
+	}
+	if c.minter != nil && errors.Is(err, rotator.ErrNeedsLogin) {
+		err = fmt.Errorf("%w; %s, which mints then (--mint-profile), has not yet: patrol doctor says why", err, c.minter)
 	}
 	return err
 }

@@ -159,7 +159,7 @@ func (a *app) rotateAlone(ctx context.Context, o options, t target, led *ledger.
 	}
 	rotation, err := c.rotator.Rotate(ctx, "patrol rotate")
 	if err != nil {
-		return atEdge(err)
+		return c.rotationFailed(err)
 	}
 	err = a.printRotation(newRotateReply(rotation))
 	if !wait {

@@ -37,6 +37,7 @@ func TestScripts(t *testing.T) {
 			"exits":      exits,
 			"workspace":  startWorkspace,
 			"issue":      issue,
+			"principal":  principal,
 			"revoke":     revoke,
 			"live":       live,
 			"retired":    retired,
@@ -130,6 +131,12 @@ func ofScript(ts *testscript.TestScript) *workspacetest.Server {
 func issue(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 1, "issue VARIABLE")
 	ts.Setenv(args[0], ofScript(ts).Issue(workspacetest.IssueOptions{}).Value)
+}
+
+// principal registers a service principal: principal ID SECRET.
+func principal(ts *testscript.TestScript, neg bool, args []string) {
+	usage(ts, !neg && len(args) == 2, "principal ID SECRET")
+	ofScript(ts).AddClient(args[0], args[1], "", time.Hour)
 }
 
 // revoke revokes all tokens.

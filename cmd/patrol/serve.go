@@ -142,6 +142,8 @@ func (a *app) newService(ctx context.Context, o options, c *core, dir string, ln
 		Host:    c.client.Host(),
 		Profile: c.target.profile.name,
 		State:   dir,
+
+		MintProfile: o.mintProfile,
 	}
 	var listening []net.Addr
 	for _, ln := range lns {
@@ -190,6 +192,7 @@ func (s *service) run(ctx context.Context) error {
 	g.Go(func() error { return s.rotate(ctx) })
 	g.Go(func() error { return s.watch(ctx) })
 	g.Go(func() error { return s.rest(ctx) })
+	g.Go(func() error { s.tryMinter(ctx, s.log); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
 		s.log.Info("stopping: no new requests, those under way may finish", "within", shutdownGrace)

@@ -21,6 +21,8 @@ type ping struct {
 	Host    string    `json:"host"`
 	Profile string    `json:"profile"`
 	State   string    `json:"state_dir"`
+
+	MintProfile string `json:"mint_profile,omitempty"` // of --mint-profile
 }
 
 // addresses names where the proxy listens, for people.
@@ -94,7 +96,7 @@ func (s *service) handler() http.Handler {
 	})
 	mux.HandleFunc("POST /rotate", func(w http.ResponseWriter, r *http.Request) {
 		rotation, err := s.rotator.Rotate(r.Context(), "patrol rotate")
-		reply(w, newRotateReply(rotation), atEdge(err))
+		reply(w, newRotateReply(rotation), s.rotationFailed(err))
 	})
 	mux.HandleFunc("POST /login", func(w http.ResponseWriter, r *http.Request) {
 		var secret secretReply

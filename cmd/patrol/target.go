@@ -48,6 +48,9 @@ func (a *app) resolveTarget(o options) (target, error) {
 	if err := t.takes(read, own); err != nil {
 		return t, err
 	}
+	if err := checkMintProfile(o.mintProfile, p); err != nil {
+		return t, err
+	}
 	a.takeEnvToken(o, &t, !read.Token.IsZero())
 	return t, nil
 }
