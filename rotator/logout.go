@@ -86,10 +86,11 @@ func (r *Rotator) Logout(ctx context.Context) (Departure, error) {
 	if err != nil {
 		r.log.Warn("the profile can't be read", "err", err)
 	}
+	queued := r.values()
 	old := r.drop(ctx, here)
 	goes, left := r.part(here)
 	d := Departure{Files: r.files.clear(r.gone), Tokens: left}
-	return r.revokeAll(ctx, d, goes, r.actors(here, old), old), nil
+	return r.revokeAll(ctx, d, goes, r.actors(here, old, queued), append(queued, old)), nil
 }
 
 // stopRotating ends the rotation that is under way and lets none begin.
@@ -183,8 +184,20 @@ func (r *Rotator) gone(hash string) bool {
 	return known && e.Stage != ledger.Left && e.Stage != ledger.Current
 }
 
+// values returns the old tokens whose values are at hand.
+func (r *Rotator) values() (all []pat.Token) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range r.queue {
+		if !a.token.IsZero() {
+			all = append(all, a.token)
+		}
+	}
+	return all
+}
+
 // actors returns who may revoke tokens, best first.
-func (r *Rotator) actors(here []found, old pat.Token) []actor {
+func (r *Rotator) actors(here []found, old pat.Token, queued []pat.Token) []actor {
 	var all []actor
 	if !old.IsZero() {
 		all = append(all, r.as(old))
@@ -196,6 +209,11 @@ func (r *Rotator) actors(here []found, old pat.Token) []actor {
 			all = append(all, r.as(f.token))
 		}
 	}
+	for _, t := range queued {
+		if !slices.ContainsFunc(here, func(f found) bool { return f.token.Same(t) }) {
+			all = append(all, r.as(t))
+		}
+	}
 	if r.cfg.MintAs != nil {
 		all = append(all, actor{Session: r.cfg.MintAs})
 	}
@@ -203,9 +221,9 @@ func (r *Rotator) actors(here []found, old pat.Token) []actor {
 }
 
 // revokeAll revokes the tokens, those last that revoke the others. What it
-// can't revoke goes back into the queue; if the last token that was in use, old,
-// is among that, it is kept to revoke the rest with.
-func (r *Rotator) revokeAll(ctx context.Context, d Departure, goes []ledger.Entry, by []actor, old pat.Token) Departure {
+// can't revoke goes back into the queue, with its value if that is at hand, to
+// revoke the rest with: the last of values is the token that was in use.
+func (r *Rotator) revokeAll(ctx context.Context, d Departure, goes []ledger.Entry, by []actor, values []pat.Token) Departure {
 	rank := func(e ledger.Entry) int {
 		i := slices.IndexFunc(by, func(a actor) bool { return a.id != "" && a.id == e.ID })
 		if i < 0 {
@@ -216,12 +234,12 @@ func (r *Rotator) revokeAll(ctx context.Context, d Departure, goes []ledger.Entr
 	slices.SortStableFunc(goes, func(a, b ledger.Entry) int { return rank(a) - rank(b) })
 	var revoked, pending int
 	for _, e := range goes {
-		end, err := r.revokeBy(ctx, &by, e)
+		end, err := r.revokeBy(ctx, by, e)
 		p := PartedToken{ID: end.ID, Found: e.Found, Expires: e.Expiry, End: PartedRevoked, Why: end.Reason}
 		if err != nil {
 			pending++
 			p.End, p.Why = PartedPending, err.Error()
-			r.requeue(e, old, err)
+			r.requeue(e, values, err)
 		} else {
 			revoked++
 			r.record(end)
@@ -234,43 +252,68 @@ func (r *Rotator) revokeAll(ctx context.Context, d Departure, goes []ledger.Entr
 	return d
 }
 
-// revokeBy revokes a token by the first actor that the workspace takes, and
-// drops those from the list that it doesn't.
-func (r *Rotator) revokeBy(ctx context.Context, by *[]actor, e ledger.Entry) (ledger.Entry, error) {
+// revokeBy revokes a token by the first actor that the workspace takes and that
+// may have such a token, those of its user before others. It marks those that
+// the workspace doesn't take.
+func (r *Rotator) revokeBy(ctx context.Context, by []actor, e ledger.Entry) (ledger.Entry, error) {
 	if !sameHost(e.Host, r.host()) {
 		return e, errors.New("it belongs to another workspace, " + e.Host)
 	}
-	const tries = 3
-	for len(*by) > 0 {
-		end, err := backoff.Retry(ctx, func() (ledger.Entry, error) {
-			end, err := ended(e, ledger.Revoked, ""), error(nil)
-			if e.Stage == ledger.Intended {
-				end, err = r.sweep(ctx, (*by)[0], e)
-			} else {
-				err = r.revoke(ctx, (*by)[0], e.ID)
-			}
-			if errors.Is(err, workspace.ErrInvalidToken) || errors.Is(err, workspace.ErrPermission) {
-				err = backoff.Permanent(err)
-			}
-			return end, err
-		}, backoff.WithBackOff(retries(time.Second)), backoff.WithMaxTries(tries))
-		if !errors.Is(err, workspace.ErrInvalidToken) {
+	others := func(a actor) int {
+		if a.known && a.user == e.User {
+			return 0
+		}
+		return 1
+	}
+	last := errors.New("no token works any more that it could be revoked with")
+	for _, as := range slices.SortedStableFunc(slices.Values(by), func(a, b actor) int { return others(a) - others(b) }) {
+		if as.dead && (as.id == "" || as.id != e.ID) {
+			continue
+		}
+		end, err := r.revokeAs(ctx, as, e)
+		switch {
+		case errors.Is(err, errAnothers):
+			last = err
+		case errors.Is(err, workspace.ErrInvalidToken):
+			i := slices.IndexFunc(by, func(a actor) bool { return a.Session == as.Session })
+			by[i].dead = true
+		default:
 			return end, err
 		}
-		*by = (*by)[1:]
 	}
-	return e, errors.New("no token works any more that it could be revoked with")
+	return e, last
+}
+
+func (r *Rotator) revokeAs(ctx context.Context, as actor, e ledger.Entry) (ledger.Entry, error) {
+	const tries = 3
+	return backoff.Retry(ctx, func() (ledger.Entry, error) {
+		end, err := ended(e, ledger.Revoked, ""), error(nil)
+		if e.Stage == ledger.Intended {
+			end, err = r.sweep(ctx, as, e)
+		} else {
+			err = r.revoke(ctx, as, e)
+		}
+		if errors.Is(err, workspace.ErrInvalidToken) || errors.Is(err, workspace.ErrPermission) || errors.Is(err, errAnothers) {
+			err = backoff.Permanent(err)
+		}
+		return end, err
+	}, backoff.WithBackOff(retries(time.Second)), backoff.WithMaxTries(tries))
 }
 
 // requeue puts a token that couldn't be revoked back into the queue, past its
 // grace.
-func (r *Rotator) requeue(e ledger.Entry, old pat.Token, why error) {
+func (r *Rotator) requeue(e ledger.Entry, values []pat.Token, why error) {
 	const pause = 10 * time.Second
 	now := time.Now()
+	old := values[len(values)-1]
+	var value pat.Token
+	if i := slices.IndexFunc(values, func(t pat.Token) bool { return t.ID != "" && t.ID == e.ID }); i >= 0 {
+		value = values[i]
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queue = append(r.queue, &aged{
-		entry: e, waits: why.Error(), quiet: now.Add(-r.cfg.Grace), due: now.Add(pause), pause: retries(5 * time.Minute),
+		entry: e, token: value, waits: why.Error(), quiet: now.Add(-r.cfg.Grace), due: now.Add(pause), pause: retries(5 * time.Minute),
 	})
 	if e.ID != "" && e.ID == old.ID {
 		r.parting = old
@@ -298,22 +341,64 @@ func (r *Rotator) quit(ctx context.Context, as actor) error {
 	return nil
 }
 
-// revoker returns who revokes an old token: the token in use, or, after a
-// Logout, the last one, and itself when no other is left.
+// revoker returns who revokes an old token: the token in use, or, if another
+// user's is in use by now, an old one of the same user, or, after a Logout, the
+// last one; and itself when no other is left.
 func (r *Rotator) revoker(e ledger.Entry) (actor, error) {
+	t, err := r.revokesWith(e)
+	if err != nil {
+		return actor{}, err
+	}
+	return r.as(t), nil
+}
+
+func (r *Rotator) revokesWith(e ledger.Entry) (pat.Token, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.problem == nil && r.holding.entry.User == e.User {
+		return r.holding.token, nil
+	}
+	if r.problem == nil || r.out {
+		if t, err := r.oldOf(e); err != nil || !t.IsZero() {
+			return t, err
+		}
+	}
 	switch {
 	case r.problem == nil:
-		return r.as(r.holding.token), nil
+		return r.holding.token, nil
 	case r.parting.IsZero():
-		return actor{}, r.problem
+		return pat.Token{}, r.problem
 	case r.parting.ID != e.ID:
-		return r.as(r.parting), nil
+		return r.parting, nil
 	case slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce != e.Nonce && sameHost(a.entry.Host, e.Host) }):
-		return actor{}, errors.New("the others are revoked with it first")
+		return pat.Token{}, errOthersFirst
 	}
-	return r.as(r.parting), nil
+	return r.parting, nil
+}
+
+var errOthersFirst = errors.New("the others are revoked with it first")
+
+// oldOf returns the newest token in the queue that is of e's user and whose
+// value is at hand, zero if there is none. The caller holds r.mu.
+func (r *Rotator) oldOf(e ledger.Entry) (pat.Token, error) {
+	others := false
+	var newest *aged
+	for _, a := range r.queue {
+		if a.entry.User != e.User || !sameHost(a.entry.Host, e.Host) {
+			continue
+		}
+		others = others || a.entry.Nonce != e.Nonce
+		if !a.token.IsZero() && (newest == nil || !a.entry.Created.Before(newest.entry.Created)) {
+			newest = a
+		}
+	}
+	switch {
+	case newest == nil:
+		return pat.Token{}, nil
+	case newest.entry.Nonce == e.Nonce && others:
+		return pat.Token{}, errOthersFirst
+	}
+	return newest.token, nil
 }
 
 // barred reports whether a token isn't to be used unless a person brings it:

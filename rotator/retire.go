@@ -35,6 +35,7 @@ const (
 // stretch a grace by hours.
 type aged struct {
 	entry ledger.Entry
+	token pat.Token // to revoke its user's others with, if that is another now; zero if it isn't at hand
 	quiet time.Time // since when no request carries it; zero: some may
 	due   time.Time // when to look at it next
 	waits string    // why it hasn't been revoked, in words; "" while that is the drain or the grace
@@ -44,7 +45,7 @@ type aged struct {
 // enqueue puts a token into the queue of those to be revoked. Its requests
 // have drained when drained is closed; nil: there are none.
 func (r *Rotator) enqueue(h holding, drained <-chan struct{}) {
-	a := &aged{entry: h.entry, pause: retries(5 * time.Minute)}
+	a := &aged{entry: h.entry, token: h.token, pause: retries(5 * time.Minute)}
 	if a.entry.Stage != ledger.Intended && a.entry.Stage != ledger.Retiring {
 		a.entry.Stage = ledger.Retiring
 		r.record(a.entry)
@@ -181,7 +182,7 @@ func (r *Rotator) age(ctx context.Context, a *aged) (again time.Duration, ended 
 	if wait := max(time.Until(quiet.Add(r.cfg.Grace)), time.Until(due)); wait > 0 {
 		return wait, false
 	}
-	end, err := r.end(ctx, e)
+	end, err := r.endOf(ctx, e)
 	switch {
 	case errors.Is(err, errGraceAnew):
 		r.mu.Lock()
@@ -208,6 +209,20 @@ func name(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of mint "+e
 
 // errGraceAnew says that a file held an old token until a moment ago.
 var errGraceAnew = errors.New("a file still held it")
+
+// endOf is end, but for a token that may be another user's and that nobody can
+// revoke: it ends by itself.
+func (r *Rotator) endOf(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	end, err := r.end(ctx, e)
+	switch {
+	case !errors.Is(err, errAnothers):
+	case r.past(end) || end.Stage == ledger.Intended && r.now().After(end.At.Add(r.cfg.Lifetime+skew)):
+		return ended(end, ledger.Expired, err.Error()), nil
+	case end.Stage != ledger.Intended && end.Expiry.IsZero():
+		return ended(end, ledger.Left, err.Error()), nil
+	}
+	return end, err
+}
 
 // end makes sure that nobody holds the token and revokes it, if that is ours
 // to do. It returns the entry as it ended.
@@ -242,7 +257,7 @@ func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error)
 	if err != nil {
 		return e, err
 	}
-	if err := r.revoke(ctx, by, e.ID); err != nil {
+	if err := r.revoke(ctx, by, e); err != nil {
 		return e, err
 	}
 	return ended(e, ledger.Revoked, ""), nil
@@ -373,13 +388,16 @@ func (r *Rotator) sweep(ctx context.Context, by actor, e ledger.Entry) (ledger.E
 		}
 	}
 	if e.ID != "" {
-		if err := r.revoke(ctx, by, e.ID); err != nil {
+		if err := r.revoke(ctx, by, e); err != nil {
 			return e, fmt.Errorf("revoking a token whose mint was cut off: %w", err)
 		}
 		return ended(e, ledger.Revoked, "its mint was cut off"), nil
 	}
 	if since := r.now().Sub(e.At); since >= 0 && since < settled {
 		return e, errors.New("a create without an answer may still take effect")
+	}
+	if err := r.mayTell(ctx, by, e); err != nil {
+		return e, fmt.Errorf("it may have been minted: %w", err)
 	}
 	return ended(e, ledger.Revoked, "it was never minted"), nil
 }
@@ -451,7 +469,7 @@ func (r *Rotator) makeRoom(ctx context.Context, by actor) (room bool) {
 		if !quiet || e.ID == "" || !sameHost(e.Host, r.host()) || r.notOurs(e) != "" || r.letGo(e) != nil {
 			continue
 		}
-		if r.revoke(ctx, by, e.ID) == nil {
+		if r.revoke(ctx, by, e) == nil {
 			room = true
 		}
 	}

@@ -1,10 +1,12 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -120,7 +122,7 @@ func (r *Rotator) fly(ctx context.Context, f *flight, reason string) {
 // rotate takes the steps of one rotation.
 func (r *Rotator) rotate(ctx context.Context, old holding) (Rotation, error) {
 	rotation := Rotation{Old: old.token}
-	minter, err := r.minter(old)
+	minter, err := r.minter(ctx, old)
 	if err != nil {
 		return rotation, err
 	}
@@ -141,13 +143,15 @@ func (r *Rotator) rotate(ctx context.Context, old holding) (Rotation, error) {
 
 // minter returns who mints: the current token, or the mint profile if the
 // current token is dead.
-func (r *Rotator) minter(old holding) (actor, error) {
+func (r *Rotator) minter(ctx context.Context, old holding) (actor, error) {
 	problem := r.Ready()
 	switch {
 	case problem == nil && !old.token.IsZero():
 		return r.as(old.token), nil
 	case r.cfg.MintAs != nil:
-		return actor{Session: r.cfg.MintAs}, nil
+		by := actor{Session: r.cfg.MintAs, known: true}
+		by.user = cmp.Or(r.userOf(context.WithoutCancel(ctx), by), nobody+ledger.NewNonce())
+		return by, nil
 	}
 	return actor{}, problem
 }
@@ -183,9 +187,7 @@ func (r *Rotator) mint(ctx context.Context, by actor, old holding) (holding, err
 	e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: r.host(), Scopes: old.token.Scopes}
 	e.Comment = r.comment(e.Nonce)
 	e.At = r.now() // Put sets that of its own copy, and this one may go into the queue
-	if by.id != "" {
-		e.User = old.entry.User
-	}
+	e.User = by.user
 	if err := r.cfg.Ledger.Put(e); err != nil {
 		return holding{}, fmt.Errorf("nothing was minted: %w", err)
 	}
@@ -255,10 +257,49 @@ func (r *Rotator) alive(ctx context.Context, t pat.Token) (bool, error) {
 // actor is somebody who may mint, list and revoke.
 type actor struct {
 	*workspace.Session
-	id string // of the token that it acts with; "" if it isn't known, or it is no token
+	id    string // of the token that it acts with; "" if it isn't known, or it is no token
+	user  string // as in ledger.Entry
+	known bool   // user is as the ledger has it; else the workspace may be asked
+	dead  bool   // the workspace doesn't take it
 }
 
-func (r *Rotator) as(t pat.Token) actor { return actor{r.cfg.Workspace.As(t), t.ID} }
+func (r *Rotator) as(t pat.Token) actor {
+	e, known := r.cfg.Ledger.ByHash(t.Hash())
+	return actor{Session: r.cfg.Workspace.As(t), id: t.ID, user: e.User, known: known}
+}
+
+// nobody begins an Entry.User of whom it isn't known who it is. The rest tells
+// one such user from another: tokens that were minted with it are the same
+// user's.
+const nobody = "?"
+
+// userName is whose the token is, for people; "" where that isn't known.
+func userName(e ledger.Entry) string {
+	if strings.HasPrefix(e.User, nobody) {
+		return ""
+	}
+	return e.User
+}
+
+// errAnothers says that the workspace doesn't know a token, and that this
+// proves nothing.
+var errAnothers = errors.New("the workspace shows and revokes only the user's own, and it may be another user's: left to expire, unless somebody revokes it by hand")
+
+// mayTell returns nil if as acts for the user whose token e is. The workspace
+// hides everybody else's: that it doesn't know a token is no news then.
+func (r *Rotator) mayTell(ctx context.Context, as actor, e ledger.Entry) error {
+	user := as.user
+	if !as.known && userName(e) != "" {
+		user = r.userOf(ctx, as)
+	}
+	switch {
+	case user == e.User && (as.known || user != ""):
+		return nil
+	case userName(e) != "":
+		return fmt.Errorf("it is %s's: %w", e.User, errAnothers)
+	}
+	return errAnothers
+}
 
 // list returns the tokens that the workspace lists. A list without the actor's
 // own is an error: an answer that is empty by mistake must not pass for the
@@ -276,14 +317,15 @@ func (r *Rotator) list(ctx context.Context, as actor) ([]pat.Token, error) {
 }
 
 // revoke revokes a token and makes sure of it. A token that the workspace
-// doesn't know is revoked.
-func (r *Rotator) revoke(ctx context.Context, as actor, id string) error {
+// doesn't know is revoked, if as is its user: see mayTell.
+func (r *Rotator) revoke(ctx context.Context, as actor, e ledger.Entry) error {
+	id := e.ID
 	if as.id == id {
 		return r.quit(ctx, as)
 	}
 	err := as.Revoke(ctx, id)
 	if errors.Is(err, workspace.ErrNotFound) {
-		return nil
+		return r.mayTell(ctx, as, e)
 	}
 	if err != nil {
 		return err
@@ -318,7 +360,7 @@ func (r *Rotator) probe(ctx context.Context, by actor, fresh holding) error {
 		return nil
 	}
 	err = fmt.Errorf("the new token was given up: %w", err)
-	if r.revoke(ctx, by, fresh.token.ID) != nil {
+	if r.revoke(ctx, by, fresh.entry) != nil {
 		r.enqueue(fresh, nil)
 		return err
 	}

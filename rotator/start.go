@@ -151,7 +151,7 @@ func (f found) rank() int {
 
 // inspect asks the workspace whether the token works, and what it is.
 func (r *Rotator) inspect(ctx context.Context, f *found) (alive bool, err error) {
-	list, err := r.list(ctx, actor{r.cfg.Workspace.As(f.token), f.entry.ID})
+	list, err := r.list(ctx, actor{Session: r.cfg.Workspace.As(f.token), id: f.entry.ID})
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
 		return false, nil
@@ -215,6 +215,9 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 		f.token.ID, f.token.Comment, f.token.Scopes, f.token.Created, f.token.Expiry = e.ID, e.Comment, e.Scopes, e.Created, e.Expiry
 	}
 	e.User = cmp.Or(f.user, e.User)
+	if e.User == "" && !f.known && !e.Ours() {
+		e.User = cmp.Or(r.userOf(ctx, r.as(f.token)), nobody+e.Nonce)
+	}
 	if e.Until.After(e.Expiry) {
 		e.Until = e.Expiry // the clock may have been set since it was noted
 	}
@@ -259,13 +262,13 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	case !alive:
 		return Rotation{}, refusedError(r.host() + " refuses this token as invalid, revoked or expired; make one there under Settings, Developer, Access tokens")
 	}
-	f.user = r.userOf(ctx, t)
+	f.user = r.userOf(ctx, r.as(t))
 	r.mu.Lock()
 	flight, before := r.flight, r.holding
 	r.mu.Unlock()
-	userBefore := before.entry.User
+	userBefore := userName(before.entry)
 	if userBefore == "" && !before.token.IsZero() {
-		userBefore = r.userOf(ctx, before.token)
+		userBefore = r.userOf(ctx, r.as(before.token))
 	}
 	if userBefore != "" && f.user != "" && f.user != userBefore {
 		r.log.Warn("the new token is another user's", "user", f.user, "before", userBefore)
@@ -286,14 +289,14 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	return rotation, err
 }
 
-// userOf returns whose token it is, "" if that can't be had now.
-func (r *Rotator) userOf(ctx context.Context, t pat.Token) string {
+// userOf asks for whom as acts; "" if that can't be had now.
+func (r *Rotator) userOf(ctx context.Context, as actor) string {
 	const patience = 5 * time.Second // it is good to know, and no more
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	user, err := r.as(t).Me(ctx)
+	user, err := as.Me(ctx)
 	if err != nil {
-		r.log.Debug("whose a token is can't be had", "token", t, "err", err)
+		r.log.Debug("whose a token is can't be had", "token", pat.ShortID(as.id), "err", err)
 	}
 	return user
 }
@@ -302,10 +305,17 @@ func (r *Rotator) userOf(ctx context.Context, t pat.Token) string {
 // that were replaced and not yet revoked, tokens whose rotation was cut off,
 // and mints whose answer never came.
 func (r *Rotator) settle(current string) {
+	here, _ := r.look() // without it: they are revoked with the token in use
 	for _, e := range r.cfg.Ledger.Pending() {
-		if e.Nonce != current && !r.queued(e.Nonce) {
-			r.enqueue(holding{entry: e}, nil)
+		if e.Nonce == current || r.queued(e.Nonce) {
+			continue
 		}
+		h := holding{entry: e}
+		if i := slices.IndexFunc(here, func(f found) bool { return f.token.Hash() == e.Hash }); i >= 0 {
+			h.token = here[i].token
+			h.token.ID = e.ID
+		}
+		r.enqueue(h, nil)
 	}
 }
 
