@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"runtime"
 	"testing"
 	"time"
 
@@ -30,7 +31,7 @@ func TestLostLedgerIsRebuilt(t *testing.T) {
 			}
 			t.Run(name, func(t *testing.T) {
 				inHouseWith(t, workspacetest.Config{RandomIDs: random}, func(h *house) {
-					h.schedule = every(t, "0 */3 * * *")
+					h.schedule = every(h.T, "0 */3 * * *")
 					h.ws.Issue(workspacetest.IssueOptions{Comment: "CI"})
 					boot := h.issue(24 * time.Hour)
 					h.serve()
@@ -84,4 +85,42 @@ func TestRebuildWaitsForFiles(t *testing.T) {
 		h.pass(30 * time.Minute)
 		h.wantOne()
 	})
+}
+
+// TestStateTakenAway: the state folder is deleted under the service, and a lone
+// rotation begins anew there. The service takes over what that one minted, and
+// its next start revokes what isn't in use.
+func TestStateTakenAway(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files can't be removed")
+	}
+	for _, random := range []bool{false, true} {
+		inHouseWith(t, workspacetest.Config{RandomIDs: random}, func(h *house) {
+			h.schedule = every(h.T, "0 */3 * * *")
+			boot := h.issue(24 * time.Hour)
+			h.serve()
+			h.pass(time.Hour)
+			h.ws.Revoke(boot.ID)
+			h.wantOne()
+			if err := os.RemoveAll(h.stateDir()); err != nil {
+				h.Fatal(err)
+			}
+			lone := &house{T: h.T, dir: h.dir, ws: h.ws, logs: h.logs, lifetime: h.lifetime, grace: h.grace}
+			lone.open()
+			if err := lone.r.Start(h.Context()); err != nil {
+				h.Fatal(err)
+			}
+			if _, err := lone.r.Rotate(h.Context(), "asked"); err != nil {
+				h.Fatal(err)
+			}
+			lone.close()
+			h.pass(h.grace)
+			if h.profileToken() != h.proxy.token().Expose() || h.r.Ready() != nil {
+				h.Errorf("the profile and the proxy differ:\n%s", h.story())
+			}
+			h.restart()
+			h.pass(2*h.grace + 5*time.Minute)
+			h.wantOne()
+		})
+	}
 }

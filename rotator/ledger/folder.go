@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -33,17 +34,55 @@ func (l *Ledger) stands() bool {
 	return err == nil && isAt(info, filepath.Join(l.dir, fileName))
 }
 
-// settle makes sure that there is a state folder, and that its lock is ours.
+// settle makes sure that there is a state folder, that its lock is ours, and
+// that what stands there of another ledger is known before it is overwritten.
 func (l *Ledger) settle() error {
-	if held, err := l.lock.Stat(); err == nil && isAt(held, l.lock.Path()) {
+	if held, err := l.lock.Stat(); err != nil || !isAt(held, l.lock.Path()) {
+		lock, err := lockFolder(l.dir)
+		if errors.Is(err, ErrLocked) {
+			return fmt.Errorf("%w: it began there anew when the folder was taken away or replaced; end one of the two, and what this one knows only in memory is written there", err)
+		}
+		if err != nil {
+			return err
+		}
+		_ = l.lock.Close() // of a file that is gone
+		l.lock = lock
+	}
+	if l.file == nil || l.stands() {
+		return nil // load has read it, or it is ours
+	}
+	return l.merge()
+}
+
+// merge takes over what the ledger in our place knows and we don't: the tokens
+// that another patrol minted there have no other record.
+func (l *Ledger) merge() error {
+	got, err := l.examine(filepath.Join(l.dir, fileName))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	lock, err := lockFolder(l.dir)
 	if err != nil {
 		return err
 	}
-	_ = l.lock.Close() // of a file that is gone
-	l.lock = lock
+	there := &Ledger{entries: map[string]Entry{}, byHash: map[string]string{}}
+	for _, e := range got.entries {
+		there.remember(e)
+	}
+	added := 0
+	for _, nonce := range there.order {
+		e := there.entries[nonce]
+		_, known := l.entries[nonce]
+		_, same := l.entries[l.byHash[e.Hash]]
+		if known || e.Hash != "" && same {
+			continue // ours is of the process that uses the token
+		}
+		l.remember(e)
+		added++
+	}
+	l.salvaged = l.salvaged || got.gaps
+	if added > 0 {
+		l.log.Warn("another ledger stood where this one was taken away: what it knows was taken over", "folder", l.dir, "instance", got.instance, "entries", added)
+	}
 	return nil
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"patrol/rotator/ledger"
@@ -66,7 +67,7 @@ func TestFolderTakenOver(t *testing.T) {
 	other := open(t, dir)
 	put(t, other, ledger.Entry{Nonce: "other", Stage: ledger.Minted})
 	for range 2 {
-		if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted}); !errors.Is(err, ledger.ErrLocked) {
+		if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted}); !errors.Is(err, ledger.ErrLocked) || !strings.Contains(err.Error(), "end one of the two") || l.Err() == nil {
 			t.Errorf("Put = %v", err)
 		}
 	}
@@ -84,6 +85,73 @@ func TestFolderTakenOver(t *testing.T) {
 	}
 	if got := stages(open(t, dir)); len(got) != 3 {
 		t.Errorf("%v, want all that was put", got)
+	}
+}
+
+// TestFolderWasTakenOver: another patrol has begun anew where the state folder
+// was, and has ended. What it knew is known from then on, as soon as somebody
+// asks about a token of its.
+func TestFolderWasTakenOver(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files can't be moved")
+	}
+	for name, ask := range map[string]func(t *testing.T, l *ledger.Ledger){
+		"put": func(t *testing.T, l *ledger.Ledger) { put(t, l, ledger.Entry{Nonce: "b", Stage: ledger.Intended}) },
+		"know": func(t *testing.T, l *ledger.Ledger) {
+			if !l.Knows("their hash") || l.Knows("nobody's") {
+				t.Error("their token isn't known")
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			l := open(t, dir)
+			put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Current, Hash: "our hash"})
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			other := open(t, dir)
+			put(t, other, ledger.Entry{Nonce: "found", Stage: ledger.Current, Hash: "our hash", Found: []string{"profile"}})
+			put(t, other, ledger.Entry{Nonce: "theirs", Stage: ledger.Current, Hash: "their hash"})
+			put(t, other, ledger.Entry{Nonce: "found", Stage: ledger.Retiring, Hash: "our hash", Found: []string{"profile"}})
+			other.Close()
+			ask(t, l)
+			if e, ok := l.ByHash("our hash"); !ok || e.Nonce != "a" {
+				t.Errorf("our token is %+v", e)
+			}
+			if _, err := ledger.Open(ledger.Config{Dir: dir}); !errors.Is(err, ledger.ErrLocked) {
+				t.Errorf("a second Open: %v", err)
+			}
+			instance := l.Instance()
+			put(t, l, ledger.Entry{Nonce: "c", Stage: ledger.Intended})
+			l.Close()
+			l = open(t, dir)
+			if got := stages(l); got["a"] != ledger.Current || got["theirs"] != ledger.Current || got["found"] != "" || got["c"] == "" {
+				t.Errorf("after a restart: %v", got)
+			}
+			if l.Instance() != instance || l.Salvaged() {
+				t.Errorf("instance %q, want %q; salvaged %v", l.Instance(), instance, l.Salvaged())
+			}
+		})
+	}
+}
+
+// TestFolderOfNewerPatrol: a ledger in our place that can't be read isn't
+// overwritten.
+func TestFolderOfNewerPatrol(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files can't be moved")
+	}
+	dir := filepath.Join(t.TempDir(), "state")
+	l := open(t, dir)
+	if err := errors.Join(os.Remove(file(dir)), os.WriteFile(file(dir), []byte(newer), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Put(ledger.Entry{Nonce: "a", Stage: ledger.Minted}); err == nil || !strings.Contains(err.Error(), "newer patrol") {
+		t.Errorf("Put = %v", err)
+	}
+	if got, err := os.ReadFile(file(dir)); err != nil || string(got) != newer {
+		t.Errorf("it holds %q, %v", got, err)
 	}
 }
 

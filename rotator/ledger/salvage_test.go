@@ -175,10 +175,12 @@ func TestErr(t *testing.T) {
 	}
 }
 
+// newer is a ledger of a version to come.
+const newer = "0434f402 {\"patrol_ledger\":2,\"instance\":\"i\"}\n"
+
 // TestNewerLedger is not called corrupt, and is left as it is.
 func TestNewerLedger(t *testing.T) {
 	dir := t.TempDir()
-	const newer = "0434f402 {\"patrol_ledger\":2,\"instance\":\"i\"}\n"
 	if err := os.WriteFile(file(dir), []byte(newer), 0o600); err != nil {
 		t.Fatal(err)
 	}
