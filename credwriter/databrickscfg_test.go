@@ -117,6 +117,7 @@ func databrickscfgEdits() []edit {
 		{name: "no host, unknown token", in: "[DEFAULT]\ntoken = dapiwhose\n", err: "no host that says where it belongs: add host = HOST"},
 		{name: "capitals", in: "[DEFAULT]\nhost = HOST\nTOKEN = OLD\n", err: "has the key TOKEN"},
 		{name: "a host in capitals", in: "[DEFAULT]\nHost = HOST\ntoken = OLD\n", err: "has the key Host"},
+		{name: "a line to Python alone", in: "[DEFAULT]\nhost = HOST\ntoken = OLD\r[x]\n", err: "line 3: it has a carriage return in its middle"},
 		{name: "a key to Python alone", in: "[DEFAULT]\nhost = HOST\nnote = a\\\ntoken = OLD\n", err: "its note goes over several lines"},
 		{name: "a header to Python alone", in: "[DEFAULT]\nhost = HOST\nnote = a\\\n[x]\ntoken = OLD\n", err: "line 4: the value that goes on here"},
 		{name: "a token over two lines", in: "[DEFAULT]\nhost = HOST\ntoken = dapi\\\n1234\n", err: "over several lines"},

@@ -53,6 +53,9 @@ func parseINI(text []byte) (*iniFile, error) {
 	}
 	f.sections = []iniSection{{name: ini.DefaultSection}}
 	for s.line() {
+		if strings.Contains(strings.TrimRight(s.raw, "\r\n"), "\r") {
+			return nil, s.errorf("it has a carriage return in its middle, which is the end of a line to some of the Databricks tools: take it out, or put each setting on a line of its own")
+		}
 		trimmed := strings.TrimLeftFunc(s.raw, unicode.IsSpace)
 		at := s.start + len(s.raw) - len(trimmed)
 		switch {
