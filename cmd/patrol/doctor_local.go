@@ -223,6 +223,9 @@ func checkToken(_ context.Context, p *patient) []finding {
 	case token.IsZero():
 		return []finding{warning(name, "patrol serve puts one of its own there", "there is none in %s, but in the environment", p.selection)}
 	}
+	if p.ledgerErr != nil {
+		return nil // checkState says so
+	}
 	if err := dead(p.selection, p.dir, token); err != nil {
 		return []finding{failed(name, "patrol login", err)}
 	}

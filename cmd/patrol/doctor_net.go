@@ -16,7 +16,8 @@ import (
 	"patrol/rotator/workspace"
 )
 
-// quota is how many tokens a user may have in a workspace.
+// quota is how many tokens a user may have in a workspace that has no other
+// limit. What it is can't be asked.
 const quota = 600
 
 // checkWorkspace: does the workspace take the token, do the clocks agree, is
@@ -68,11 +69,11 @@ func judgeList(host string, list []pat.Token, err error) []finding {
 	const mend = "revoke some in the workspace: Settings, Developer, Access tokens"
 	switch n := len(list); {
 	case n >= quota:
-		return append(found, failure("quota", mend, "%d tokens of %d: the next mint is refused", n, quota))
+		return append(found, failure("quota", mend, "%d tokens of %d, unless the workspace has another limit: the next mint is refused", n, quota))
 	case n >= quota*9/10:
-		return append(found, warning("quota", mend, "%d tokens of %d", n, quota))
+		return append(found, warning("quota", mend, "%d tokens of %d, unless the workspace has another limit", n, quota))
 	default:
-		return append(found, fine("quota", "%d tokens of %d", n, quota))
+		return append(found, fine("quota", "%d tokens of %d, unless the workspace has another limit", n, quota))
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"net/netip"
@@ -117,7 +118,11 @@ func checkState(_ context.Context, p *patient) []finding {
 		return []finding{failed(name, "", err)}
 	}
 	if p.ledgerErr != nil {
-		return []finding{failed(name, "it must be readable to the user who runs patrol", p.ledgerErr)}
+		mend := ""
+		if errors.Is(p.ledgerErr, fs.ErrPermission) {
+			mend = "it must be readable to the user who runs patrol"
+		}
+		return []finding{failed(name, mend, p.ledgerErr)}
 	}
 	var found []finding
 	entries, err := os.ReadDir(p.dir)

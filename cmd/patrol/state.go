@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 )
 
@@ -82,14 +83,36 @@ func checkPrivateDir(dir string) error {
 	if !info.IsDir() {
 		return hinted(fmt.Errorf("%s is not a folder", dir), "move it away, or choose another with --state-dir")
 	}
+	const another = "name a folder that is patrol's alone with --state-dir; it makes what is missing"
 	if uid, ok := ownerOf(info); ok && uid != os.Geteuid() {
-		return hinted(fmt.Errorf("%s belongs to uid %d, and patrol runs as uid %d", dir, uid, os.Geteuid()),
-			"run patrol as the owner, or choose another folder with --state-dir")
+		hint := another
+		if patrols(dir, info) {
+			hint = "run patrol as the owner, or choose another folder with --state-dir"
+		}
+		return hinted(fmt.Errorf("%s belongs to uid %d, and patrol runs as uid %d", dir, uid, os.Geteuid()), hint)
 	} else if ok && info.Mode().Perm()&0o077 != 0 {
-		return hinted(fmt.Errorf("%s is open to others (mode %04o)", dir, info.Mode().Perm()),
-			"chmod 700 "+dir+", or choose another folder with --state-dir")
+		hint := another
+		if patrols(dir, info) {
+			hint = "chmod 700 " + dir + ", or choose another folder with --state-dir"
+		}
+		return hinted(fmt.Errorf("%s is open to others (mode %04o)", dir, info.Mode().Perm()), hint)
 	}
 	return nil
+}
+
+// patrols reports whether a folder is for a patrol alone: by what is in it, or
+// because nothing is. Whoever else uses one, and /tmp above all, needs its mode.
+func patrols(dir string, info fs.FileInfo) bool {
+	if info.Mode()&fs.ModeSticky != 0 {
+		return false
+	}
+	if readHolder(dir) != (holder{}) {
+		return true
+	}
+	entries, err := os.ReadDir(dir)
+	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
+		return e.Name() != "ledger" && e.Name() != "lock" && !strings.HasSuffix(e.Name(), ".sock")
+	})
 }
 
 // maxSocketPath is what a control socket's path may be long. The kernels' limits
