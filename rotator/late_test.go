@@ -12,6 +12,10 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"patrol/rotator"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspacetest"
 )
 
 // lateWay loses the next create's request for a while: its sender is told that
@@ -66,6 +70,43 @@ func TestLateCreate(t *testing.T) {
 		h.pass(10 * time.Minute)
 		if got := h.wantOne(); got.ID != before.ID {
 			h.Errorf("the token in use was replaced:\n%s", h.story())
+		}
+	})
+}
+
+// TestDeathIsNoticed: the token in use is revoked by somebody, and no request
+// comes that would show it. Who is to revoke an old token with it notices.
+func TestDeathIsNoticed(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Minute)
+		h.ws.Revoke(h.r.Current().ID)
+		h.pass(h.grace)
+		if err := h.r.Ready(); !errors.Is(err, rotator.ErrNeedsLogin) || h.r.Status().Problem == "" || !h.proxy.token().IsZero() {
+			t.Errorf("Ready = %v, and the proxy has %v:\n%s", err, h.proxy.token(), h.story())
+		}
+	})
+}
+
+// TestDeathIsMended: the same, where a mint profile is there.
+func TestDeathIsMended(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.grace = time.Hour // after the last use: no refusal comes before
+		h.issue(24 * time.Hour)
+		minter := h.ws.Issue(workspacetest.IssueOptions{Comment: "mints"})
+		h.mintAs = h.client().As(pat.New(minter.Value, host))
+		h.serve()
+		h.pass(time.Minute)
+		dead := h.r.Current()
+		h.ws.Revoke(dead.ID)
+		h.pass(h.grace + time.Minute)
+		if got := h.r.Current(); h.r.Ready() != nil || got.IsZero() || got.Same(dead) || !h.isLive(got.ID) || !h.proxy.token().Same(got) {
+			t.Errorf("%v is in use, %v:\n%s", got, h.r.Ready(), h.story())
+		}
+		h.pass(2 * h.grace)
+		if n := len(h.live()); n != 2 {
+			t.Errorf("%d tokens live, want the one in use and the minter's:\n%s", n, h.story())
 		}
 	})
 }

@@ -190,6 +190,9 @@ func (r *Rotator) age(ctx context.Context, a *aged) (again time.Duration, ended 
 		r.mu.Unlock()
 		return r.cfg.Grace, false
 	case err != nil:
+		if errors.Is(err, workspace.ErrInvalidToken) {
+			r.suspect(ctx, e, err)
+		}
 		pause := a.pause.NextBackOff()
 		r.mu.Lock()
 		changed := a.waits != err.Error()
@@ -203,6 +206,33 @@ func (r *Rotator) age(ctx context.Context, a *aged) (again time.Duration, ended 
 	r.record(end)
 	r.log.Info("an old token has ended", "token", name(end), "end", end.Stage, "why", end.Reason)
 	return 0, true
+}
+
+// suspect looks whether the token is dead that e should have been revoked with.
+// If it is the one in use, that is lost.
+func (r *Rotator) suspect(ctx context.Context, e ledger.Entry, why error) {
+	t, err := r.revokesWith(e)
+	if err != nil {
+		return
+	}
+	if h := r.held(); h.token.Same(t) {
+		_ = r.judge(ctx, h, why) // it tells everybody
+		return
+	}
+	if alive, err := r.alive(ctx, t); alive || err != nil {
+		return
+	}
+	r.mu.Lock()
+	i := slices.IndexFunc(r.queue, func(a *aged) bool { return a.token.Same(t) })
+	var dead ledger.Entry
+	if i >= 0 {
+		dead = r.queue[i].entry
+	}
+	r.mu.Unlock()
+	if i >= 0 {
+		r.record(ended(dead, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
+		r.unqueue(dead.Nonce)
+	}
 }
 
 func name(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of mint "+e.Nonce) }
