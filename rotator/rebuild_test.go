@@ -2,9 +2,11 @@ package rotator_test
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -123,4 +125,36 @@ func TestStateTakenAway(t *testing.T) {
 			h.wantOne()
 		})
 	}
+}
+
+// TestStatusTellsOfLedger that can't be written, and no longer once it can.
+func TestStatusTellsOfLedger(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("a folder with open files can't be moved")
+	}
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Hour)
+		away := h.stateDir() + ".away"
+		if err := os.Rename(h.stateDir(), away); err != nil {
+			h.Fatal(err)
+		}
+		h.write(h.stateDir(), "a file where the folder was")
+		if _, err := h.r.Rotate(h.Context(), "asked"); err == nil {
+			h.Error("Rotate worked")
+		}
+		if got := h.r.Status().Ledger; !strings.Contains(got, h.stateDir()) {
+			h.Errorf("the status says %q", got)
+		}
+		if err := errors.Join(os.Remove(h.stateDir()), os.Rename(away, h.stateDir())); err != nil {
+			h.Fatal(err)
+		}
+		if _, err := h.r.Rotate(h.Context(), "asked"); err != nil {
+			h.Error(err)
+		}
+		if got := h.r.Status().Ledger; got != "" {
+			h.Errorf("with the folder back the status says %q", got)
+		}
+	})
 }

@@ -16,6 +16,10 @@ type Status struct {
 	Last     RotationStatus   `json:"last_rotation"`
 	Files    []FileStatus     `json:"files"`
 	Retiring []RetiringStatus `json:"retiring"`
+
+	// Ledger is why the ledger can't be written: what is to be revoked is
+	// known to this process alone. "" while it can.
+	Ledger string `json:"ledger_error,omitempty"`
 }
 
 // TokenStatus describes a token.
@@ -55,7 +59,7 @@ type RetiringStatus struct {
 
 // Status returns a snapshot.
 func (r *Rotator) Status() Status {
-	files := r.files.states()
+	files, unwritten := r.files.states(), r.cfg.Ledger.Err()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	h := r.holding
@@ -67,6 +71,7 @@ func (r *Rotator) Status() Status {
 		Last:     RotationStatus{Reason: r.last.Reason, Began: r.last.Began, Error: text(r.lastErr)},
 		Problem:  text(r.problem),
 		Retiring: []RetiringStatus{},
+		Ledger:   text(unwritten),
 	}
 	if !h.token.IsZero() {
 		s.Token = TokenStatus{ID: h.token.ID, Comment: h.token.Comment, Ours: h.entry.Ours(), Created: h.token.Created, Expires: h.token.Expiry}
