@@ -110,3 +110,19 @@ func TestDeathIsMended(t *testing.T) {
 		}
 	})
 }
+
+// TestLogoutHangs says so in words for people.
+func TestLogoutHangs(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.grace = time.Hour
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Minute)
+		h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Hang, Times: workspacetest.Always})
+		for _, p := range h.logout().Tokens {
+			if p.End != rotator.PartedPending || !strings.Contains(p.Why, "in time") || strings.Contains(p.Why, "context") {
+				t.Errorf("%s: %q", p.End, p.Why)
+			}
+		}
+	})
+}

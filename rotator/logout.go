@@ -64,7 +64,7 @@ func (r *Rotator) Logout(ctx context.Context) (Departure, error) {
 	r.taking.Lock()
 	defer r.taking.Unlock()
 	const patience = 30 * time.Second
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the workspace did not answer in time"))
 	defer cancel()
 	defer context.AfterFunc(r.ctx, cancel)()
 	if err := r.stopRotating(); err != nil {
