@@ -175,7 +175,7 @@ func checkPorts(ctx context.Context, p *patient) []finding {
 			_ = ln.Close() // nobody has used it
 			found = append(found, fine(name, "%s is free", l.addr))
 		case holdsPort(p.others, l.addr) != nil:
-			found = append(found, failed(name, "", portOf(l.addr, holdsPort(p.others, l.addr))))
+			found = append(found, failed(name, "", portHeld(l.addr, holdsPort(p.others, l.addr))))
 		case !l.optional:
 			found = append(found, failed(name, "", listenError(l.addr, err)))
 		}

@@ -67,8 +67,8 @@ func holdsPort(all []ping, addr netip.AddrPort) *ping {
 // ownPort is what to do where another profile's service has the port.
 const ownPort = "leave that service alone; one for another profile needs a port of its own: --listen 127.0.0.1:4001"
 
-// portOf says that another profile's service has a port.
-func portOf(addr netip.AddrPort, p *ping) error {
+// portHeld says that another profile's service has a port.
+func portHeld(addr netip.AddrPort, p *ping) error {
 	return hinted(fmt.Errorf("listening on %s: it is the proxy of the patrol that runs for profile %s (pid %d)", addr, p.Profile, p.PID), ownPort)
 }
 
@@ -78,7 +78,7 @@ func (a *app) portTaken(ctx context.Context, o options, dir string, err error) e
 	all := a.neighbors(ctx, dir, dialPatience)
 	for _, l := range o.listen {
 		if p := holdsPort(all, l.addr); p != nil {
-			return portOf(l.addr, p)
+			return portHeld(l.addr, p)
 		}
 	}
 	return err
