@@ -134,6 +134,9 @@ func (r statusReport) problems() []string {
 	if r.Last.Error != "" && r.Last.Error != r.Problem {
 		all = append(all, "the last rotation failed, why stands below")
 	}
+	if r.Ledger != "" {
+		all = append(all, "the ledger can't be written: "+r.Ledger)
+	}
 	for _, f := range r.Files {
 		if f.Error != "" {
 			all = append(all, f.Path+" can't be written, why stands below")

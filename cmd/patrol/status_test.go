@@ -43,3 +43,20 @@ func TestPrintProxy(t *testing.T) {
 		t.Errorf("%q, want %q", got, want)
 	}
 }
+
+func TestProblems(t *testing.T) {
+	for name, r := range map[string]rotator.Status{
+		"no token":  {Problem: "patrol login"},
+		"rotation":  {Ready: true, Last: rotator.RotationStatus{Error: "no network"}},
+		"file":      {Ready: true, Files: []fileStatus{{Path: "a"}, {Path: "b", Error: "disk full"}}},
+		"ledger":    {Ready: true, Ledger: "disk full"},
+		"same word": {Problem: "dead", Last: rotator.RotationStatus{Error: "dead"}},
+	} {
+		if got := (statusReport{Running: true, Status: r}).problems(); len(got) != 1 {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if got := (statusReport{Running: true, Status: rotator.Status{Ready: true, Files: []fileStatus{{Path: "a"}}}}).problems(); got != nil {
+		t.Errorf("all is well: %q", got)
+	}
+}
