@@ -38,19 +38,33 @@ type exchange struct {
 // sees a cut connection. The server knows it.
 var errAborted = http.ErrAbortHandler
 
-// serve sends the request on and its answer back.
+// serve sends the request on and its answer back. Its frame lies under each
+// stream for as long as that lives, and a stack that grows past 8 KB has 16: so
+// what it does once is in functions of its own, here and in Proxy.ServeHTTP.
 func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
-	p := e.proxy
-	e.upload.begin(w, r)
-	var err error
-	if e.body, err = p.memory.readBody(&e.upload, r.ContentLength, p.replayLimit); err != nil {
+	in, err := e.receive(w, r)
+	if err != nil {
 		e.badBody(w, r, err)
 		return
 	}
 	defer e.release() // for a request that doesn't get as far as RoundTrip
-	e.conn.Context = r.Context()
 	defer e.conn.end()
-	in := r.WithContext(&e.conn) // a copy: the server goes on using r
+	e.reverseProxy().ServeHTTP(w, in)
+}
+
+// receive reads the body, and returns the request as ReverseProxy is to have
+// it: a copy, as the server goes on using r.
+func (e *exchange) receive(w http.ResponseWriter, r *http.Request) (in *http.Request, err error) {
+	p := e.proxy
+	e.upload.begin(w, r)
+	if e.body, err = p.memory.readBody(&e.upload, r.ContentLength, p.replayLimit); err != nil {
+		return nil, err
+	}
+	if e.body.short {
+		p.unkept(r)
+	}
+	e.conn.Context = r.Context()
+	in = r.WithContext(&e.conn)
 	if e.body.whole {
 		in.Body, in.ContentLength = http.NoBody, 0
 		// The server would look for more of it before it writes the answer's
@@ -59,24 +73,24 @@ func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 	} else {
 		in.Body = &e.upload
 	}
-	if e.body.short {
-		p.unkept(r)
-	}
 	if in.Header["Upgrade"] != nil {
 		// ReverseProxy would pass it on, or refuse what isn't ASCII by itself.
 		in.Header = in.Header.Clone()
 		in.Header.Del("Upgrade")
 	}
-	reverse := httputil.ReverseProxy{
+	return in, nil
+}
+
+func (e *exchange) reverseProxy() *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{
 		Rewrite:        e.rewrite,
 		Transport:      e,
 		ModifyResponse: e.filterAnswer,
 		FlushInterval:  -1,
-		BufferPool:     &p.buffers,
+		BufferPool:     &e.proxy.buffers,
 		ErrorHandler:   e.failed,
-		ErrorLog:       p.errorLog,
+		ErrorLog:       e.proxy.errorLog,
 	}
-	reverse.ServeHTTP(w, in)
 }
 
 // release gives the body's memory back, early if the answer is a long stream.

@@ -142,35 +142,43 @@ func (p *Proxy) whyNoToken(tok *pat.Token) string {
 // ServeHTTP answers one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.stats.requests.Add(1)
+	if e := p.admit(w, r); e != nil {
+		e.serve(w, r)
+	}
+}
+
+// admit returns the exchange of a request that goes upstream. Any other it has
+// answered.
+func (p *Proxy) admit(w http.ResponseWriter, r *http.Request) *exchange {
 	if p.guard != nil {
 		if refusal := p.guard.Check(r); refusal != nil { // and logged
 			p.turnAway(w, r, refusal)
-			return
+			return nil
 		}
 	}
 	raw, err := checkTarget(r)
 	if err != nil {
 		p.refuse(w, r, p.apiOf(r), answer{status: http.StatusBadRequest, message: "patrol refuses this request: " + err.Error() + "."})
-		return
+		return nil
 	}
 	if p.own(w, r) {
-		return
+		return nil
 	}
 	route := p.router.find(r.URL.Path)
 	if route == nil {
 		answer{status: http.StatusNotFound, message: p.router.wrongPath(r.URL.Path)}.send(w, p.apiOf(r))
-		return
+		return nil
 	}
 	if strings.EqualFold(r.Method, http.MethodTrace) {
 		// Its answer is the request, and the token would be in it.
 		w.Header().Set("Allow", "DELETE, GET, HEAD, OPTIONS, PATCH, POST, PUT")
 		p.refuse(w, r, route.api, answer{status: http.StatusMethodNotAllowed, message: "patrol doesn't pass TRACE on: the answer would hold the token."})
-		return
+		return nil
 	}
 	if !route.model() {
 		if err := checkAPI(r.URL.Path); err != nil {
 			p.refuse(w, r, route.api, answer{status: http.StatusForbidden, message: err.Error()})
-			return
+			return nil
 		}
 	} else if wantsWebsocket(r.Header) {
 		// At once, and with this status: on any other, agents try again
@@ -178,10 +186,9 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Upgrade", "HTTP/1.1")
 		w.Header().Set("Connection", "close")
 		answer{status: http.StatusUpgradeRequired, message: "patrol speaks plain HTTP here, not WebSocket."}.send(w, route.api)
-		return
+		return nil
 	}
-	e := &exchange{proxy: p, route: route, raw: raw}
-	e.serve(w, r)
+	return &exchange{proxy: p, route: route, raw: raw}
 }
 
 // turnAway answers whom the guard doesn't let in. Supervisors that probe from
