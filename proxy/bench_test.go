@@ -31,11 +31,11 @@ func BenchmarkSpeed(b *testing.B) {
 				peers = append(peers, startPeer(b, role, up.url, cert))
 			}
 			for _, clients := range []int{1, 16, 64} {
-				b.Run(fmt.Sprintf("small/clients=%d", clients), func(b *testing.B) { benchRequests(b, peers, clients, 600, 1<<10) })
+				b.Run(fmt.Sprintf("small/clients=%d", clients), func(b *testing.B) { benchRequests(b, peers, clients, 128, 1<<10) })
 			}
-			b.Run("body=1MB/clients=1", func(b *testing.B) { benchRequests(b, peers, 1, 40, 1<<20) })
-			b.Run("body=4MB/clients=1", func(b *testing.B) { benchRequests(b, peers, 1, 15, 4<<20) })
-			b.Run("body=1MB/clients=16", func(b *testing.B) { benchRequests(b, peers, 16, 96, 1<<20) })
+			b.Run("body=1MB/clients=1", func(b *testing.B) { benchRequests(b, peers, 1, 8, 1<<20) })
+			b.Run("body=4MB/clients=1", func(b *testing.B) { benchRequests(b, peers, 1, 4, 4<<20) })
+			b.Run("body=1MB/clients=16", func(b *testing.B) { benchRequests(b, peers, 16, 32, 1<<20) })
 			b.Run("first-event", func(b *testing.B) { benchFirstEvent(b, peers) })
 			b.Run("event", func(b *testing.B) { benchEvents(b, peers) })
 			b.Run("saturation", func(b *testing.B) { benchSaturation(b, peers) })
@@ -65,7 +65,8 @@ type sample struct {
 	cpu  []time.Duration // per request, one for each round
 }
 
-// benchRequests sends n requests per round and peer.
+// benchRequests sends n requests per round and peer: few, so that there are
+// many rounds and the peers take turns often.
 func benchRequests(b *testing.B, peers []*peer, clients, n, size int) {
 	client := benchClient(b)
 	body := `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat("x", size) + `"}]}`
@@ -174,7 +175,7 @@ func benchFirstEvent(b *testing.B, peers []*peer) {
 func benchEvents(b *testing.B, peers []*peer) {
 	client := benchClient(b)
 	samples := make([]sample, len(peers))
-	const streams, events = 16, 200
+	const streams, events = 16, 100
 	for b.Loop() {
 		for i, p := range peers {
 			before, _ := p.account(b, "/")
@@ -212,7 +213,7 @@ func benchEvents(b *testing.B, peers []*peer) {
 func benchSaturation(b *testing.B, peers []*peer) {
 	client := benchClient(b)
 	samples := make([]sample, len(peers))
-	const streams, events = 8, 4000
+	const streams, events = 8, 1000
 	for b.Loop() {
 		for i, p := range peers {
 			before, _ := p.account(b, "/")

@@ -25,7 +25,7 @@ type memory struct {
 const (
 	// free holds mostKept bytes, and those for keepFor after the last use: a
 	// burst of large bodies must not stay in memory for good.
-	mostKept = 8 << 20
+	mostKept = 32 << 20
 	keepFor  = 2 * time.Second
 
 	// smallBody is the largest body that goes upstream as a type that
