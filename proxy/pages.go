@@ -8,7 +8,7 @@ import (
 // own answers what is asked of patrol itself, and reports whether it was.
 func (p *Proxy) own(w http.ResponseWriter, r *http.Request) bool {
 	switch r.URL.Path {
-	case "/", "/healthz", "/readyz", "/health":
+	case "/", "/healthz", "/readyz", "/health", "/metrics":
 	case "/v1", "/anthropic", "/openai/v1", "/gemini":
 		// The base URLs that agents are given: some look first whether anybody
 		// is there.
@@ -36,6 +36,8 @@ func (p *Proxy) own(w http.ResponseWriter, r *http.Request) bool {
 			about.Ready, about.Reason = new(false), err.Error()
 		}
 		writePage(w, http.StatusOK, about)
+	case "/metrics":
+		p.metrics(w)
 	default:
 		writePage(w, http.StatusOK, page{Status: "ok", Service: "patrol"})
 	}

@@ -212,7 +212,7 @@ func TestPages(t *testing.T) {
 	}
 	expect := func(when string, ready int, reason string) {
 		t.Helper()
-		for path, want := range map[string]int{"/": 200, "/healthz": 200, "/health": 200, "/readyz": ready} {
+		for path, want := range map[string]int{"/": 200, "/healthz": 200, "/health": 200, "/metrics": 200, "/readyz": ready} {
 			got, body := status(path)
 			if got != want {
 				t.Errorf("%s: %s: %d, want %d", when, path, got, want)

@@ -48,6 +48,7 @@ func TestGuard(t *testing.T) {
 		{"/nothing", "openai"},
 		{"/", "openai"},
 		{"/health", "openai"},
+		{"/metrics", "openai"},
 	} {
 		for name, header := range map[string][]string{
 			"another origin":  {"Origin", "https://evil.example"},
