@@ -3,7 +3,6 @@ package filter
 import (
 	"bytes"
 	"io"
-	"slices"
 )
 
 const (
@@ -11,8 +10,8 @@ const (
 	// that of all events together that are held back.
 	maxEvent = 8 << 20
 
-	// A stream reads this much at a time. A buffer that an event has made
-	// larger than keepBuffer isn't kept.
+	// A stream reads this much at a time, at most. A buffer that an event has
+	// made larger than keepBuffer isn't kept.
 	readSize   = 4 << 10
 	keepBuffer = 64 << 10
 )
@@ -61,7 +60,7 @@ func (s *stream) Read(p []byte) (int, error) {
 		if s.err != nil {
 			return 0, s.err
 		}
-		s.fill()
+		s.fill(p)
 	}
 	n := copy(p, s.out[s.left:])
 	s.left += n
@@ -79,11 +78,12 @@ func keep(b []byte) []byte {
 	return b[:0]
 }
 
-// fill reads once, and deals with the events that are complete.
-func (s *stream) fill() {
-	s.in = slices.Grow(s.in, readSize)
-	n, err := s.src.Read(s.in[len(s.in) : len(s.in)+readSize])
-	s.in = s.in[:len(s.in)+n]
+// fill reads once, and deals with the events that are complete. It reads into
+// p, its caller's: a buffer of the stream's own would lie there as long as it
+// waits, and most events are far smaller.
+func (s *stream) fill(p []byte) {
+	n, err := s.src.Read(p[:min(len(p), readSize)])
+	s.in = append(s.in, p[:n]...)
 	s.cut()
 	if err != nil {
 		s.end(err)
