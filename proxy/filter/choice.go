@@ -22,9 +22,32 @@ type choice struct {
 	finish  int // finish_reason, if it is one
 }
 
-// choices yields the choices of a response, in which the message has this key.
-// It yields none of what isn't understood.
-func (a *answer) choices(key string) func(yield func(choice) bool) {
+// The members of a choice that the rules need.
+const (
+	choiceIndex = iota
+	choiceFinish
+	choiceMessage // in a response that is one JSON text
+	choiceDelta   // in a stream
+	choiceMembers
+)
+
+func choiceKey(key []byte) int {
+	switch string(key) {
+	case "index":
+		return choiceIndex
+	case "finish_reason":
+		return choiceFinish
+	case "message":
+		return choiceMessage
+	case "delta":
+		return choiceDelta
+	}
+	return -1
+}
+
+// choices yields the choices of a response, whose message is this member of
+// them. It yields none of what isn't understood.
+func (a *answer) choices(message int) func(yield func(choice) bool) {
 	return func(yield func(choice) bool) {
 		list := a.get(0, "choices")
 		if list == 0 || a.kind(list) != array {
@@ -33,16 +56,16 @@ func (a *answer) choices(key string) func(yield func(choice) bool) {
 		position := -1
 		for n := range a.elements(list) {
 			position++
-			var v [3]int
-			if a.fields(n, []string{"index", key, "finish_reason"}, v[:]) != 0 {
+			var v [choiceMembers]int
+			if a.fields(n, choiceKey, v[:]) != 0 {
 				continue
 			}
-			c := choice{node: n, index: position, message: v[1]}
-			if i, ok := a.smallInt(v[0]); ok {
+			c := choice{node: n, index: position, message: v[message]}
+			if i, ok := a.smallInt(v[choiceIndex]); ok {
 				c.index = i
 			}
-			if v[2] != 0 && a.kind(v[2]) == str && len(a.inner(v[2])) > 0 {
-				c.finish = v[2]
+			if f := v[choiceFinish]; f != 0 && a.kind(f) == str && len(a.inner(f)) > 0 {
+				c.finish = f
 			}
 			if c.message != 0 && a.kind(c.message) == object {
 				if calls := a.get(c.message, "tool_calls"); calls != 0 && a.kind(calls) == array && a.next(calls) > calls+1 {
@@ -78,7 +101,7 @@ func (a *answer) smallInt(n int) (i int, ok bool) {
 
 // plain records the edits of a response that came as one JSON text.
 func (a *answer) plain() {
-	for c := range a.choices("message") {
+	for c := range a.choices(choiceMessage) {
 		if c.message == 0 {
 			continue
 		}
@@ -107,12 +130,9 @@ func (a *answer) finishCalls(finish int) {
 // (https://github.com/aaif-goose/goose/pull/8042). What was reasoned moves to
 // reasoning_content.
 func (a *answer) joinContent(message int) {
-	var v [2]int
-	if a.fields(message, []string{"content", "reasoning_content"}, v[:]) != 0 {
-		return
-	}
-	content, before := v[0], v[1]
-	if content == 0 || a.kind(content) != array || !a.partsKnown(content) {
+	content, sure := a.find(message, "content")
+	before, sureToo := a.find(message, "reasoning_content")
+	if !sure || !sureToo || content == 0 || a.kind(content) != array || !a.partsKnown(content) {
 		return
 	}
 	if before != 0 && a.kind(before) != str && a.kind(before) != null {
@@ -152,18 +172,20 @@ func (a *answer) joinContent(message int) {
 // as they should be.
 func (a *answer) partsKnown(content int) bool {
 	for part := range a.elements(content) {
-		var v [3]int
-		if a.fields(part, []string{"type", "text", "summary"}, v[:]) != 0 || v[0] == 0 {
+		typ, sure := a.find(part, "type")
+		text, sureText := a.find(part, "text")
+		summary, sureSummary := a.find(part, "summary")
+		if typ == 0 || !sure || !sureText || !sureSummary {
 			return false
 		}
 		switch {
-		case a.is(v[0], "text"):
-			if v[1] != 0 && a.kind(v[1]) != str && a.kind(v[1]) != null {
+		case a.is(typ, "text"):
+			if text != 0 && a.kind(text) != str && a.kind(text) != null {
 				return false
 			}
-		case a.is(v[0], "reasoning"):
-			if v[2] != 0 && a.kind(v[2]) == array {
-				for s := range a.elements(v[2]) {
+		case a.is(typ, "reasoning"):
+			if summary != 0 && a.kind(summary) == array {
+				for s := range a.elements(summary) {
 					if a.getString(s, "text") == 0 {
 						return false
 					}

@@ -95,21 +95,22 @@ func (d *doc) is(n int, s string) bool {
 
 // same reports whether the strings a and b have the same value.
 func (d *doc) same(a, b int) bool {
-	return string(d.text(a)) == string(d.text(b))
+	return string(d.inner(a)) == string(d.inner(b)) || string(d.text(a)) == string(d.text(b))
 }
 
 // fields finds members of an object by their keys: vals[i] becomes the value of
-// keys[i], 0 if there is none. A key that stands twice means one thing to one
-// parser and another to the next: bit i of twice is set then.
-func (d *doc) fields(obj int, keys []string, vals []int) (twice uint) {
+// the key of which index says i, 0 if there is none. Of other keys it says -1.
+// A key that stands twice means one thing to one parser and another to the next:
+// bit i of twice is set then.
+func (d *doc) fields(obj int, index func(key []byte) int, vals []int) (twice uint) {
 	clear(vals)
 	if d.kind(obj) != object {
 		return 0
 	}
 	for k, v := range d.members(obj) {
-		i := indexOf(keys, d.inner(k))
+		i := index(d.inner(k))
 		if i < 0 && bytes.IndexByte(d.inner(k), '\\') >= 0 {
-			i = indexOf(keys, d.text(k))
+			i = index(d.text(k))
 		}
 		if i < 0 {
 			continue
@@ -122,20 +123,19 @@ func (d *doc) fields(obj int, keys []string, vals []int) (twice uint) {
 	return twice
 }
 
-func indexOf(keys []string, key []byte) int {
-	for i := range keys {
-		if string(key) == keys[i] {
-			return i
-		}
-	}
-	return -1
-}
-
 // find is fields for one key.
 func (d *doc) find(obj int, key string) (v int, sure bool) {
-	var vals [1]int
-	twice := d.fields(obj, []string{key}, vals[:])
-	return vals[0], twice == 0
+	sure = true
+	if d.kind(obj) != object {
+		return 0, sure
+	}
+	for k, member := range d.members(obj) {
+		if d.is(k, key) {
+			sure = v == 0
+			v = member
+		}
+	}
+	return v, sure
 }
 
 // get is find for those who treat a doubtful member as none.

@@ -99,7 +99,8 @@ func (r *request) dropKeys() {
 // what is to be said, then it records the edits.
 func (r *request) messages(list int) {
 	for n := range r.elements(list) {
-		r.msgs = append(r.msgs, r.readMessage(n))
+		r.msgs = append(r.msgs, message{node: n})
+		r.readMessage(&r.msgs[len(r.msgs)-1])
 	}
 	r.findOrphans()
 	r.dropBlank()
@@ -143,29 +144,61 @@ type call struct {
 	answered bool
 }
 
-func (r *request) readMessage(n int) message {
-	const role, content, calls, id, extras = 0, 1, 2, 3, 4
-	var v [7]int
-	twice := r.fields(n, []string{"role", "content", "tool_calls", "tool_call_id", "function_call", "refusal", "audio"}, v[:])
-	m := message{node: n, content: v[content]}
-	if twice != 0 || v[role] == 0 || !r.contentKnown(m) {
-		return m
+// The members of a message that say what it is.
+const (
+	msgRole = iota
+	msgContent
+	msgCalls
+	msgCallID
+	msgFunction // with it and the next two it says something without content
+	msgRefusal
+	msgAudio
+	msgMembers
+)
+
+func messageKey(key []byte) int {
+	switch string(key) {
+	case "role":
+		return msgRole
+	case "content":
+		return msgContent
+	case "tool_calls":
+		return msgCalls
+	case "tool_call_id":
+		return msgCallID
+	case "function_call":
+		return msgFunction
+	case "refusal":
+		return msgRefusal
+	case "audio":
+		return msgAudio
 	}
-	if c := v[calls]; c != 0 && r.kind(c) == array {
+	return -1
+}
+
+// readMessage finds out what m is. Its role stays unknown if it isn't
+// understood.
+func (r *request) readMessage(m *message) {
+	var v [msgMembers]int
+	twice := r.fields(m.node, messageKey, v[:])
+	m.content = v[msgContent]
+	if twice != 0 || v[msgRole] == 0 || !r.contentKnown(m.content) {
+		return
+	}
+	if c := v[msgCalls]; c != 0 && r.kind(c) == array {
 		if r.next(c) > c+1 {
 			m.calls = c
 		}
 	} else if c != 0 && r.kind(c) != null {
-		return m
+		return
 	}
-	if v[id] != 0 && r.kind(v[id]) == str {
-		m.id = v[id]
+	if id := v[msgCallID]; id != 0 && r.kind(id) == str {
+		m.id = id
 	}
-	m.role = r.readRole(v[role])
-	for _, extra := range v[extras:] {
+	m.role = r.readRole(v[msgRole])
+	for _, extra := range v[msgFunction:] {
 		m.said = m.said || m.role == assistantRole && extra != 0 && r.kind(extra) != null
 	}
-	return m
 }
 
 func (r *request) readRole(v int) role {
@@ -185,17 +218,17 @@ func (r *request) readRole(v int) role {
 	return unknownRole
 }
 
-// contentKnown reports whether the message's content is of a form that the APIs
-// have.
-func (r *request) contentKnown(m message) bool {
-	if m.content == 0 {
+// contentKnown reports whether a message's content, 0 if it has none, is of
+// a form that the APIs have.
+func (r *request) contentKnown(content int) bool {
+	if content == 0 {
 		return true
 	}
-	switch r.kind(m.content) {
+	switch r.kind(content) {
 	case null, str:
 		return true
 	case array:
-		for b := range r.elements(m.content) {
+		for b := range r.elements(content) {
 			if r.kind(b) != object {
 				return false
 			}
@@ -223,10 +256,35 @@ type block struct {
 	content int
 }
 
+// The members of a block that the rules need.
+const (
+	blockType = iota
+	blockText
+	blockID
+	blockUseID
+	blockContent
+	blockMembers
+)
+
+func blockKey(key []byte) int {
+	switch string(key) {
+	case "type":
+		return blockType
+	case "text":
+		return blockText
+	case "id":
+		return blockID
+	case "tool_use_id":
+		return blockUseID
+	case "content":
+		return blockContent
+	}
+	return -1
+}
+
 func (r *request) readBlock(n int) block {
-	const typ, text, id, toolUseID, content = 0, 1, 2, 3, 4
-	var v [5]int
-	twice := r.fields(n, []string{"type", "text", "id", "tool_use_id", "content"}, v[:])
+	var v [blockMembers]int
+	twice := r.fields(n, blockKey, v[:])
 	one := func(i int) int { // 0 if it stands twice
 		if twice&(1<<i) != 0 {
 			return 0
@@ -240,17 +298,17 @@ func (r *request) readBlock(n int) block {
 		return 0
 	}
 	switch {
-	case twice&(1<<typ) != 0:
+	case twice&(1<<blockType) != 0:
 		return block{kind: doubtful}
-	case v[typ] == 0:
-	case r.is(v[typ], "text"):
-		if twice&(1<<text) == 0 {
-			return block{kind: textBlock, text: v[text]}
+	case v[blockType] == 0:
+	case r.is(v[blockType], "text"):
+		if twice&(1<<blockText) == 0 {
+			return block{kind: textBlock, text: v[blockText]}
 		}
-	case r.is(v[typ], "tool_use"):
-		return block{kind: toolUse, id: oneString(id)}
-	case r.is(v[typ], "tool_result"):
-		return block{kind: toolResult, id: oneString(toolUseID), content: one(content)}
+	case r.is(v[blockType], "tool_use"):
+		return block{kind: toolUse, id: oneString(blockID)}
+	case r.is(v[blockType], "tool_result"):
+		return block{kind: toolResult, id: oneString(blockUseID), content: one(blockContent)}
 	}
 	return block{}
 }

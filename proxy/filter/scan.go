@@ -24,8 +24,12 @@ func (d *doc) parse(src []byte) bool {
 	if len(src) > maxBody {
 		return false
 	}
-	i := d.parseValue(skipSpace(src, 0), 0)
-	return i >= 0 && skipSpace(src, i) == len(src)
+	i := d.parseValue(0, 0)
+	if i < 0 {
+		return false
+	}
+	_, end := d.token(i)
+	return end == len(src)
 }
 
 // valid reports whether the strings are free of control characters.
@@ -41,13 +45,14 @@ func (d *doc) valid() bool {
 	return true
 }
 
-// parseValue reads the value at i and returns where it ends, or -1. So do the
+// parseValue reads the value after i and returns where it ends, or -1. So do the
 // functions below.
 func (d *doc) parseValue(i, depth int) int {
-	if i >= len(d.src) || depth > maxDepth || len(d.nodes) >= maxNodes {
+	if depth > maxDepth || len(d.nodes) >= maxNodes {
 		return -1
 	}
-	switch c := d.src[i]; c {
+	c, i := d.token(i)
+	switch c {
 	case '"':
 		return d.parseString(i)
 	case '{':
@@ -60,70 +65,57 @@ func (d *doc) parseValue(i, depth int) int {
 		return d.parseWord(i, "false", boolean)
 	case 'n':
 		return d.parseWord(i, "null", null)
-	default:
-		end := scanNumber(d.src, i)
-		if end >= 0 {
-			d.add(i, end, number)
-		}
-		return end
 	}
+	end := scanNumber(d.src, i)
+	if end >= 0 {
+		d.add(i, end, number)
+	}
+	return end
 }
 
 func (d *doc) parseObject(i, depth int) int {
 	at := d.opened(i, object)
-	i = skipSpace(d.src, i+1)
-	if i < len(d.src) && d.src[i] == '}' {
+	c, i := d.token(i + 1)
+	if c == '}' {
 		return d.closed(at, i+1)
 	}
 	for {
-		if i >= len(d.src) || d.src[i] != '"' {
+		if c != '"' {
 			return -1
 		}
 		if i = d.parseString(i); i < 0 {
 			return -1
 		}
-		i = skipSpace(d.src, i)
-		if i >= len(d.src) || d.src[i] != ':' {
+		if c, i = d.token(i); c != ':' {
 			return -1
 		}
-		if i = d.parseValue(skipSpace(d.src, i+1), depth+1); i < 0 {
+		if i = d.parseValue(i+1, depth+1); i < 0 {
 			return -1
 		}
-		i = skipSpace(d.src, i)
-		if i >= len(d.src) {
-			return -1
-		}
-		switch d.src[i] {
-		case ',':
-			i = skipSpace(d.src, i+1)
-		case '}':
+		if c, i = d.token(i); c == '}' {
 			return d.closed(at, i+1)
-		default:
+		}
+		if c != ',' {
 			return -1
 		}
+		c, i = d.token(i + 1)
 	}
 }
 
 func (d *doc) parseArray(i, depth int) int {
 	at := d.opened(i, array)
-	i = skipSpace(d.src, i+1)
-	if i < len(d.src) && d.src[i] == ']' {
-		return d.closed(at, i+1)
+	if c, end := d.token(i + 1); c == ']' {
+		return d.closed(at, end+1)
 	}
 	for {
-		if i = d.parseValue(i, depth+1); i < 0 {
+		if i = d.parseValue(i+1, depth+1); i < 0 {
 			return -1
 		}
-		i = skipSpace(d.src, i)
-		if i >= len(d.src) {
-			return -1
-		}
-		switch d.src[i] {
-		case ',':
-			i = skipSpace(d.src, i+1)
-		case ']':
+		var c byte
+		if c, i = d.token(i); c == ']' {
 			return d.closed(at, i+1)
-		default:
+		}
+		if c != ',' {
 			return -1
 		}
 	}
@@ -160,11 +152,15 @@ func (d *doc) closed(at, end int) int {
 	return end
 }
 
-func skipSpace(src []byte, i int) int {
-	for i < len(src) && (src[i] == ' ' || src[i] == '\n' || src[i] == '\t' || src[i] == '\r') {
-		i++
+// token returns the first byte from i on that isn't white space, and where it
+// is. It is 0 at the end.
+func (d *doc) token(i int) (c byte, at int) {
+	for ; i < len(d.src); i++ {
+		if c = d.src[i]; c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
+			return c, i
+		}
 	}
-	return i
+	return 0, i
 }
 
 // endOfString returns where the string ends whose opening quote is at i, after

@@ -267,7 +267,7 @@ func (s *calls) load(json []byte) bool {
 	if !s.parse(json) || s.kind(0) != object || !s.valid() {
 		return false
 	}
-	for c := range s.choices("delta") {
+	for c := range s.choices(choiceDelta) {
 		s.chunk = append(s.chunk, c)
 	}
 	return true
