@@ -19,7 +19,7 @@ func (e *exchange) filterRequest(out *http.Request) {
 		return
 	}
 	var mended []byte
-	mended, e.call = filter.Request(kind, model, out.Header, e.body.data)
+	mended, e.call = filter.Request(kind, model, out.Header, e.body.data, e.proxy.memory.reuse)
 	e.call.Accept(out.Header)
 	if len(mended) > 0 && &mended[0] != &e.body.data[0] {
 		e.body.replace(mended)

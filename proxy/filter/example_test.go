@@ -12,7 +12,7 @@ import (
 func Example() {
 	body := []byte(`{"model":"databricks-claude-sonnet-4-5","tools":[{"type":"function","function":{"name":"bash"}}],"messages":[{"role":"user","content":[{"type":"text","text":""},{"type":"text","text":"hi"}]}]}`)
 	header := http.Header{"Content-Type": {"application/json"}}
-	body, call := filter.Request(filter.ChatCompletions, "", header, body)
+	body, call := filter.Request(filter.ChatCompletions, "", header, body, nil)
 	fmt.Printf("%s\n", body)
 
 	// The request goes upstream, and this comes back.

@@ -54,8 +54,11 @@ type Call struct {
 // something does, it returns a new slice, and h describes that: the body isn't
 // compressed any more, and what was said about the old bytes is gone.
 //
+// The new slice lies in what spare returns: an empty buffer with room for
+// n bytes, or nil if there is none; then it is made. So it is if spare is nil.
+//
 // The model is the one in the path; "" means that the body names it.
-func Request(api API, model string, h http.Header, body []byte) ([]byte, Call) {
+func Request(api API, model string, h http.Header, body []byte, spare func(n int) []byte) ([]byte, Call) {
 	call := Call{api: api}
 	if !looks(api, model) {
 		return body, call
@@ -69,8 +72,9 @@ func Request(api API, model string, h http.Header, body []byte) ([]byte, Call) {
 	if !r.parse(plain) {
 		return body, call
 	}
-	out := r.filter(api, model)
+	r.filter(api, model)
 	call.tools = r.names
+	out := r.edits.result(&r.doc, spare)
 	if out == nil {
 		return body, call
 	}

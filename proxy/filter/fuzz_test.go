@@ -13,7 +13,7 @@ import (
 func once(t *testing.T, api API, model string, in []byte) []byte {
 	t.Helper()
 	before := bytes.Clone(in)
-	out, _ := Request(api, model, nil, in)
+	out, _ := Request(api, model, nil, in, nil)
 	if !bytes.Equal(before, in) {
 		t.Fatal("the body itself has changed")
 	}
@@ -26,7 +26,7 @@ func once(t *testing.T, api API, model string, in []byte) []byte {
 			t.Fatalf("it was no JSON and goes out as\n%q", out)
 		}
 	}
-	if again, _ := Request(api, model, nil, out); !bytes.Equal(again, out) {
+	if again, _ := Request(api, model, nil, out, nil); !bytes.Equal(again, out) {
 		t.Fatalf("filtered twice it is\n%s\nnot\n%s", again, out)
 	}
 	return out

@@ -22,6 +22,10 @@ type request struct {
 	noSystem bool // the top-level system prompt goes
 	schema   schema
 	scratch  []byte // where the names are put together
+
+	// Those of the request before.
+	lastModel string
+	lastNames string
 }
 
 // Working memory larger than this isn't kept: one large body must not cost its
@@ -32,7 +36,7 @@ const (
 )
 
 func (r *request) release() {
-	if cap(r.nodes) > keepNodes || cap(r.edits.text) > keepText || cap(r.schema.out) > keepText {
+	if cap(r.nodes) > keepNodes || cap(r.edits.text) > keepText || cap(r.schema.out) > keepText || cap(r.scratch)+len(r.lastModel) > keepText {
 		return
 	}
 	r.src = nil
@@ -42,17 +46,16 @@ func (r *request) release() {
 	requests.Put(r)
 }
 
-// filter returns the request with its edits, nil if there are none.
-func (r *request) filter(api API, model string) []byte {
+// filter records the edits of the request.
+func (r *request) filter(api API, model string) {
 	if r.kind(0) != object {
-		return nil
+		return
+	}
+	if m := r.getString(0, "model"); model == "" && m != 0 {
+		r.lastModel = again(r.lastModel, r.text(m))
+		model = r.lastModel
 	}
 	r.rows = quirksOf(model)
-	if model == "" {
-		if m := r.getString(0, "model"); m != 0 {
-			r.rows = quirksOf(string(r.text(m)))
-		}
-	}
 	if tools := r.get(0, "tools"); tools != 0 && r.kind(tools) == array {
 		if api == ChatCompletions {
 			r.names = r.readNames(tools)
@@ -74,7 +77,15 @@ func (r *request) filter(api API, model string) []byte {
 		}
 	}
 	r.dropKeys()
-	return r.edits.result(&r.doc)
+}
+
+// again returns text as a string, the last one if that is the same: an agent
+// names the same model and tools in each request.
+func again(last string, text []byte) string {
+	if string(text) == last {
+		return last
+	}
+	return string(text)
 }
 
 // dropKeys takes the members of the request itself that the model refuses, or
@@ -345,13 +356,15 @@ func (r *request) readNames(tools int) toolNames {
 		if name == 0 {
 			continue
 		}
-		if s := r.text(name); len(s) > 0 && bytes.IndexByte(s, 0) < 0 {
+		s := r.text(name)
+		if string(s) == wrapper {
+			return "" // a call under this name is what it seems to be
+		}
+		if len(s) > 0 && bytes.IndexByte(s, 0) < 0 {
 			names = append(append(names, s...), 0)
 		}
 	}
 	r.scratch = names
-	if toolNames(names).has([]byte(wrapper)) {
-		return "" // a call under this name is what it seems to be
-	}
-	return toolNames(names)
+	r.lastNames = again(r.lastNames, names)
+	return toolNames(r.lastNames)
 }

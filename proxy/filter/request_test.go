@@ -1,8 +1,10 @@
 package filter
 
 import (
+	"bytes"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"testing"
 )
 
@@ -23,7 +25,7 @@ func runRequests(t *testing.T, api API, model string, cases []requestCase) {
 			}
 			h := http.Header{"Content-Length": {"1"}, "Etag": {`"x"`}}
 			body := []byte(c.in)
-			out, call := Request(api, model, h, body)
+			out, call := Request(api, model, h, body, nil)
 			if string(out) != c.want || string(body) != c.in {
 				t.Fatalf("\n got %s\nwant %s", out, c.want)
 			}
@@ -39,12 +41,56 @@ func runRequests(t *testing.T, api API, model string, cases []requestCase) {
 			if call.api != api {
 				t.Errorf("the call is for %v", call.api)
 			}
-			again, _ := Request(api, model, nil, out)
+			again, _ := Request(api, model, nil, out, nil)
 			if string(again) != c.want {
 				t.Fatalf("filtered twice it is %s", again)
 			}
 		})
 	}
+}
+
+// TestSpare: a new body lies in the buffer that is there for it, which is asked
+// for only if there is one.
+func TestSpare(t *testing.T) {
+	none := func(n int) []byte {
+		t.Errorf("%d bytes were asked for", n)
+		return nil
+	}
+	if out, _ := Request(ChatCompletions, "", nil, []byte(chat(hi)), none); string(out) != chat(hi) {
+		t.Errorf("it became %s", out)
+	}
+	dirty, want := chat(`{"role":"user","content":"   "},`+call1+`,`+hi), chat(`{"role":"user","content":"."},`+call1+`,{"role":"tool","tool_call_id":"c1","content":"(interrupted)"},`+hi)
+	buffer := bytes.Repeat([]byte("x"), 2*len(want))
+	for name, spare := range map[string]func(n int) []byte{
+		"nothing to ask": nil,
+		"no buffer":      func(int) []byte { return nil },
+		"a buffer": func(n int) []byte {
+			if n != len(want) {
+				t.Errorf("%d bytes were asked for, for %d", n, len(want))
+			}
+			return buffer[:0]
+		},
+	} {
+		out, _ := Request(ChatCompletions, "", nil, []byte(dirty), spare)
+		if string(out) != want || (&out[0] == &buffer[0]) != (name == "a buffer") {
+			t.Errorf("%s: it became %s", name, out)
+		}
+	}
+}
+
+// TestKeptNames: what is kept of the request before doesn't get into the next.
+func TestKeptNames(t *testing.T) {
+	for _, tools := range [][]string{{"bash"}, {}, {"bash", "read"}, {"bash", wrapper}, {"read"}} {
+		wrapped := len(tools) > 1 && tools[1] == wrapper
+		c := asked(t, tools...)
+		for _, name := range []string{"bash", "read"} {
+			if got, want := c.tools.has([]byte(name)), !wrapped && slices.Contains(tools, name); got != want {
+				t.Errorf("%s among %q: %v", name, tools, got)
+			}
+		}
+	}
+	gemini, other := `{"model":"gemini","stream_options":{}}`, `{"stream_options":{}}`
+	runRequests(t, ChatCompletions, "", []requestCase{{"a model", gemini, `{"model":"gemini"}`}, {"no model", other, ""}, {"again", gemini, `{"model":"gemini"}`}})
 }
 
 // chat and claude wrap messages into a request.

@@ -81,7 +81,7 @@ func (c Call) json(plain []byte) []byte {
 		return nil
 	}
 	a.plain()
-	return a.edits.result(&a.doc)
+	return a.edits.result(&a.doc, nil)
 }
 
 // answers keeps the working memory of Response.

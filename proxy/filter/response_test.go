@@ -163,20 +163,20 @@ func TestEncodedBodies(t *testing.T) {
 				return http.Header{"Content-Encoding": {encoding}, "Content-Length": {"7"}, "Digest": {"x"}}
 			}
 			h, body := head(), encoded(t, name, clean)
-			if out, _ := Request(ChatCompletions, "", h, body); &out[0] != &body[0] || len(h) != 3 {
+			if out, _ := Request(ChatCompletions, "", h, body, nil); &out[0] != &body[0] || len(h) != 3 {
 				t.Errorf("a clean request became %q, %v", out, h)
 			}
 			h = head()
-			out, _ := Request(ChatCompletions, "", h, encoded(t, name, dirty))
+			out, _ := Request(ChatCompletions, "", h, encoded(t, name, dirty), nil)
 			if string(out) != chat(`{"role":"user","content":"."}`) || len(h) != 1 || h.Get("Content-Length") != strconv.Itoa(len(out)) {
 				t.Errorf("a dirty request became %q, %v", out, h)
 			}
 			h, body = head(), encoded(t, name, dirty)
-			if out, _ := Request(GeminiGenerate, "other", h, body); &out[0] != &body[0] {
+			if out, _ := Request(GeminiGenerate, "other", h, body, nil); &out[0] != &body[0] {
 				t.Errorf("nobody had to look at it")
 			}
 			body = body[:len(body)-5]
-			if out, _ := Request(ChatCompletions, "", h, body); &out[0] != &body[0] || len(h) != 3 {
+			if out, _ := Request(ChatCompletions, "", h, body, nil); &out[0] != &body[0] || len(h) != 3 {
 				t.Errorf("a broken request became %q, %v", out, h)
 			}
 

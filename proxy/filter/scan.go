@@ -221,20 +221,24 @@ func zeros(x uint64) uint64 { return (x - ones) &^ x & highs }
 
 // controls reports whether there is a control character in s.
 func controls(s []byte) bool {
-	// The subtraction sets the high bit of the bytes that are less than a
-	// space, and of none if there is no such byte.
-	var found uint64
-	for ; len(s) >= 32; s = s[32:] {
-		a, b := binary.LittleEndian.Uint64(s), binary.LittleEndian.Uint64(s[8:])
-		c, d := binary.LittleEndian.Uint64(s[16:]), binary.LittleEndian.Uint64(s[24:])
-		found |= (a-' '*ones)&^a | (b-' '*ones)&^b | (c-' '*ones)&^c | (d-' '*ones)&^d
+	// Of each byte the high bit of printable stays set, unless it is less than
+	// a space. If there is one, a byte above it may be taken for another.
+	clean := uint64(highs)
+	for ; len(s) >= 64; s = s[64:] {
+		clean &= printable(s) & printable(s[8:]) & printable(s[16:]) & printable(s[24:]) &
+			printable(s[32:]) & printable(s[40:]) & printable(s[48:]) & printable(s[56:])
 	}
 	for _, c := range s {
 		if c < ' ' {
 			return true
 		}
 	}
-	return found&highs != 0
+	return clean != highs
+}
+
+func printable(s []byte) uint64 {
+	x := binary.LittleEndian.Uint64(s)
+	return ' '*ones - 1 - x | x // the first three terms are the complement of x - ' '*ones
 }
 
 // escapeLen returns the length of the escape that s starts with, 0 if it isn't a

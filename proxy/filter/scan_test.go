@@ -27,6 +27,21 @@ func TestParseAgreesWithEncodingJSON(t *testing.T) {
 	}
 }
 
+func TestControls(t *testing.T) {
+	for _, fill := range []byte{' ', 'a', 0x7f, 0x80, 0x9f, 0xa0, 0xff} {
+		s := bytes.Repeat([]byte{fill}, 200)
+		for at := range s {
+			for c := range 256 {
+				s[at] = byte(c)
+				if got := controls(s); got != (c < ' ') {
+					t.Fatalf("%#x at %d among %#x: %v", c, at, fill, got)
+				}
+			}
+			s[at] = fill
+		}
+	}
+}
+
 func TestParseBounds(t *testing.T) {
 	var d doc
 	for depth, want := range map[int]bool{maxDepth: true, maxDepth + 2: false, 1 << 20: false} {

@@ -1,7 +1,6 @@
 package filter
 
 import (
-	"bytes"
 	"cmp"
 	"slices"
 )
@@ -15,9 +14,8 @@ type edit struct {
 // edits are what is to change in one text. They must not overlap; those at the
 // same place are made in the order in which they were recorded.
 type edits struct {
-	list   []edit
-	text   []byte
-	pieces [][]byte // of the result
+	list []edit
+	text []byte
 }
 
 func (e *edits) reset() { e.list, e.text = e.list[:0], e.text[:0] }
@@ -67,21 +65,23 @@ func (e *edits) appendTo(dst, src []byte) []byte {
 }
 
 // result returns the text of d with the edits made, nil if there are none, or if
-// d turns out not to be valid.
-func (e *edits) result(d *doc) []byte {
+// d turns out not to be valid. spare is Request's.
+func (e *edits) result(d *doc, spare func(n int) []byte) []byte {
 	if len(e.list) == 0 || !d.valid() || !e.sort(len(d.src)) {
 		return nil
 	}
-	at := 0
+	n := len(d.src) + len(e.text)
 	for _, ed := range e.list {
-		e.pieces = append(e.pieces, d.src[at:ed.start], e.text[ed.from:ed.to])
-		at = ed.end
+		n -= ed.end - ed.start
 	}
-	e.pieces = append(e.pieces, d.src[at:])
-	out := bytes.Join(e.pieces, nil) // unlike make, it doesn't clear the memory first
-	clear(e.pieces)
-	e.pieces = e.pieces[:0]
-	return out
+	var out []byte
+	if spare != nil {
+		out = spare(n)
+	}
+	if out == nil {
+		out = make([]byte, 0, n)
+	}
+	return e.appendTo(out, d.src)
 }
 
 // pruner records the edits that take some of the elements of an array, or of

@@ -20,7 +20,7 @@ func asked(tb testing.TB, tools ...string) Call {
 		}
 		b.WriteString(`{"type":"function","function":{"name":"` + name + `"}}`)
 	}
-	_, c := Request(ChatCompletions, "", nil, []byte(b.String()+"]}"))
+	_, c := Request(ChatCompletions, "", nil, []byte(b.String()+"]}"), nil)
 	return c
 }
 
