@@ -86,6 +86,15 @@ func (r *Rotator) queued(nonce string) bool {
 	return slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce })
 }
 
+// inHand reports whether this process deals with the token already: it is being
+// minted, in use, about to join the queue, or in it.
+func (r *Rotator) inHand(nonce string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return nonce == r.minting || nonce == r.holding.entry.Nonce || nonce == r.before.entry.Nonce ||
+		slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce })
+}
+
 // Retire tends the queue until this token is no longer in it, or ctx is done.
 // It must not be used beside Run, which tends it too.
 func (r *Rotator) Retire(ctx context.Context, t pat.Token) error {

@@ -188,6 +188,9 @@ func (r *Rotator) mint(ctx context.Context, by actor, old holding) (holding, err
 	e.Comment = r.comment(e.Nonce)
 	e.At = r.now() // Put sets that of its own copy, and this one may go into the queue
 	e.User = by.user
+	r.mu.Lock()
+	r.minting = e.Nonce
+	r.mu.Unlock()
 	if err := r.cfg.Ledger.Put(e); err != nil {
 		return holding{}, fmt.Errorf("nothing was minted: %w", err)
 	}

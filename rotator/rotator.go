@@ -140,6 +140,7 @@ type Rotator struct {
 	before  holding  // the one before it
 	problem error    // why there is no token that works; nil if there is one
 	flight  *flight  // the rotation under way
+	minting string   // the nonce of the last mint that was begun
 	queue   []*aged  // old tokens, to be revoked
 	last    Rotation // the last one that was begun
 	lastErr error    // how it ended

@@ -231,7 +231,7 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 	r.unqueue(e.Nonce)
 	if e.Ours() {
 		_, err := r.install(ctx, fresh)
-		r.settle(e.Nonce)
+		r.settle()
 		return err
 	}
 	old, drained, err := r.use(fresh)
@@ -241,7 +241,7 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 	if !old.token.IsZero() && !old.token.Same(fresh.token) {
 		r.enqueue(old, drained)
 	}
-	r.settle(e.Nonce)
+	r.settle()
 	return nil
 }
 
@@ -304,10 +304,10 @@ func (r *Rotator) userOf(ctx context.Context, as actor) string {
 // settle puts into the queue what the ledger has from earlier runs: tokens
 // that were replaced and not yet revoked, tokens whose rotation was cut off,
 // and mints whose answer never came.
-func (r *Rotator) settle(current string) {
+func (r *Rotator) settle() {
 	here, _ := r.look() // without it: they are revoked with the token in use
 	for _, e := range r.cfg.Ledger.Pending() {
-		if e.Nonce == current || r.queued(e.Nonce) {
+		if r.inHand(e.Nonce) {
 			continue
 		}
 		h := holding{entry: e}
