@@ -23,6 +23,10 @@ const maxWindow = 8 << 20
 
 var errEncoding = errors.New("content encoding isn't known")
 
+// encodingOf returns a body's Content-Encoding. More than one, in a line of the
+// header or in several, is one that isn't known.
+func encodingOf(h http.Header) string { return strings.Join(h["Content-Encoding"], ",") }
+
 // decoder returns what src holds once this Content-Encoding is off. What it
 // returns hands on what it can as soon as it can, and needs no Close but that
 // of a zstd one, which frees memory early.

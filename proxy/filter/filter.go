@@ -63,7 +63,7 @@ func Request(api API, model string, h http.Header, body []byte, spare func(n int
 	if !looks(api, model) {
 		return body, call
 	}
-	plain, decoded, ok := decodeBody(h.Get("Content-Encoding"), body, maxBody)
+	plain, decoded, ok := decodeBody(encodingOf(h), body, maxBody)
 	if !ok {
 		return body, call
 	}

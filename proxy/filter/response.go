@@ -34,7 +34,7 @@ func (c Call) Response(res *http.Response) {
 }
 
 func (c Call) stream(res *http.Response) {
-	encoding := res.Header.Get("Content-Encoding")
+	encoding := encodingOf(res.Header)
 	src, err := decoder(encoding, res.Body)
 	if err != nil {
 		return
@@ -57,7 +57,7 @@ func (c Call) whole(res *http.Response) {
 		res.Body = body{io.MultiReader(bytes.NewReader(raw), rest), res.Body}
 		return
 	}
-	if plain, decoded, ok := decodeBody(res.Header.Get("Content-Encoding"), raw, maxResponse); ok {
+	if plain, decoded, ok := decodeBody(encodingOf(res.Header), raw, maxResponse); ok {
 		if out := c.json(plain); out != nil {
 			raw = out
 			n := int64(len(out))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -240,6 +241,26 @@ func TestEncodedStreamIsPrompt(t *testing.T) {
 				t.Fatalf("%q, %v", rest, err)
 			}
 		})
+	}
+}
+
+// A body that was encoded twice passes as it is, whichever way the header says
+// so: what it is in after one of them off is no event, and no JSON either.
+func TestEncodedTwice(t *testing.T) {
+	twice := string(encoded(t, "br", string(encoded(t, "gzip", dirtyResponse))))
+	for _, encodings := range [][]string{{"gzip, br"}, {"gzip", "br"}, {"br", "gzip"}} {
+		for _, media := range []string{"text/event-stream", "application/json"} {
+			res := response(media, strings.NewReader(twice))
+			res.Header["Content-Encoding"] = slices.Clone(encodings)
+			asked(t).Response(res)
+			if got, err := io.ReadAll(res.Body); err != nil || string(got) != twice || !slices.Equal(res.Header["Content-Encoding"], encodings) {
+				t.Errorf("%q, %s: %q, %v, %v", encodings, media, got, err, res.Header)
+			}
+		}
+		h := http.Header{"Content-Encoding": encodings}
+		if out, _ := Request(ChatCompletions, "", h, []byte(twice), nil); string(out) != twice || len(h) != 1 {
+			t.Errorf("%q: the request became %q, %v", encodings, out, h)
+		}
 	}
 }
 
