@@ -428,6 +428,6 @@ func (r *Rotator) loggedOut() error {
 // recordOut says so if it couldn't be recorded whether the user has logged out.
 func (r *Rotator) recordOut(err error) {
 	if err != nil {
-		r.log.Error("the ledger can't be written: will be tried again with its next entry", "err", err)
+		r.log.Error("the ledger can't be written: will be tried again", "err", err)
 	}
 }

@@ -129,13 +129,16 @@ func (r *Rotator) rest(ctx context.Context, change <-chan struct{}, atMost time.
 func (r *Rotator) runTend(ctx context.Context) {
 	pause := retries(5 * time.Minute)
 	gaps := r.cfg.Ledger.Salvaged() || r.blank
+	var told string // of the gaps
 	var fileDue time.Time
 	for {
+		r.tendLedger()
 		if gaps && r.Ready() == nil {
 			err := r.rebuild(ctx)
-			if gaps = err != nil; gaps {
+			if gaps = err != nil; gaps && text(err) != told {
 				r.log.Warn("the ledger has gaps still", "err", err)
 			}
+			told = text(err)
 		}
 		wait := r.tendOnce(ctx)
 		switch {
@@ -395,16 +398,4 @@ func (r *Rotator) pinned(hash string) bool {
 		return true
 	}
 	return slices.ContainsFunc(candidates, func(c Candidate) bool { return !c.Rewritten && c.Token.Hash() == hash })
-}
-
-// begun returns the entry of the mint that made t, where the ledger knows of no
-// answer to it: the disk failed then, and patrol ended before it worked again.
-func (r *Rotator) begun(t pat.Token) (ledger.Entry, bool) {
-	for _, e := range r.cfg.Ledger.Pending() {
-		if e.Stage == ledger.Intended && t.Comment != "" && e.Comment == t.Comment {
-			e.Hash = t.Hash()
-			return e, true
-		}
-	}
-	return ledger.Entry{}, false
 }

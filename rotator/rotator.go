@@ -252,10 +252,10 @@ func wake(ch chan<- struct{}) {
 func (r *Rotator) host() string { return r.cfg.Workspace.Host() }
 
 // record puts e into the ledger. Where that fails the step goes on: the
-// ledger remembers e in memory and writes it with the next entry, and a crash
+// ledger remembers e in memory, runTend has it written later, and a crash
 // before that is what the nonce in the comment is for.
 func (r *Rotator) record(e ledger.Entry) {
 	if err := r.cfg.Ledger.Put(e); err != nil {
-		r.log.Error("the ledger can't be written: will be tried again with its next entry", "stage", e.Stage, "err", err)
+		r.log.Error("the ledger can't be written: will be tried again", "stage", e.Stage, "err", err)
 	}
 }

@@ -245,6 +245,18 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 	return nil
 }
 
+// begun returns the entry of the mint that made t, where the ledger knows of no
+// answer to it: the disk failed then, and patrol ended before it worked again.
+func (r *Rotator) begun(t pat.Token) (ledger.Entry, bool) {
+	for _, e := range r.cfg.Ledger.Pending() {
+		if e.Stage == ledger.Intended && t.Comment != "" && e.Comment == t.Comment {
+			e.Hash = t.Hash()
+			return e, true
+		}
+	}
+	return ledger.Entry{}, false
+}
+
 // Login makes t, which a person has brought, the current token, and rotates at
 // once, so that the token that was typed somewhere needn't live on. A rotation
 // that is under way is ended first: it may hang on a token that is dead.
@@ -301,9 +313,10 @@ func (r *Rotator) userOf(ctx context.Context, as actor) string {
 	return user
 }
 
-// settle puts into the queue what the ledger has from earlier runs: tokens
-// that were replaced and not yet revoked, tokens whose rotation was cut off,
-// and mints whose answer never came.
+// settle puts into the queue what the ledger has from earlier runs, and what it
+// has taken over: tokens that were replaced and not yet revoked, tokens whose
+// rotation was cut off, and mints whose answer never came. The caller holds
+// r.taking.
 func (r *Rotator) settle() {
 	here, _ := r.look() // without it: they are revoked with the token in use
 	for _, e := range r.cfg.Ledger.Pending() {

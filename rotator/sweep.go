@@ -41,6 +41,20 @@ func (r *Rotator) sweep(ctx context.Context, by actor, e ledger.Entry) (ledger.E
 	return ended(e, ledger.Revoked, "it was never minted"), nil
 }
 
+// tendLedger has written what could not be written in the ledger, and puts what
+// the ledger has taken over from another into the queue.
+func (r *Rotator) tendLedger() {
+	if r.cfg.Ledger.Err() != nil && r.cfg.Ledger.Sync() == nil {
+		r.log.Info("the ledger is written again")
+	}
+	if r.Ready() != nil || !r.cfg.Ledger.TakenOver() {
+		return // or take does it
+	}
+	r.taking.Lock()
+	defer r.taking.Unlock()
+	r.settle()
+}
+
 // rebuild puts into the queue the tokens of this instance that a ledger with
 // gaps doesn't know, and calls the ledger mended; of a ledger that is empty
 // without having lost anything it only reports them. It waits until it is

@@ -188,7 +188,7 @@ func (c *core) close() {
 	if c.client != nil {
 		c.client.Close()
 	}
-	_ = c.ledger.Close() // each of its entries is on the disk already
+	_ = c.ledger.Close() // it logs what it could not write
 }
 
 // userAgent is what the workspace's log shows of us.

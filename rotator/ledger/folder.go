@@ -79,6 +79,7 @@ func (l *Ledger) merge() error {
 		l.remember(e)
 		added++
 	}
+	l.taken = l.taken || added > 0
 	l.salvaged = l.salvaged || got.gaps
 	if added > 0 {
 		l.log.Warn("another ledger stood where this one was taken away: what it knows was taken over", "folder", l.dir, "instance", got.instance, "entries", added)

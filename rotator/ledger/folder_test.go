@@ -1,7 +1,9 @@
 package ledger_test
 
 import (
+	"bytes"
 	"errors"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -75,6 +77,9 @@ func TestFolderTakenOver(t *testing.T) {
 	if got := stages(other); len(got) != 1 {
 		t.Errorf("the other has %v", got)
 	}
+	if err := l.Sync(); !errors.Is(err, ledger.ErrLocked) {
+		t.Errorf("Sync = %v", err)
+	}
 	// The old folder comes back.
 	if err := errors.Join(other.Close(), os.RemoveAll(dir), os.Rename(dir+".old", dir)); err != nil {
 		t.Fatal(err)
@@ -133,6 +138,67 @@ func TestFolderWasTakenOver(t *testing.T) {
 				t.Errorf("instance %q, want %q; salvaged %v", l.Instance(), instance, l.Salvaged())
 			}
 		})
+	}
+}
+
+// TestFolderIsGivenUp: the patrol that began anew has ended. What could not be
+// written is, beside what that one has left.
+func TestFolderIsGivenUp(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files can't be removed")
+	}
+	for name, write := range map[string]func(l *ledger.Ledger) error{"sync": (*ledger.Ledger).Sync, "close": (*ledger.Ledger).Close} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			l := open(t, dir)
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			other := open(t, dir)
+			put(t, other, ledger.Entry{Nonce: "theirs", Stage: ledger.Minted})
+			if err := l.Put(ledger.Entry{Nonce: "ours", Stage: ledger.Minted}); !errors.Is(err, ledger.ErrLocked) || l.TakenOver() {
+				t.Errorf("Put = %v", err)
+			}
+			if err := errors.Join(other.Close(), write(l)); err != nil {
+				t.Error(err)
+			}
+			if _, entries, err := ledger.Read(dir); err != nil || len(entries) != 2 {
+				t.Errorf("%v, %v; want both", entries, err)
+			}
+			if l.Err() != nil || !l.TakenOver() || l.TakenOver() {
+				t.Errorf("%v; or it isn't told once that entries were taken over", l.Err())
+			}
+		})
+	}
+}
+
+// TestCloseTellsOfLoss: what could not be written is lost with the process.
+func TestCloseTellsOfLoss(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files can't be removed")
+	}
+	dir := filepath.Join(t.TempDir(), "state")
+	var log bytes.Buffer
+	l, err := ledger.Open(ledger.Config{Dir: dir, Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, l, ledger.Entry{Nonce: "done", Stage: ledger.Revoked})
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	other := open(t, dir)
+	if err := l.Put(ledger.Entry{Nonce: "a", Stage: ledger.Retiring, ID: "the id"}); err == nil {
+		t.Error("Put worked")
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := log.String(); !strings.Contains(got, `tokens="[the id]"`) || !strings.Contains(got, "end one of the two") {
+		t.Errorf("the log says %q", got)
+	}
+	if got := stages(other); len(got) != 0 {
+		t.Errorf("the other has %v", got)
 	}
 }
 

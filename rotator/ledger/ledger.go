@@ -10,6 +10,7 @@
 package ledger
 
 import (
+	"cmp"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -21,6 +22,8 @@ import (
 	"time"
 
 	"github.com/gofrs/flock"
+
+	"patrol/rotator/pat"
 )
 
 const (
@@ -75,6 +78,7 @@ type Ledger struct {
 	byHash   map[string]string // nonces
 	order    []string          // nonces, oldest first
 	salvaged bool
+	taken    bool  // entries of another ledger were taken over: see TakenOver
 	err      error // how the last write went
 }
 
@@ -143,9 +147,20 @@ func (l *Ledger) Err() error {
 	return l.err
 }
 
+// Sync tries again to write what could not be written, and returns what Err
+// does then.
+func (l *Ledger) Sync() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.err != nil && l.file != nil {
+		l.err = l.rewrite()
+	}
+	return l.err
+}
+
 // Put records e in place of what its nonce's entry was, sets its At, and
 // returns once the record is on the disk. If the disk fails, e is remembered
-// all the same, and the next Put writes both.
+// all the same, and the next Put or Sync writes it.
 func (l *Ledger) Put(e Entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -272,8 +287,22 @@ func (l *Ledger) list(keep func(Entry) bool) []Entry {
 	return out
 }
 
-// Close closes the file and gives the lock back.
+// TakenOver reports whether entries of another ledger, which stood where this
+// one was taken away, have joined those of Pending since it was last asked.
+func (l *Ledger) TakenOver() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	taken := l.taken
+	l.taken = false
+	return taken
+}
+
+// Close closes the file and gives the lock back. What could not be written is
+// tried a last time; if that fails, the log says what is lost.
 func (l *Ledger) Close() error {
+	if err := l.Sync(); err != nil {
+		l.tellLost(err)
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var err error
@@ -282,4 +311,14 @@ func (l *Ledger) Close() error {
 		l.file = nil
 	}
 	return errors.Join(err, l.lock.Close())
+}
+
+// tellLost says which tokens may be known to nobody after Close.
+func (l *Ledger) tellLost(why error) {
+	var tokens []string
+	for _, e := range l.Pending() {
+		tokens = append(tokens, cmp.Or(pat.ShortID(e.ID), "of mint "+e.Nonce))
+	}
+	l.log.Error("the ledger can't be written, and this process ends: the next start may not know these tokens, and leaves them to expire unless somebody revokes them by hand",
+		"folder", l.dir, "tokens", tokens, "err", why)
 }
