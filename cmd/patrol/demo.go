@@ -196,9 +196,9 @@ func (d *demo) watch(ctx context.Context, v *demoView) {
 			known[t.ID] = t
 			switch {
 			case !seen && t.Minted:
-				v.event("minted  "+shortToken(t.ID), true)
+				v.event("minted  "+d.shortName(t), true)
 			case seen && t.Revoked && !old.Revoked:
-				v.event("revoked "+shortToken(t.ID)+d.note(t), false)
+				v.event("revoked "+d.shortName(t), false)
 			}
 		}
 		select {
@@ -210,15 +210,13 @@ func (d *demo) watch(ctx context.Context, v *demoView) {
 	}
 }
 
-// note says what is special about a token that was revoked.
-func (d *demo) note(t workspacetest.Token) string {
+// shortName is how the demo calls a token.
+func (d *demo) shortName(t workspacetest.Token) string {
 	if t.ID == d.first.ID {
-		return " (the first)"
+		return "the first"
 	}
-	return ""
+	return t.ID[:min(len(t.ID), 8)]
 }
-
-func shortToken(id string) string { return id[:min(len(id), 8)] }
 
 // minted is how many tokens the demo's patrol has minted.
 func (d *demo) minted() (rotations int) {

@@ -45,19 +45,19 @@ func (d *demo) clients() []*demoClient {
 	// The environment of a shell, as it was when the shell started.
 	shell := map[string]string{"DATABRICKS_HOST": d.ws.URL, "DATABRICKS_TOKEN": d.first.Value}
 	return []*demoClient{
-		{name: "keeps its first token, asks the workspace", column: "direct", doomed: true, ask: direct.send},
-		{name: "a shell with a frozen environment", column: "shell", doomed: true, ask: func(ctx context.Context) error {
+		{name: "first token, asks the workspace", column: "direct", doomed: true, ask: direct.send},
+		{name: "frozen shell, asks the workspace", column: "shell", doomed: true, ask: func(ctx context.Context) error {
 			return demoRequest{url: shell["DATABRICKS_HOST"] + direct.path(), token: shell["DATABRICKS_TOKEN"]}.send(ctx)
 		}},
-		{name: "keeps its first token, asks patrol's proxy (streams)", column: "proxy", ask: agent.send},
-		{name: "reads .databrickscfg for each call", column: "cfg", ask: func(ctx context.Context) error {
+		{name: "first token, asks patrol's proxy", column: "proxy", ask: agent.send},
+		{name: "rereads .databrickscfg", column: "cfg", ask: func(ctx context.Context) error {
 			p, err := credwriter.ReadProfile(d.configPath(), "DEFAULT")
 			if err != nil {
 				return err
 			}
 			return demoRequest{url: p.Host + direct.path(), token: p.Token.Expose()}.send(ctx)
 		}},
-		{name: "reads Claude's settings again (streams)", column: "claude", ask: func(ctx context.Context) error {
+		{name: "rereads Claude's settings", column: "claude", ask: func(ctx context.Context) error {
 			var settings struct {
 				Env map[string]string `json:"env"`
 			}

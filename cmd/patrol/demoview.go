@@ -24,15 +24,23 @@ func newDemoView(a *app, clients []*demoClient) *demoView {
 	return &demoView{w: a.stdout, live: a.fancy(), clients: clients, began: time.Now()}
 }
 
+// demoColumns is what a terminal must have for the demo's lines: the end of one
+// that is wrapped can't be erased.
+const demoColumns = 80
+
 // fancy reports whether stdout is a terminal that may be given colours
-// (https://no-color.org).
+// (https://no-color.org) and is wide enough for a line that changes.
 func (a *app) fancy() bool {
 	w := a.stdout
 	if c, ok := w.(*checkedWriter); ok {
 		w = c.w
 	}
 	f, ok := w.(*os.File)
-	return ok && terminal.IsTerminal(int(f.Fd())) && a.getenv("NO_COLOR") == "" && a.getenv("TERM") != "dumb"
+	if !ok || !terminal.IsTerminal(int(f.Fd())) || a.getenv("NO_COLOR") != "" || a.getenv("TERM") == "dumb" {
+		return false
+	}
+	columns, _, err := terminal.GetSize(int(f.Fd()))
+	return err != nil || columns == 0 || columns >= demoColumns
 }
 
 const demoIntro = `A workspace in memory, patrol serve, and five clients that all started with the
@@ -46,9 +54,9 @@ have, as programs do that read it once; watch them. A column counts requests.
 func (v *demoView) begin() {
 	_, _ = fmt.Fprint(v.w, demoIntro)
 	var head strings.Builder
-	fmt.Fprintf(&head, "%6s  %-26s", "time", "")
+	fmt.Fprintf(&head, "%5s  %-17s", "time", "")
 	for _, c := range v.clients {
-		fmt.Fprintf(&head, "%12s", c.column)
+		fmt.Fprintf(&head, "%11s", c.column)
 	}
 	_, _ = fmt.Fprintln(v.w, head.String())
 	v.line("all are signed in")
@@ -57,7 +65,7 @@ func (v *demoView) begin() {
 // event prints a line that stays.
 func (v *demoView) event(what string, rotation bool) {
 	if rotation && v.live {
-		what = "\x1b[1m" + fmt.Sprintf("%-26s", what) + "\x1b[0m"
+		what = "\x1b[1m" + fmt.Sprintf("%-17s", what) + "\x1b[0m"
 	}
 	v.line(what)
 }
@@ -85,14 +93,14 @@ func (v *demoView) erase() {
 
 func (v *demoView) row(what string) string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%5.1fs  %-26s", time.Since(v.began).Seconds(), what)
+	fmt.Fprintf(&b, "%4.1fs  %-17s", time.Since(v.began).Seconds(), what)
 	for _, c := range v.clients {
 		n := c.count()
 		how := fmt.Sprintf("%d ok", n.sent)
 		if n.failed > 0 {
 			how = fmt.Sprintf("%d failed", n.failed)
 		}
-		cell := fmt.Sprintf("%12s", how)
+		cell := fmt.Sprintf("%11s", how)
 		if v.live && n.sent > 0 {
 			const red, green = 31, 32
 			colour := green
