@@ -1,6 +1,7 @@
 package credwriter
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -104,17 +105,17 @@ func (c *profileClearing) leave(format string, args ...any) {
 // the key stays, without a value, and take reports false.
 func (c *profileClearing) take(k *iniKey) bool {
 	text, end := c.file.text, k.line.end
-	if k.simple {
-		after := strings.TrimLeft(string(text[k.end:end]), "\"'` \t")
-		if after != "" && (after[0] == '#' || after[0] == ';') {
-			c.splices = append(c.splices, splice{k.line.start, end - len(after), ""})
-			return true
-		}
-		if indented(text[end:]) {
-			c.splices = append(c.splices, splice{k.start, k.end, ""})
-			k.value = ""
-			return false
-		}
+	value := splice{k.start, k.end, ""}
+	if !k.simple { // over several lines, perhaps in quotes
+		value = splice{len(bytes.TrimRight(text[:k.start], "\"`")), end, ""}
+	} else if after := strings.TrimLeft(string(text[k.end:end]), "\"'` \t"); after != "" && (after[0] == '#' || after[0] == ';') {
+		c.splices = append(c.splices, splice{k.line.start, end - len(after), ""})
+		return true
+	}
+	if indented(text[end:]) {
+		c.splices = append(c.splices, value)
+		k.value = ""
+		return false
 	}
 	for end < len(text) && text[end] == '\r' {
 		end++
