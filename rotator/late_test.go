@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -85,6 +86,30 @@ func TestDeathIsNoticed(t *testing.T) {
 		h.pass(h.grace)
 		if err := h.r.Ready(); !errors.Is(err, rotator.ErrNeedsLogin) || h.r.Status().Problem == "" || !h.proxy.token().IsZero() {
 			t.Errorf("Ready = %v, and the proxy has %v:\n%s", err, h.proxy.token(), h.story())
+		}
+	})
+}
+
+// TestYouthIsNoDeath: a part of the workspace doesn't know the new token yet when
+// the old one is to be revoked with it.
+func TestYouthIsNoDeath(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.grace = 0
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		unknown := workspacetest.Fault{Effect: workspacetest.Answer, Status: 403, Body: `{"error_code":403,"message":"Invalid access token."}`}
+		unknown.Path = "/api/2.0/token/delete"
+		h.ws.Inject(unknown)
+		unknown.Path, unknown.Skip = "/api/2.0/token/list", 1 // the probe
+		h.ws.Inject(unknown)
+		if _, err := h.r.Rotate(h.Context(), "asked"); err != nil {
+			h.Fatal(err)
+		}
+		h.pass(time.Minute)
+		h.wantOne()
+		if slices.ContainsFunc(h.proxy.got, pat.Token.IsZero) {
+			h.Errorf("the proxy was told that there is no token:\n%s", h.story())
 		}
 	})
 }

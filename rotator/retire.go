@@ -228,7 +228,9 @@ func (r *Rotator) suspect(ctx context.Context, e ledger.Entry, why error) {
 		return
 	}
 	if h := r.held(); h.token.Same(t) {
-		_ = r.judge(ctx, h, why) // it tells everybody
+		if time.Since(h.since) >= propagation {
+			_ = r.judge(ctx, h, why) // it tells everybody
+		}
 		return
 	}
 	if alive, err := r.alive(ctx, t); alive || err != nil {
