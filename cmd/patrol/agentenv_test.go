@@ -2,13 +2,17 @@ package main
 
 import (
 	"context"
+	"errors"
 	"net/netip"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/databricks/databricks-sdk-go/config"
+
+	"patrol/rotator/workspacetest"
 )
 
 func TestWithLoopback(t *testing.T) {
@@ -129,5 +133,27 @@ func TestAgentEnvForTheSDK(t *testing.T) {
 	}
 	if cfg.Host != "https://w.example" || cfg.Token != "fresh" || cfg.AuthType != "" && cfg.AuthType != "pat" {
 		t.Errorf("the SDK reads host %s, token %q, auth %q", cfg.Host, cfg.Token, cfg.AuthType)
+	}
+}
+
+// The default address is no profile's own: agents of one aren't sent to the proxy
+// of another, which may be for another workspace.
+func TestProxyOfAnotherProfile(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, workspacetest.Config{})
+	_, proxy := s.serve(t)
+	var o options
+	if err := parseListen(&o, setting{flag: "listen", values: []string{strings.TrimPrefix(proxy, "http://")}}); err != nil {
+		t.Fatal(err)
+	}
+	work := selection{name: "work", file: filepath.Join(s.app.getenv("HOME"), ".databrickscfg")}
+	_, err := s.app.proxyAddress(t.Context(), o, work)
+	edge, ok := errors.AsType[*exitError](err)
+	if !ok || !strings.Contains(err.Error(), "no patrol runs for profile work, and ") || !strings.Contains(edge.hint, "patrol serve --profile work --listen ") {
+		t.Errorf("with the other's address as the default: %v", err)
+	}
+	o.listenGiven = true
+	if addr, err := s.app.proxyAddress(t.Context(), o, work); err != nil || addr != o.listen[0].addr {
+		t.Errorf("asked for by name: %v, %v", addr, err)
 	}
 }

@@ -16,6 +16,8 @@ type app struct {
 	environ        []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
+
+	profile string // of --profile, if the command line has it: see advise
 }
 
 // printf writes to stdout. That it failed is reported by run.

@@ -101,7 +101,7 @@ func (a *app) doctor(ctx context.Context, o options, asJSON bool) error {
 	count := map[string]int{}
 	for i := range findings {
 		f := &findings[i]
-		f.What, f.Mend = redact(f.What), redact(f.Mend)
+		f.What, f.Mend = a.advise(f.What), a.advise(f.Mend)
 		count[f.Status]++
 	}
 	if asJSON {

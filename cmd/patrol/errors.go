@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // Exit codes. 126 and 127 are exec's, as in a shell.
@@ -69,7 +70,7 @@ func (a *app) report(err error) int {
 
 // complain writes one line to stderr.
 func (a *app) complain(kind, what string) {
-	_, _ = fmt.Fprintf(a.stderr, "%s: %s\n", kind, redact(what)) // there is nobody left to tell
+	_, _ = fmt.Fprintf(a.stderr, "%s: %s\n", kind, a.advise(what)) // there is nobody left to tell
 }
 
 // tokenShape matches what Databricks tokens look like.
@@ -78,6 +79,25 @@ var tokenShape = regexp.MustCompile(`(dapi|dose|dkea)[0-9A-Za-z_-]{6,}`)
 // redact hides tokens in a message. Ours never hold one; but people paste theirs
 // where a host or a name belongs, and messages end up in logs.
 func redact(s string) string { return tokenShape.ReplaceAllString(s, "$1…") }
+
+// profileCommand matches a command of patrol's that is about one profile.
+var profileCommand = regexp.MustCompile(`\bpatrol (serve|rotate|login|logout|status|doctor|token|exec|env)\b(?: --(?:profile|help)\b)?`)
+
+// advise makes a message ready for its reader: redacted, and with the profile
+// that the command line names in the commands to type next, which without it
+// would be about another.
+func (a *app) advise(s string) string {
+	s = redact(s)
+	if a.profile == "" {
+		return s
+	}
+	return profileCommand.ReplaceAllStringFunc(s, func(command string) string {
+		if strings.Contains(command, " --") {
+			return command
+		}
+		return command + " --profile " + argument(a.profile)
+	})
+}
 
 // quote quotes what a user gave for a message.
 func quote(s string) string {

@@ -80,7 +80,7 @@ func (a *app) signIn(cmd *cobra.Command) ([]envChange, netip.AddrPort, error) {
 	if err != nil {
 		return nil, netip.AddrPort{}, err
 	}
-	addr := o.listen[0].addr
+	var addr netip.AddrPort
 	p, err := a.existingProfile(o)
 	if err != nil {
 		return nil, addr, err
@@ -88,20 +88,36 @@ func (a *app) signIn(cmd *cobra.Command) ([]envChange, netip.AddrPort, error) {
 	if read, err := credwriter.ReadProfile(p.file, p.name); err == nil && !read.Exists {
 		a.complain("patrol: warning", fmt.Sprintf("there is no %s: Databricks tools will not find a token; to make it: patrol login --host https://…", p))
 	}
-	// What the user says counts, unless it is to be chosen by the service.
-	if !o.listenGiven || addr.Port() == 0 {
-		found, err := a.findProxy(cmd.Context(), o, p)
-		if err != nil {
-			return nil, addr, err
-		}
-		if found.IsValid() {
-			addr = found
-		}
+	if addr, err = a.proxyAddress(cmd.Context(), o, p); err != nil {
+		return nil, addr, err
 	}
 	if addr.Port() == 0 {
 		return nil, addr, usageError("start it, or name its port", "--listen %s: no service runs that would say on which port it listens", addr)
 	}
 	return a.agentEnv(p.name, addr), addr, nil
+}
+
+// proxyAddress returns where the profile's proxy is: what the user says counts,
+// unless it is to be chosen by the service. The default address is refused where
+// another profile's service has it: agents would be signed in as whoever that is
+// for.
+func (a *app) proxyAddress(ctx context.Context, o options, p selection) (netip.AddrPort, error) {
+	addr := o.listen[0].addr
+	if o.listenGiven && addr.Port() != 0 {
+		return addr, nil
+	}
+	dir, err := a.stateDir(o, p.name)
+	if err != nil {
+		return addr, err
+	}
+	if found, err := a.findProxy(ctx, dir, p); err != nil || found.IsValid() {
+		return found, err
+	}
+	if other := holdsPort(a.neighbors(ctx, dir, dialPatience), addr); other != nil {
+		return addr, hinted(fmt.Errorf("no patrol runs for profile %s, and %s is the proxy of the one for profile %s (pid %d)", p.name, addr, other.Profile, other.PID),
+			fmt.Sprintf("start one: patrol serve --profile %s --listen 127.0.0.1:4001; or, if that proxy is meant: --listen %s", argument(p.name), addr))
+	}
+	return addr, nil
 }
 
 // awaitSignedIn waits until the profile's service has a token that works and the
@@ -155,14 +171,10 @@ func signedIn(ctx context.Context, p selection, dir string) error {
 	return nil
 }
 
-// findProxy asks the profile's service where its proxy listens. If none runs the
+// findProxy asks the service of a state folder where its proxy listens. If none runs the
 // answer isn't valid. It is an error only if the service is another profile's.
-func (a *app) findProxy(ctx context.Context, o options, p selection) (netip.AddrPort, error) {
+func (a *app) findProxy(ctx context.Context, dir string, p selection) (netip.AddrPort, error) {
 	const patience = 250 * time.Millisecond
-	dir, err := a.stateDir(o, p.name)
-	if err != nil {
-		return netip.AddrPort{}, err
-	}
 	running, err := dialControl(ctx, dir, patience)
 	if err != nil {
 		return netip.AddrPort{}, nil //nolint:nilerr // as good as none

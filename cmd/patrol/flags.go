@@ -213,6 +213,9 @@ func (a *app) options(cmd *cobra.Command) (options, error) {
 			return options{}, err
 		}
 	}
+	if o.profile.from == "--profile" {
+		a.profile = o.profile.value()
+	}
 	return o, o.check()
 }
 

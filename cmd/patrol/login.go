@@ -94,7 +94,7 @@ func (a *app) login(ctx context.Context, o options) error {
 		return loginFailed(err, rotation)
 	}
 	err = a.printLogin(newRotateReply(rotation))
-	a.printf("no service runs: start one with: patrol serve\n")
+	a.printf("%s\n", a.advise("no service runs: start one with: patrol serve"))
 	return err
 }
 

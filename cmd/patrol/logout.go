@@ -99,7 +99,7 @@ func (a *app) logoutService(ctx context.Context, o options, running *controlClie
 		return err
 	}
 	err := a.printDeparture(d, time.Now())
-	a.printf("the service stays up without a token, until: patrol login\n")
+	a.printf("%s\n", a.advise("the service stays up without a token, until: patrol login"))
 	return err
 }
 

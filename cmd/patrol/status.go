@@ -182,7 +182,7 @@ func (a *app) printStatus(r statusReport, now time.Time) {
 	defer func() { _ = tw.Flush() }() // run reports it
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(tw, format+"\n", args...) }
 	for _, problem := range r.problems() {
-		line("PROBLEM\t%s", redact(problem))
+		line("PROBLEM\t%s", a.advise(problem))
 	}
 	if r.Running {
 		line("service\tpid %d, since %s, patrol %s", r.Service.PID, when(r.Service.Since, now), r.Service.Version)
