@@ -132,7 +132,11 @@ func (a *answer) finishCalls(finish int) {
 func (a *answer) joinContent(message int) {
 	content, sure := a.find(message, "content")
 	before, sureToo := a.find(message, "reasoning_content")
-	if !sure || !sureToo || content == 0 || a.kind(content) != array || !a.partsKnown(content) {
+	if !sure || !sureToo || content == 0 || a.kind(content) != array {
+		return
+	}
+	known, reasons := a.partsKnown(content)
+	if !known {
 		return
 	}
 	if before != 0 && a.kind(before) != str && a.kind(before) != null {
@@ -147,7 +151,7 @@ func (a *answer) joinContent(message int) {
 		}
 	}
 	e.text = append(e.text, '"')
-	if !a.reasons(content) {
+	if !reasons {
 		e.done()
 		return
 	}
@@ -169,33 +173,34 @@ func (a *answer) joinContent(message int) {
 }
 
 // partsKnown reports whether all parts of a content are text or reasoning, and
-// as they should be.
-func (a *answer) partsKnown(content int) bool {
+// as they should be, and whether there is reasoning among them.
+func (a *answer) partsKnown(content int) (known, reasons bool) {
 	for part := range a.elements(content) {
 		typ, sure := a.find(part, "type")
 		text, sureText := a.find(part, "text")
 		summary, sureSummary := a.find(part, "summary")
 		if typ == 0 || !sure || !sureText || !sureSummary {
-			return false
+			return false, false
 		}
 		switch {
 		case a.is(typ, "text"):
 			if text != 0 && a.kind(text) != str && a.kind(text) != null {
-				return false
+				return false, false
 			}
 		case a.is(typ, "reasoning"):
+			reasons = true
 			if summary != 0 && a.kind(summary) == array {
 				for s := range a.elements(summary) {
 					if a.getString(s, "text") == 0 {
-						return false
+						return false, false
 					}
 				}
 			}
 		default:
-			return false
+			return false, false
 		}
 	}
-	return true
+	return true, reasons
 }
 
 // partText returns the text of a part of type text, 0 if it has none.
@@ -204,16 +209,6 @@ func (a *answer) partText(part int) int {
 		return a.getString(part, "text")
 	}
 	return 0
-}
-
-// reasons reports whether there is reasoning among the parts.
-func (a *answer) reasons(content int) bool {
-	for part := range a.elements(content) {
-		if a.is(a.get(part, "type"), "reasoning") {
-			return true
-		}
-	}
-	return false
 }
 
 // appendReasoning appends the summaries of a reasoning part: a list of texts, a
