@@ -2,7 +2,6 @@ package rotator_test
 
 import (
 	"net/http"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -41,7 +40,7 @@ func (s *simulation) check() {
 			s.Fatalf("I1: %s holds a token that was revoked\n%s", place, s.story())
 		}
 	}
-	s.survive()
+	s.survive(ours[inFile])
 }
 
 // checkRevoke is called when the workspace has answered a request to revoke.
@@ -50,11 +49,11 @@ func (s *simulation) checkRevoke() {
 	if s.Failed() {
 		return // once is enough
 	}
-	text, err := os.ReadFile(s.cfgPath())
+	text, err := readProfile(s.cfgPath())
 	if err != nil {
 		s.Error(err)
 	}
-	_, value, _ := strings.Cut(string(text), "token = ")
+	_, value, _ := strings.Cut(text, "token = ")
 	value, _, _ = strings.Cut(value, "\n")
 	if value != s.putBack && !s.lives(value) && s.revoked(value) {
 		s.Errorf("I1: a token was revoked that the profile holds\n%s", s.story())
@@ -83,7 +82,10 @@ func (s *simulation) revoked(value string) bool {
 // tokenInFile is the token in the profile. Nothing but that may change there.
 func (s *simulation) tokenInFile() string {
 	s.Helper()
-	cfg := s.read(s.cfgPath())
+	cfg, err := readProfile(s.cfgPath())
+	if err != nil {
+		s.Fatal(err)
+	}
 	rest, ok := strings.CutPrefix(cfg, profileHead)
 	if value, ours := strings.CutPrefix(rest, "token = "); ok && ours {
 		value, rest, _ = strings.Cut(value, "\n")
@@ -101,16 +103,17 @@ const (
 )
 
 // survive makes sure that patrol has a token that works, or knows that it has
-// none and had no chance to get one: then somebody brings one.
-func (s *simulation) survive() {
+// none and had no chance to get one: then somebody brings one. It is told
+// whether the token in the profile works.
+func (s *simulation) survive(works bool) {
 	s.Helper()
-	if s.rate == 1 || s.works() && s.r.Ready() == nil {
+	if s.rate == 1 || works && s.r.Ready() == nil {
 		return
 	}
 	s.setRate(0)
 	s.note("something is wrong: a minute in which nothing fails", 0)
 	s.pass(time.Minute)
-	works, ready := s.works(), s.r.Ready() == nil
+	works, ready := s.lives(s.tokenInFile()), s.r.Ready() == nil
 	switch {
 	case works && ready, ready && s.r.Status().Files[0].Error != "":
 		return
@@ -125,9 +128,6 @@ func (s *simulation) survive() {
 		s.Fatalf("a new token stands in the profile: %v\n%s", err, s.story())
 	}
 }
-
-// works reports whether the token in the profile does.
-func (s *simulation) works() bool { return s.lives(s.tokenInFile()) }
 
 func (s *simulation) lives(value string) bool {
 	return slices.ContainsFunc(s.ws.Live(), func(t workspacetest.Token) bool { return t.Value == value })

@@ -7,6 +7,8 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"runtime"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"testing"
@@ -35,13 +37,23 @@ func TestSimulation(t *testing.T) {
 		simulate(t, *seed)
 		return
 	}
-	for range *seeds {
-		s := rand.Uint64()
-		t.Run(fmt.Sprint(s), func(t *testing.T) {
-			t.Parallel()
-			simulate(t, s)
+	defer debug.SetGCPercent(debug.SetGCPercent(400)) // a year makes 3 GB of garbage
+	todo := make(chan uint64)
+	var years sync.WaitGroup
+	// More at once than -parallel allows: a year alone is passed to and fro
+	// between the processors, and the last one would keep one of them idle.
+	for range max(5, 2*runtime.GOMAXPROCS(0)) {
+		years.Go(func() {
+			for s := range todo {
+				t.Run(fmt.Sprint(s), func(t *testing.T) { simulate(t, s) })
+			}
 		})
 	}
+	for range *seeds {
+		todo <- rand.Uint64()
+	}
+	close(todo)
+	years.Wait()
 }
 
 // simulation is a house in a world of chance.
