@@ -207,6 +207,11 @@ func (p *patient) askService(ctx context.Context) {
 		return
 	}
 	p.running, p.host = running, p.status.Host
+	if spec := p.status.Service.Schedule; spec != "" { // an older service doesn't say
+		if schedule, err := parseSchedule(spec, time.Now()); err == nil {
+			p.o.schedule, p.o.cronSpec = schedule, spec
+		}
+	}
 	var secret secretReply
 	if running.do(ctx, http.MethodGet, "/token", nil, &secret) == nil {
 		p.token = pat.New(secret.Token, p.host)

@@ -138,6 +138,9 @@ func checkFiles(_ context.Context, p *patient) []finding {
 	}
 	var found []finding
 	for _, f := range append([]rotator.File{profile}, agents...) {
+		if p.running != nil && !slices.ContainsFunc(p.status.Files, func(s fileStatus) bool { return s.Path == f.Path() }) {
+			continue // the service was told to leave it alone
+		}
 		found = append(found, p.checkFile(name, f)...)
 	}
 	return found

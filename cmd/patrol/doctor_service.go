@@ -108,14 +108,22 @@ func checkSocket(_ context.Context, p *patient) []finding {
 	return []finding{fine(name, "none, as no service runs")}
 }
 
-// checkState: is the state folder ours alone, and the ledger whole?
+// checkState: is the state folder ours alone, and the ledger whole and writable?
 func checkState(_ context.Context, p *patient) []finding {
 	const name = "state"
+	if err := p.status.Ledger; err != "" {
+		return []finding{failure(name, "mend that (free the disk, or make "+p.dir+" writable for the user who runs patrol): the service then writes it by itself; "+
+			"don't end it before, or it forgets which tokens it still has to revoke", "the ledger can't be written: %s", err)}
+	}
 	if !exists(p.dir) {
 		return []finding{fine(name, "%s: not made yet", p.dir)}
 	}
 	if err := checkPrivateDir(p.dir); err != nil {
 		return []finding{failed(name, "", err)}
+	}
+	if err := tryFolder(p.dir); err != nil {
+		return []finding{failure(name, "free the disk, or make the folder writable for the user who runs patrol; --state-dir names another",
+			"the ledger can't be written: %v", err)}
 	}
 	if p.ledgerErr != nil {
 		mend := ""
@@ -152,9 +160,19 @@ func checkState(_ context.Context, p *patient) []finding {
 				alive++
 			}
 		}
-		found = append(found, fine(name, "%s knows %d tokens, %d of them not ended", p.dir, known, alive))
+		found = append(found, fine(name, "the ledger in %s can be written; it knows %d tokens, %d of them in use or still to be revoked", p.dir, known, alive))
 	}
 	return found
+}
+
+// tryFolder writes a file into a folder and takes it away.
+func tryFolder(dir string) error {
+	f, err := os.CreateTemp(dir, ".doctor-")
+	if err != nil {
+		return err
+	}
+	_, err = f.WriteString("patrol doctor was here\n")
+	return errors.Join(err, f.Close(), os.Remove(f.Name()))
 }
 
 // checkPorts: does the service's proxy answer? If none runs, is its port free?

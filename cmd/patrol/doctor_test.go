@@ -166,6 +166,9 @@ func TestCheckState(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(gradeOK)
+	if left, err := os.ReadDir(p.dir); err != nil || len(left) > 0 {
+		t.Errorf("it leaves behind %v, %v", left, err)
+	}
 	for _, name := range []string{"ledger", "ledger.corrupt-20261101T000000Z"} {
 		if err := os.WriteFile(filepath.Join(p.dir, name), nil, 0o600); err != nil {
 			t.Fatal(err)
@@ -180,6 +183,16 @@ func TestCheckState(t *testing.T) {
 		t.Fatal(err)
 	}
 	check(gradeFail)
+	if runtime.GOOS == "linux" { // a folder of ours where not even root can make a file
+		p.dir = "/proc/self/map_files"
+		check(gradeFail)
+	}
+	p.dir = t.TempDir()
+	p.status.Ledger = "no space left on device"
+	check(gradeFail)
+	if found := checkState(t.Context(), p); !strings.Contains(found[0].What, "no space left") || !strings.Contains(found[0].Mend, p.dir) {
+		t.Errorf("%+v", found)
+	}
 }
 
 func TestCheckPorts(t *testing.T) {

@@ -143,6 +143,7 @@ func (a *app) newService(ctx context.Context, o options, c *core, dir string, ln
 		Profile: c.target.profile.name,
 		State:   dir,
 
+		Schedule:    o.cronSpec,
 		MintProfile: o.mintProfile,
 	}
 	var listening []net.Addr

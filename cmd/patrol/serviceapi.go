@@ -22,6 +22,7 @@ type ping struct {
 	Profile string    `json:"profile"`
 	State   string    `json:"state_dir"`
 
+	Schedule    string `json:"schedule,omitempty"`     // of --schedule
 	MintProfile string `json:"mint_profile,omitempty"` // of --mint-profile
 }
 

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -57,9 +56,18 @@ type proxyStatus struct {
 
 // String tells of it in a line for people.
 func (p *proxyStatus) String() string {
-	text := strconv.FormatUint(p.Requests, 10) + " since the start"
-	if p.Unkept > 0 {
-		text += fmt.Sprintf("; %d passed on without filter and replay, for lack of memory", p.Unkept)
+	parts := []string{fmt.Sprintf("%d since the start", p.Requests)}
+	for _, count := range []struct {
+		n    uint64
+		what string
+	}{
+		{p.NoToken, "answered 503, for lack of a token that works"},
+		{p.Failed, "answered 502, for lack of an answer from upstream"},
+		{p.Unkept, "passed on without filter and replay, for lack of memory"},
+	} {
+		if count.n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", count.n, count.what))
+		}
 	}
 	var refused []string
 	for _, why := range slices.Sorted(maps.Keys(p.Refused)) {
@@ -67,11 +75,14 @@ func (p *proxyStatus) String() string {
 			refused = append(refused, fmt.Sprintf("%d (%s)", n, why))
 		}
 	}
-	if refused == nil {
-		return text
+	if refused != nil {
+		parts = append(parts, "turned away: "+strings.Join(refused, ", "))
 	}
-	return text + "; turned away: " + strings.Join(refused, ", ")
+	return strings.Join(parts, "; ")
 }
+
+// nextStart is what old tokens wait for while no service runs.
+const nextStart = "the next start of patrol"
 
 // retiring is an old token in a report.
 type retiring = rotator.RetiringStatus
@@ -170,7 +181,7 @@ func readStatus(ctx context.Context, p selection, dir string) (statusReport, err
 			report.Host = e.Host
 			report.Token = rotator.TokenStatus{ID: e.ID, Comment: e.Comment, Ours: e.Ours(), Created: e.Created, Expires: e.Expiry}
 		case !e.Stage.Ended():
-			report.Retiring = append(report.Retiring, retiring{ID: e.ID, Expires: e.Expiry, Waits: "the next start of patrol"})
+			report.Retiring = append(report.Retiring, retiring{ID: e.ID, Expires: e.Expiry, Waits: nextStart})
 		}
 	}
 	return report, nil
@@ -203,7 +214,7 @@ func (a *app) printStatus(r statusReport, now time.Time) {
 	printRotations(line, r, now)
 	printFiles(tw, "file\t", r.Files)
 	for _, old := range r.Retiring {
-		line("retiring\t%s, waits for %s%s", tokenName(old.ID), old.Waits, expires(old.Expires, now))
+		line("retiring\t%s, %s%s", tokenName(old.ID), waiting(old.Waits), expires(old.Expires, now))
 	}
 }
 
@@ -231,7 +242,7 @@ func printRotations(line func(string, ...any), r statusReport, now time.Time) {
 		line("last rotation\t%s (%s): %s", when(last.Began, now), last.Reason, how)
 	}
 	if !r.Next.IsZero() {
-		line("next rotation\t%s by the schedule", when(r.Next, now))
+		line("next rotation\t%s", strings.TrimSpace(when(r.Next, now)+" by the schedule "+r.Service.Schedule))
 	}
 	if !r.Deadline.IsZero() {
 		line("deadline\t%s: rotated by then whatever the schedule says", when(r.Deadline, now))
@@ -257,6 +268,15 @@ func printFiles(w io.Writer, prefix string, files []fileStatus) (failed int) {
 		}
 	}
 	return failed
+}
+
+// waiting says why an old token isn't revoked yet: what it waits for, or what
+// went wrong.
+func waiting(why string) string {
+	if strings.HasPrefix(why, "the grace") || strings.HasPrefix(why, "requests ") || why == nextStart {
+		return "waits for " + why
+	}
+	return "not revoked yet: " + redact(why)
 }
 
 // exists reports whether there is a file, as far as we may see.

@@ -35,12 +35,26 @@ func TestPrintProxy(t *testing.T) {
 	if got, want := p.String(), "7 since the start; turned away: 1 (host), 2 (origin)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
-	p.Unkept = 3
-	if got, want := p.String(), "7 since the start; 3 passed on without filter and replay, for lack of memory; turned away: 1 (host), 2 (origin)"; got != want {
+	p.Unkept, p.NoToken, p.Failed = 3, 2, 1
+	if got, want := p.String(), "7 since the start; 2 answered 503, for lack of a token that works; 1 answered 502, for lack of an answer from upstream; 3 passed on without filter and replay, for lack of memory; turned away: 1 (host), 2 (origin)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
 	if got, want := new(proxyStatus).String(), "0 since the start"; got != want {
 		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// What an old token waits for is a noun or a whole sentence.
+func TestWaiting(t *testing.T) {
+	for why, want := range map[string]string{
+		"requests that carry it":                "waits for requests that carry it",
+		"the grace, until 2026-11-24T01:28:30Z": "waits for the grace, until 2026-11-24T01:28:30Z",
+		nextStart:                               "waits for the next start of patrol",
+		"revoking token 1f: no answer":          "not revoked yet: revoking token 1f: no answer",
+	} {
+		if got := waiting(why); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
 	}
 }
 
