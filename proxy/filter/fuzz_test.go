@@ -90,6 +90,13 @@ func checkMessages(t *testing.T, family int, g *gen) (before, after bool) {
 	if reflect.DeepEqual(whole, got) && !bytes.Equal(in, out) {
 		t.Fatalf("it was clean\n%s\nand became\n%s", in, out)
 	}
+	var another map[string]any
+	if err := json.Unmarshal(once(t, apiOf(fam), "", []byte(escaped(string(in)))), &another); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(another, got) {
+		t.Fatalf("written with escapes\n%s\nbecame\n%v\nand not\n%v", in, another, got)
+	}
 	errBefore, errAfter := fam.Validate(in), fam.Validate(out)
 	if errBefore == nil && errAfter != nil {
 		t.Fatalf("%s accepts\n%s\nbut not (%v)\n%s", fam.Model, in, errAfter, out)

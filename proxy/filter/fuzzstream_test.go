@@ -82,6 +82,9 @@ func checkCalls(t *testing.T, g *gen) (mended int) {
 		body = []byte(plain)
 	}
 	want := readPlain(t, body)
+	if another := c.json([]byte(escaped(plain))); (another == nil) != (string(body) == plain) || another != nil && !reflect.DeepEqual(readPlain(t, another), want) {
+		t.Fatalf("written with escapes\n%s\nbecame\n%s", plain, another)
+	}
 	out := streamed(t, c, strings.NewReader(stream))
 	if clean && (out != stream || string(body) != plain) {
 		t.Fatalf("it was clean, and became\n%s\n%s", body, out)

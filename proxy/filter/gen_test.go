@@ -196,6 +196,29 @@ func (g *gen) request(api API, model string) string {
 	return "{" + g.space() + strings.Join(members, g.space()+","+g.space()) + g.space() + "}"
 }
 
+// escaped writes a JSON text another way: each ASCII character in its strings as
+// an escape.
+func escaped(text string) string {
+	var b strings.Builder
+	inside := false
+	for i := 0; i < len(text); i++ {
+		switch c := text[i]; {
+		case c == '"':
+			inside = !inside
+			b.WriteByte(c)
+		case inside && c == '\\':
+			n := escapeLen([]byte(text[i:]))
+			b.WriteString(text[i : i+n])
+			i += n - 1
+		case inside && c < 0x80:
+			fmt.Fprintf(&b, `\u%04x`, c)
+		default:
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
+}
+
 // schema is a JSON Schema with definitions.
 func (g *gen) schema(depth int) string {
 	s := g.subschema(depth)
