@@ -141,8 +141,8 @@ func (a *app) awaitSignedIn(cmd *cobra.Command, patience time.Duration) error {
 		}
 		select {
 		case <-ctx.Done():
-			if err := cmd.Context().Err(); err != nil {
-				return err
+			if err := context.Cause(cmd.Context()); err != nil {
+				return fmt.Errorf("waiting to be signed in: %w", err)
 			}
 			return fmt.Errorf("not signed in after %v: %w", patience, why)
 		case <-time.After(pause):

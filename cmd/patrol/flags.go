@@ -200,6 +200,7 @@ func setDefault(cmd *cobra.Command, name, fallback string) {
 // or its default, and checks them.
 func (a *app) options(cmd *cobra.Command) (options, error) {
 	var o options
+	a.warnOfTypos()
 	for _, def := range flagDefs() {
 		flag := cmd.Flags().Lookup(def.name)
 		if flag == nil {
@@ -217,6 +218,29 @@ func (a *app) options(cmd *cobra.Command) (options, error) {
 		a.profile = o.profile.value()
 	}
 	return o, o.check()
+}
+
+// warnOfTypos names the variables that look like one of patrol's and aren't: what
+// they should set is at its default.
+func (a *app) warnOfTypos() {
+	const short = len("PATROL_PROFILE")
+	var known cobra.Command // it knows how to guess
+	for _, def := range flagDefs() {
+		known.AddCommand(&cobra.Command{Use: variable(def.name), Run: func(*cobra.Command, []string) {}})
+	}
+	for _, entry := range a.environ {
+		name, value, _ := strings.Cut(entry, "=")
+		if !strings.HasPrefix(name, "PATROL_") || value == "" {
+			continue
+		}
+		known.SuggestionsMinimumDistance = 1
+		if len(name) > short {
+			known.SuggestionsMinimumDistance = 2
+		}
+		if near := known.SuggestionsFor(name); len(near) > 0 && !slices.Contains(near, name) {
+			a.complain("patrol: warning", fmt.Sprintf("%s is no variable of patrol's and counts for nothing: did you mean %s?", name, near[0]))
+		}
+	}
 }
 
 // setting returns what counts for one flag: the command line, its variable or its

@@ -22,13 +22,13 @@ func parseWrite(o *options, s setting) error {
 	return nil
 }
 
-// parseBase reads the base URL of an upstream; nil if none is given.
-func parseBase(s setting) (*url.URL, error) {
+// parseBase reads the base URL of an upstream; nil if none is given. The hint
+// says what would be right.
+func parseBase(s setting, right string) (*url.URL, error) {
 	v := s.value()
 	if v == "" {
 		return nil, nil
 	}
-	const right = "for example https://dbc-1234.cloud.databricks.com/serving-endpoints"
 	u, err := url.Parse(v)
 	switch {
 	case err != nil:

@@ -143,6 +143,9 @@ func listenError(addr netip.AddrPort, err error) error {
 			hint = fmt.Sprintf("find it with: lsof -nP -iTCP:%d -sTCP:LISTEN; or choose another port: --listen 127.0.0.1:4001", addr.Port())
 		}
 		return hinted(fmt.Errorf("listening on %s: the port is in use by %s", addr, who), hint)
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return hinted(fmt.Errorf("listening on %s: this machine has no such address", addr),
+			fmt.Sprintf("--listen 127.0.0.1:%d is this machine alone, 0.0.0.0:%d all its addresses", addr.Port(), addr.Port()))
 	case errors.Is(err, syscall.EACCES):
 		return hinted(fmt.Errorf("listening on %s: %w", addr, syscall.EACCES), "ports below 1024 are for root; choose a higher one")
 	}

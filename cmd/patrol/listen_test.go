@@ -50,6 +50,10 @@ func TestListenAllMissing(t *testing.T) {
 			closeAll(lns)
 		}
 	}
+	_, err = listenAll(t.Context(), []listenAddr{{addr: missing}})
+	if _, hint := hintOf(err); !strings.Contains(fmt.Sprint(err), "192.0.2.1:0: this machine has no such address") || !strings.Contains(hint, "127.0.0.1") {
+		t.Errorf("%v, hint %q", err, hint)
+	}
 }
 
 func TestPortOwner(t *testing.T) {
@@ -66,8 +70,11 @@ func TestPortOwner(t *testing.T) {
 		if got.Addr().IsUnspecified() {
 			got = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), got.Port())
 		}
-		if owner := portOwner(got); !strings.Contains(owner, fmt.Sprintf("(pid %d)", os.Getpid())) {
-			t.Errorf("%s belongs to %q", got, owner)
+		everywhere := netip.AddrPortFrom(netip.IPv4Unspecified(), got.Port())
+		for _, asked := range []netip.AddrPort{got, everywhere} {
+			if owner := portOwner(asked); !strings.Contains(owner, fmt.Sprintf("(pid %d)", os.Getpid())) {
+				t.Errorf("%s belongs to %q", asked, owner)
+			}
 		}
 		closeAll([]net.Listener{ln})
 		if owner := portOwner(got); owner != "" {

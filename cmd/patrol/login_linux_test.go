@@ -74,7 +74,8 @@ func TestLoginInterrupted(t *testing.T) {
 			return false
 		}
 	})
-	if out := p.output(); p.ProcessState.ExitCode() != exitFailed || !strings.Contains(out, "token for "+s.url) {
+	if out := p.output(); p.ProcessState.ExitCode() != exitFailed || !strings.Contains(out, "token for "+s.url) ||
+		!strings.Contains(out, "patrol: reading the token: interrupted\n") {
 		t.Errorf("%v: %s", p.ProcessState, out)
 	}
 	if !echoes() {

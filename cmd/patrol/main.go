@@ -23,17 +23,25 @@ func main() {
 // mainCode runs patrol until it is done. The first SIGINT or SIGTERM cancels its
 // context, and a second one ends the process at once.
 func mainCode() int {
-	ctx, cancel := context.WithCancel(context.Background())
-	defer cancel()
+	ctx, cancel := context.WithCancelCause(context.Background())
+	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, heeded(os.Args[1:])...)
 	go func() { // ends with the process
 		<-signals
-		cancel()
+		cancel(interruption{})
 		die(<-signals)
 	}()
 	return run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 }
+
+// An interruption is a context that was canceled by a signal, in a user's words.
+type interruption struct{}
+
+func (interruption) Error() string { return "interrupted" }
+
+// Is has it count as the cancellation that it is.
+func (interruption) Is(target error) bool { return target == context.Canceled }
 
 // heeded returns the signals that end a command. A shell without job control
 // starts what it puts into the background with SIGINT ignored, which the command

@@ -45,6 +45,9 @@ func checkMintProfile(name string, p selection) error {
 		return usageError(right, "--mint-profile names %s, the profile that is kept fresh: when its token is dead, it can't mint", p)
 	}
 	read, err := credwriter.ReadProfile(p.file, name)
+	if err == nil && !read.Exists {
+		return selection{name: name, from: "--mint-profile", file: p.file}.unknown(right)
+	}
 	if err == nil && !read.Token.IsZero() && read.OtherAuth == "" {
 		return usageError(right, "--mint-profile names profile %s in %s, which signs in with a token: nobody keeps that fresh, and when it is dead, it can't mint", name, p.file)
 	}

@@ -49,8 +49,9 @@ func listenerOf(table string, addr netip.AddrPort) (inode, uid string) {
 			continue
 		}
 		local, ok := parseProcAddr(fields[localField])
-		// A listener on all addresses has this one too.
-		if ok && local.Port() == addr.Port() && (local.Addr() == addr.Addr() || local.Addr().IsUnspecified()) {
+		// A listener on all addresses has this one too, and who wants all is
+		// stopped by a listener on any.
+		if ok && local.Port() == addr.Port() && (local.Addr() == addr.Addr() || local.Addr().IsUnspecified() || addr.Addr().IsUnspecified()) {
 			return fields[inodeField], fields[uidField]
 		}
 	}

@@ -36,7 +36,7 @@ func proxyFlagDefs() []flagDef {
 		return flagDef{
 			name: name, kind: "url", usage: "where " + what + " go (default " + fallback + ")",
 			parse: func(o *options, s setting) (err error) {
-				*field(o), err = parseBase(s)
+				*field(o), err = parseBase(s, "for example https://dbc-1234.cloud.databricks.com/serving-endpoints")
 				return err
 			},
 		}
@@ -47,8 +47,8 @@ func proxyFlagDefs() []flagDef {
 		base("openai-upstream", "OpenAI's responses and models", "{host}/serving-endpoints", func(o *options) **url.URL { return &o.proxy.openAI }),
 		base("gemini-upstream", "Gemini's requests", "{host}/serving-endpoints/google", func(o *options) **url.URL { return &o.proxy.gemini }),
 		{
-			name: "gateway", kind: "url",
-			usage: "derive those four from an AI gateway: " + proxy.GatewayOfWorkspace + " is {host}/ai-gateway; a URL is a dedicated gateway's host",
+			name: "gateway", kind: proxy.GatewayOfWorkspace + "|url",
+			usage: "derive the four upstreams from an AI gateway: " + proxy.GatewayOfWorkspace + " is {host}/ai-gateway; a URL is a dedicated gateway's host",
 			parse: parseGateway,
 		},
 		{
@@ -99,7 +99,7 @@ func parseGateway(o *options, s setting) error {
 	if o.proxy.gateway == "" || o.proxy.gateway == proxy.GatewayOfWorkspace {
 		return nil
 	}
-	u, err := parseBase(s)
+	u, err := parseBase(s, "--gateway "+proxy.GatewayOfWorkspace+", or the host of a dedicated one: https://1234567890.ai-gateway.cloud.databricks.com")
 	if err == nil {
 		o.proxy.gateway = u.String()
 	}

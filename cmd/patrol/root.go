@@ -1,9 +1,11 @@
 package main
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // The groups that the overview shows the commands in.
@@ -50,11 +52,7 @@ func newRoot(a *app) *cobra.Command {
 	root.SetVersionTemplate("patrol {{.Version}}\n")
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 90"))
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		hint := "see " + cmd.CommandPath() + " --help"
-		if cmd == root {
-			hint = "flags come after the command: patrol serve --listen 127.0.0.1:4000; see patrol --help"
-		}
-		return usageError(hint, "%s", err.Error())
+		return flagError(cmd, err)
 	})
 	root.AddGroup(
 		&cobra.Group{ID: groupService, Title: "The service:"},
@@ -63,6 +61,31 @@ func newRoot(a *app) *cobra.Command {
 	root.AddCommand(newServe(a), newRotate(a), newLogin(a), newLogout(a), newStatus(a), newDoctor(a), newToken(a), newExec(a), newEnv(a), newDemo(a), newVersion(a))
 	root.SetHelpCommand(newHelp())
 	return root
+}
+
+// flagError says what is wrong with a flag, where pflag's words are for
+// programmers.
+func flagError(cmd *cobra.Command, err error) error {
+	hint := "see " + cmd.CommandPath() + " --help"
+	if !cmd.HasParent() {
+		hint = "flags come after the command: patrol serve --listen 127.0.0.1:4000; see patrol --help"
+	}
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		name := wrong.GetFlag().Name
+		s := setting{flag: name, values: []string{wrong.GetValue()}, from: "--" + name}
+		if _, err := parseBool(s); err != nil && wrong.GetFlag().Value.Type() == "bool" {
+			return err
+		}
+		if _, err := parseDuration(s); err != nil && wrong.GetFlag().Value.Type() == "duration" {
+			return err
+		}
+	}
+	if _, typed, ok := strings.Cut(err.Error(), " in -"); ok {
+		if name, _, _ := strings.Cut(typed, "="); cmd.Flags().Lookup(name) != nil {
+			hint = "a flag begins with two dashes: --" + name
+		}
+	}
+	return usageError(hint, "%s", err.Error())
 }
 
 // newHelp replaces cobra's help command, which exits with 0 on a topic that it
