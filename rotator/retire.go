@@ -290,6 +290,9 @@ func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error)
 		}
 		return e, err
 	}
+	if r.inGrace(e.Nonce) { // mend has just found it in a file, and was faster
+		return e, errGraceAnew
+	}
 	e, err := r.identify(ctx, e)
 	if err != nil {
 		return e, err
@@ -344,6 +347,13 @@ func (r *Rotator) letGo(e ledger.Entry) error {
 		return errors.Join(fmt.Errorf("%s still holds it", strings.Join(paths, ", ")), failing(states))
 	}
 	return errGraceAnew
+}
+
+// inGrace reports whether the grace of a token in the queue isn't over.
+func (r *Rotator) inGrace(nonce string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce && time.Since(a.quiet) < r.cfg.Grace })
 }
 
 // identify looks once more which token of the list it is that was found, if
