@@ -277,7 +277,7 @@ func (e *profileEdit) line(s setting) string {
 // Python's reader takes it for a part of the setting before it.
 func indented(text []byte) bool {
 	for line := range bytes.Lines(bytes.TrimLeft(text, "\r\n")) {
-		said := bytes.TrimLeftFunc(line, unicode.IsSpace)
+		said := bytes.TrimLeftFunc(line, isPythonSpace)
 		if len(said) == 0 || said[0] == '#' || said[0] == ';' {
 			continue
 		}
@@ -285,6 +285,10 @@ func indented(text []byte) bool {
 	}
 	return false
 }
+
+// isPythonSpace reports whether r is a blank to Python, which counts ASCII's
+// separators too.
+func isPythonSpace(r rune) bool { return unicode.IsSpace(r) || '\x1c' <= r && r <= '\x1f' }
 
 // addProfile adds the profile at the end of the file.
 func (e *profileEdit) addProfile() error {
