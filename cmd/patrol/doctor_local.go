@@ -147,7 +147,7 @@ func checkFiles(_ context.Context, p *patient) []finding {
 }
 
 // checkFile looks at one credential file.
-func (p *patient) checkFile(name string, f rotator.File) []finding {
+func (p *patient) checkFile(name string, f rotator.File) (found []finding) {
 	path := f.Path()
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		return []finding{fine(name, "%s: there is none", path)}
@@ -165,15 +165,27 @@ func (p *patient) checkFile(name string, f rotator.File) []finding {
 	if uid, ok := ownerOf(info); ok && uid != os.Geteuid() {
 		return []finding{failure(name, "run patrol as the owner of the file", "%s belongs to uid %d, and patrol runs as uid %d", path, uid, os.Geteuid())}
 	} else if ok && info.Mode().Perm()&0o077 != 0 && p.secret(f) {
-		return []finding{failure(name, "chmod 600 "+path, "%s is open to others (mode %04o)", path, info.Mode().Perm())}
+		found = append(found, failure(name, "chmod 600 "+path, "%s is open to others (mode %04o)", path, info.Mode().Perm()))
 	}
-	if p.host == "" {
-		return []finding{fine(name, "%s", path)} // whose tokens belong there isn't known
+	what := path
+	if p.host != "" { // or whose tokens belong there isn't known
+		found = append(found, checkContent(name, f)...)
+		if end, err := filepath.EvalSymlinks(path); err == nil && end != filepath.Clean(path) {
+			what += ", which is " + end
+		}
+		what += ": can be written"
 	}
+	if found == nil {
+		found = append(found, fine(name, "%s", what))
+	}
+	return found
+}
+
+// checkContent: can't the file be written, and what in it isn't patrol's?
+func checkContent(name string, f rotator.File) (found []finding) {
 	if err := f.Check(); err != nil {
 		return []finding{failed(name, "", err)}
 	}
-	var found []finding
 	if looks, ok := f.(interface{ Left() ([]string, error) }); ok {
 		left, err := looks.Left()
 		if err != nil {
@@ -182,13 +194,6 @@ func (p *patient) checkFile(name string, f rotator.File) []finding {
 		for _, what := range left {
 			found = append(found, warning(name, "nothing, if you mean it to be so; else take it out, and patrol puts its own there", "left alone: %s", what))
 		}
-	}
-	if found == nil {
-		where := path
-		if end, err := filepath.EvalSymlinks(path); err == nil && end != filepath.Clean(path) {
-			where += ", which is " + end
-		}
-		found = append(found, fine(name, "%s: can be written", where))
 	}
 	return found
 }

@@ -90,6 +90,9 @@ func (p *patient) login() string {
 	if p.misled() {
 		return "see default; or, for a patrol of its own: patrol login"
 	}
+	if p.host == "" && p.profile.Host == "" {
+		return "patrol login --host https://…"
+	}
 	return "patrol login"
 }
 
