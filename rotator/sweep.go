@@ -44,7 +44,8 @@ func (r *Rotator) sweep(ctx context.Context, by actor, e ledger.Entry) (ledger.E
 // tendLedger has written what could not be written in the ledger, and puts what
 // the ledger has taken over from another into the queue.
 func (r *Rotator) tendLedger() {
-	if r.cfg.Ledger.Err() != nil && r.cfg.Ledger.Sync() == nil {
+	before := r.cfg.Ledger.Err()
+	if err := r.cfg.Ledger.Sync(); before != nil && err == nil {
 		r.log.Info("the ledger is written again")
 	}
 	if r.Ready() != nil || !r.cfg.Ledger.TakenOver() {

@@ -172,6 +172,28 @@ func TestFolderIsGivenUp(t *testing.T) {
 	}
 }
 
+// TestFolderVanishesUnseen: nothing is to be recorded after the state folder was
+// taken away. What the ledger knows doesn't end with the process.
+func TestFolderVanishesUnseen(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("open files can't be removed")
+	}
+	for name, write := range map[string]func(l *ledger.Ledger) error{"sync": (*ledger.Ledger).Sync, "close": (*ledger.Ledger).Close} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			l := open(t, dir)
+			put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Retiring})
+			if err := errors.Join(os.RemoveAll(dir), write(l)); err != nil {
+				t.Error(err)
+			}
+			instance, entries, err := ledger.Read(dir)
+			if err != nil || len(entries) != 1 || instance != l.Instance() {
+				t.Errorf("%v of %q, %v; want what was put", entries, instance, err)
+			}
+		})
+	}
+}
+
 // TestCloseTellsOfLoss: what could not be written is lost with the process.
 func TestCloseTellsOfLoss(t *testing.T) {
 	if runtime.GOOS == "windows" {

@@ -147,12 +147,12 @@ func (l *Ledger) Err() error {
 	return l.err
 }
 
-// Sync tries again to write what could not be written, and returns what Err
-// does then.
+// Sync writes what could not be written, and all anew if the file has been taken
+// away. It returns what Err does then.
 func (l *Ledger) Sync() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.err != nil && l.file != nil {
+	if l.file != nil && (l.err != nil || !l.stands()) {
 		l.err = l.rewrite()
 	}
 	return l.err
@@ -297,8 +297,8 @@ func (l *Ledger) TakenOver() bool {
 	return taken
 }
 
-// Close closes the file and gives the lock back. What could not be written is
-// tried a last time; if that fails, the log says what is lost.
+// Close does what Sync does, closes the file and gives the lock back. If not all
+// could be written, the log says what is lost.
 func (l *Ledger) Close() error {
 	if err := l.Sync(); err != nil {
 		l.tellLost(err)
