@@ -17,7 +17,7 @@ type app struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 
-	profile string // of --profile, if the command line has it: see advise
+	chosen string // the flags of the command line that say which patrol is meant: see advise
 }
 
 // printf writes to stdout. That it failed is reported by run.

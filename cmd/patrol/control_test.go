@@ -162,6 +162,24 @@ func TestControlMute(t *testing.T) {
 	}
 }
 
+// A service that was killed within a request is named, and not how that looks
+// to a socket.
+func TestControlEndsWithinARequest(t *testing.T) {
+	dir := shortDir(t)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pingPath, pong)
+	mux.HandleFunc("POST /rotate", func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	defer serveControl(t, dir, mux)()
+	c, err := dialControl(t.Context(), dir, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.do(t.Context(), http.MethodPost, "/rotate", nil, nil)
+	if _, hint := hintOf(err); err == nil || err.Error() != "the service ended before it had answered" || hint == "" {
+		t.Errorf("error %v, hint %q", err, hint)
+	}
+}
+
 // A long answer is waited for; when the service ends meanwhile, it is finished.
 func TestControlFinishesAnswers(t *testing.T) {
 	dir := shortDir(t)

@@ -150,6 +150,9 @@ func (c *controlClient) do(ctx context.Context, method, path string, in, out any
 		if u, ok := errors.AsType[*url.Error](err); ok {
 			err = u.Err // its URL tells nobody anything
 		}
+		if errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) {
+			return hinted(errors.New("the service ended before it had answered"), "its log says why; patrol status tells what it has left behind")
+		}
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()

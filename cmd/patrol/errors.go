@@ -83,19 +83,16 @@ func redact(s string) string { return tokenShape.ReplaceAllString(s, "$1…") }
 // profileCommand matches a command of patrol's that is about one profile.
 var profileCommand = regexp.MustCompile(`\bpatrol (serve|rotate|login|logout|status|doctor|token|exec|env)\b(?: --(?:profile|help)\b)?`)
 
-// advise makes a message ready for its reader: redacted, and with the profile
-// that the command line names in the commands to type next, which without it
-// would be about another.
+// advise makes a message ready for its reader: redacted, and with the profile and
+// state folder that the command line names in the commands to type next, which
+// without them would be about another patrol.
 func (a *app) advise(s string) string {
 	s = redact(s)
-	if a.profile == "" {
-		return s
-	}
 	return profileCommand.ReplaceAllStringFunc(s, func(command string) string {
 		if strings.Contains(command, " --") {
 			return command
 		}
-		return command + " --profile " + argument(a.profile)
+		return command + a.chosen
 	})
 }
 

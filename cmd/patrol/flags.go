@@ -200,6 +200,7 @@ func setDefault(cmd *cobra.Command, name, fallback string) {
 // or its default, and checks them.
 func (a *app) options(cmd *cobra.Command) (options, error) {
 	var o options
+	a.chosen = ""
 	a.warnOfTypos()
 	for _, def := range flagDefs() {
 		flag := cmd.Flags().Lookup(def.name)
@@ -213,9 +214,9 @@ func (a *app) options(cmd *cobra.Command) (options, error) {
 		if err := def.parse(&o, s); err != nil {
 			return options{}, err
 		}
-	}
-	if o.profile.from == "--profile" {
-		a.profile = o.profile.value()
+		if s.from == "--profile" || s.from == "--state-dir" {
+			a.chosen += " " + s.from + " " + argument(s.value())
+		}
 	}
 	return o, o.check()
 }
