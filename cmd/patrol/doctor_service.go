@@ -47,7 +47,7 @@ func checkService(_ context.Context, p *patient) []finding {
 	}
 	for _, f := range s.Files {
 		if f.Error != "" {
-			found = append(found, failure("files", "the service writes it as soon as it can", "%s doesn't hold the current token: %s", f.Path, f.Error))
+			found = append(found, failure("files", "the service writes it as soon as it can", "the service can't write %s: %s", f.Path, f.Error))
 		}
 	}
 	return found

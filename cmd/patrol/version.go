@@ -12,7 +12,7 @@ func newVersion(a *app) *cobra.Command {
 	return &cobra.Command{
 		Use:     "version",
 		Short:   "Print the version",
-		Long:    "Print the version of this binary, the commit that it was built from, and the Go that built it.",
+		Long:    "Print the version of this binary, or the commit that it was built from, and the\nGo that built it.",
 		Example: "  patrol version",
 		Args:    noArgs,
 		Run: func(*cobra.Command, []string) {
