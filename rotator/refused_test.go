@@ -183,3 +183,25 @@ func TestMintProfile(t *testing.T) {
 		h.wantOne()
 	})
 }
+
+// TestMintProfileAtOnce: the rotation that finds the token dead goes on by the
+// mint profile. A command that rotates once has no later try.
+func TestMintProfileAtOnce(t *testing.T) {
+	inHouse(t, func(h *house) {
+		minter := h.ws.Issue(workspacetest.IssueOptions{Comment: "mints"})
+		h.mintAs = h.client().As(pat.New(minter.Value, host))
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(h.grace + time.Minute)
+		h.close()
+		h.ws.Revoke(h.r.Current().ID)
+		h.open()
+		if err := h.r.Start(h.Context()); err != nil {
+			h.Fatal(err)
+		}
+		rotation, err := h.r.Rotate(h.Context(), "asked")
+		if err != nil || h.r.Ready() != nil || !h.isLive(rotation.Token.ID) || h.profileToken() != rotation.Token.Expose() {
+			h.Errorf("%v, %v:\n%s", rotation.Token, err, h.story())
+		}
+	})
+}

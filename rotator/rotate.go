@@ -130,6 +130,12 @@ func (r *Rotator) rotate(ctx context.Context, old holding) (Rotation, error) {
 		return rotation, r.judge(ctx, old, err)
 	}
 	fresh, err := r.mint(ctx, minter, old)
+	if errors.Is(err, ErrNeedsLogin) && r.cfg.MintAs != nil && minter.Session != r.cfg.MintAs {
+		// The token was found dead. Who rotates once has no later try.
+		if minter, err = r.minter(ctx, old); err == nil {
+			fresh, err = r.mint(ctx, minter, old)
+		}
+	}
 	if err != nil {
 		return rotation, err
 	}
