@@ -151,3 +151,25 @@ func TestLogoutHangs(t *testing.T) {
 		}
 	})
 }
+
+// TestForbiddenToRevoke: tokens that the workspace doesn't let patrol revoke wait
+// until they have expired, and no longer.
+func TestForbiddenToRevoke(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.schedule = every(h.T, "0 */3 * * *")
+		h.issue(2 * time.Hour)
+		h.serve()
+		h.ws.Inject(workspacetest.Fault{
+			Path: "/api/2.0/token/delete", Times: workspacetest.Always,
+			Effect: workspacetest.Answer, Status: 403, Body: `{"error_code":"PERMISSION_DENIED","message":"not permitted to revoke"}`,
+		})
+		h.pass(time.Hour)
+		if n := len(h.r.Status().Retiring); n != 1 {
+			h.Errorf("%d tokens wait, want the first:\n%s", n, h.story())
+		}
+		h.pass(24 * time.Hour)
+		if n := len(h.r.Status().Retiring); n > 2 || h.r.Ready() != nil {
+			h.Errorf("%d tokens wait, %v:\n%s", n, h.r.Ready(), h.story())
+		}
+	})
+}

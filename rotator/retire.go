@@ -254,11 +254,13 @@ func name(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of mint "+e
 // errGraceAnew says that a file held an old token until a moment ago.
 var errGraceAnew = errors.New("a file still held it")
 
-// endOf is end, but for a token that may be another user's and that nobody can
-// revoke: it ends by itself.
+// endOf is end, but for a token that nobody can revoke, because it may be another
+// user's or because the workspace forbids it: it ends by itself.
 func (r *Rotator) endOf(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
 	end, err := r.end(ctx, e)
 	switch {
+	case errors.Is(err, workspace.ErrPermission) && r.past(end):
+		return ended(end, ledger.Expired, err.Error()), nil
 	case !errors.Is(err, errAnothers):
 	case r.past(end) || end.Stage == ledger.Intended && r.now().After(end.At.Add(r.cfg.Lifetime+skew)):
 		return ended(end, ledger.Expired, err.Error()), nil

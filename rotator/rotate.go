@@ -112,7 +112,7 @@ func (r *Rotator) fly(ctx context.Context, f *flight, reason string) {
 	case again || !r.running.Load(): // who asked is told
 		r.log.Debug("the rotation failed", "reason", reason, "err", f.err)
 	default:
-		r.log.Error("the rotation failed: the token stays", "reason", reason, "token", old.token, "err", f.err)
+		r.log.Error("the rotation failed", "reason", reason, "token", old.token, "err", f.err)
 	}
 	close(f.done)
 	wake(r.kick)
