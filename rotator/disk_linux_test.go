@@ -164,7 +164,7 @@ func TestStateOnReadOnlyDisk(t *testing.T) {
 		if err := unix.Unmount(h.stateDir(), 0); err != nil {
 			t.Fatal(err)
 		}
-		h.pass(h.grace + 6*time.Minute)
+		h.pass(8*time.Minute + h.grace) // a pause between two tries is 7.5 minutes at most
 		if got := h.wantOne(); got.ID == before.ID {
 			t.Errorf("it wasn't tried again:\n%s", h.story())
 		}
