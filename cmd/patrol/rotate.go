@@ -130,7 +130,7 @@ func (a *app) awaitRevoked(ctx context.Context, running *controlClient, id strin
 			return fmt.Errorf("waiting for the old token to be revoked: %w", err)
 		}
 		if !slices.ContainsFunc(s.Retiring, func(old retiring) bool { return old.ID == id || id == "" }) {
-			a.printf("the old token has ended\n")
+			a.printEnd(running.info.State, id)
 			return nil
 		}
 		select {
@@ -169,8 +169,20 @@ func (a *app) rotateAlone(ctx context.Context, o options, t target, led *ledger.
 	if retire := c.rotator.Retire(ctx, rotation.Old); retire != nil {
 		return errors.Join(err, retire)
 	}
+	dir, dirErr := a.stateDir(o, t.profile.name)
+	a.printEnd(dir, rotation.Old.ID)
+	return errors.Join(err, dirErr)
+}
+
+// printEnd says what has become of an old token, as the ledger knows it.
+func (a *app) printEnd(dir, id string) {
+	_, entries, _ := ledger.Read(dir) // nothing is to be learned from a broken one
+	i := slices.IndexFunc(entries, func(e ledger.Entry) bool { return id != "" && e.ID == id && e.Stage == ledger.Left })
+	if i >= 0 {
+		a.printf("the old token is left alone, and lives on: %s\n", entries[i].Reason)
+		return
+	}
 	a.printf("the old token has ended\n")
-	return err
 }
 
 // settled returns the nonces of the tokens that are or were current, nil if the
