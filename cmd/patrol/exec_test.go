@@ -17,7 +17,7 @@ import (
 func start(t *testing.T, args ...string) (*exec.Cmd, string) {
 	t.Helper()
 	cmd := exec.Command("patrol", append([]string{"exec", "--"}, args...)...) //nolint:noctx // the test ends it
-	cmd.Env = append(os.Environ(), "HOME="+t.TempDir())
+	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + t.TempDir()}
 	cmd.Stderr = t.Output()
 	stdout, err := cmd.StdoutPipe()
 	if err != nil {
