@@ -274,7 +274,10 @@ func silent(context.Context, string) (*config.HostMetadata, error) { return nil,
 // token beside the other ways to sign in.
 func TestSDKRefusesWhatWeRefuse(t *testing.T) {
 	sdk := func(path string) string {
-		cfg := &config.Config{ConfigFile: path, Profile: "DEFAULT", HostMetadataResolver: silent}
+		cfg := &config.Config{
+			ConfigFile: path, Profile: "DEFAULT", HostMetadataResolver: silent,
+			Loaders: []config.Loader{config.ConfigFile}, // and not the environment
+		}
 		if err := cfg.EnsureResolved(); err != nil || cfg.AuthType != "" && cfg.AuthType != "pat" {
 			return ""
 		}
