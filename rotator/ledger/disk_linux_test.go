@@ -40,7 +40,7 @@ func again(t *testing.T, attr *syscall.SysProcAttr) bool {
 		return true
 	}
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
+	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0", "TMPDIR=/tmp") // ours may be closed to another user
 	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
 	switch {
