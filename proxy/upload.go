@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"io"
 	"net/http"
 	"sync"
@@ -27,11 +28,11 @@ const (
 type upload struct {
 	io.ReadCloser
 	client  http.ResponseWriter
-	reading atomic.Bool // or the last Read has failed
+	reading atomic.Bool // or the last Read has failed, before the body's end
 
-	mu     sync.Mutex
-	since  time.Time // the deadline is leastIdle after it, or later
-	closed bool
+	mu    sync.Mutex
+	since time.Time // the deadline is leastIdle after it, or later
+	left  bool      // the connection's deadlines are no longer the upload's
 }
 
 const leastIdle = bodyIdle + bodySlack/2
@@ -45,8 +46,12 @@ func (u *upload) Read(b []byte) (int, error) {
 	u.putOff(time.Now())
 	u.reading.Store(true)
 	n, err := u.ReadCloser.Read(b)
-	if err == nil {
+	switch {
+	case err == nil:
 		u.reading.Store(false)
+	case errors.Is(err, io.EOF):
+		u.reading.Store(false)
+		u.leave()
 	}
 	return n, err
 }
@@ -55,7 +60,7 @@ func (u *upload) Read(b []byte) (int, error) {
 func (u *upload) putOff(now time.Time) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.closed || now.Sub(u.since) <= leastIdle-bodyIdle {
+	if u.left || now.Sub(u.since) <= leastIdle-bodyIdle {
 		return
 	}
 	u.since = now
@@ -71,11 +76,16 @@ func (u *upload) stalled() bool {
 	return u.reading.Load() && time.Since(u.since) >= leastIdle
 }
 
-// Close leaves the connection to the server. http.Transport may still read
-// from u: that must not set a deadline for the connection's next request.
-func (u *upload) Close() error {
+// leave leaves the connection to the server. http.Transport may still read from
+// u, after its end and even after Close: that must set no deadline, neither for
+// an answer that takes its time nor for the connection's next request.
+func (u *upload) leave() {
 	u.mu.Lock()
-	u.closed = true
-	u.mu.Unlock()
+	defer u.mu.Unlock()
+	u.left = true
+}
+
+func (u *upload) Close() error {
+	u.leave()
 	return u.ReadCloser.Close()
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"strings"
@@ -173,7 +174,15 @@ func TestSlowIsNotStalled(t *testing.T) {
 		if err != nil {
 			return nil, err
 		}
-		time.Sleep(time.Hour)
+		// As http.Transport looks whether there is more than was announced.
+		if n, err := r.Body.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // what a Reader returns
+			t.Errorf("after the body's end: %d bytes, %v", n, err)
+		}
+		select {
+		case <-time.After(time.Hour):
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
 		whole := res.Body
 		out, in := io.Pipe()
 		res.Body, res.ContentLength = out, -1
@@ -214,5 +223,46 @@ func TestSlowIsNotStalled(t *testing.T) {
 				time.Sleep(4 * time.Minute)
 			}
 		})
+	}
+}
+
+// TestEndedIsNotStalled: once a body has come whole, nothing that goes wrong
+// is for the lack of it, however late.
+func TestEndedIsNotStalled(t *testing.T) {
+	const body = "a body in many pieces"
+	dies := func(r *http.Request) (*http.Response, error) {
+		if _, err := io.ReadAll(r.Body); err != nil {
+			return nil, err
+		}
+		select {
+		case <-time.After(10 * time.Minute):
+			return nil, io.ErrUnexpectedEOF
+		case <-r.Context().Done():
+			return nil, r.Context().Err()
+		}
+	}
+	for name, limit := range map[string]int{"kept": 0, "passed": len(body) / 2} {
+		for _, sent := range []string{
+			fmt.Sprintf("Content-Length: %d\r\n\r\n%s", len(body), body),
+			fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body),
+		} {
+			log := new(logBuffer)
+			cfg := proxy.Config{Transport: roundTrip(dies), ReplayLimit: limit, Log: slog.New(slog.NewTextHandler(log, nil))}
+			timeless(t, cfg, func(t *testing.T, p *proxy.Proxy, ln *pipes) {
+				const head = "POST /responses HTTP/1.1\r\nHost: x\r\n"
+				conn, in := ln.dial(t)
+				_, _ = io.WriteString(conn, head+sent)
+				if got := read(t, in); got.StatusCode != http.StatusBadGateway || got.Close || p.Stats().Failed != 1 {
+					t.Errorf("%s: the upstream dies: %d %s, %+v", name, got.StatusCode, got.body, p.Stats())
+				}
+				_, _ = io.WriteString(conn, head+sent)
+				time.Sleep(5 * time.Minute)
+				_ = conn.Close()
+				synctest.Wait()
+				if strings.Contains(log.String(), "request refused") {
+					t.Errorf("%s: the client leaves: %s", name, log)
+				}
+			})
+		}
 	}
 }
