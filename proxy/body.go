@@ -15,6 +15,8 @@ type body struct {
 	whole    bool  // the payload is all of it
 	short    bool  // it isn't, for lack of memory
 	size     int64 // of all of it, -1 if that isn't known
+
+	sent io.ReadCloser // what http.Transport reads the payload through; nil before it does
 }
 
 const (
@@ -137,20 +139,37 @@ func (b *body) attach(out *http.Request, c *connection) {
 	out.TransferEncoding = nil
 	switch p := b.payload; {
 	case !b.whole && p != nil:
-		out.Body = &joined{first: p.open(), then: out.Body}
+		out.Body = &joined{first: b.copyOf(p), then: out.Body}
 		p.release()
 		b.payload = nil
 	case !b.whole:
 	case b.size == 0:
 		out.Body = nil
 	default:
-		out.Body = p.open()
+		out.Body = b.copyOf(p)
 		out.GetBody = func() (io.ReadCloser, error) {
 			if c.spent.Load() {
 				return nil, errTurnedAway
 			}
-			return p.open(), nil
+			return b.copyOf(p), nil
 		}
+	}
+}
+
+// copyOf opens p, and closes the copy before it: http.Transport has done with
+// that, and forgets some, as those that it asked for over HTTP/2 to send on a
+// connection that is no longer there.
+func (b *body) copyOf(p *payload) io.ReadCloser {
+	b.done()
+	b.sent = p.open()
+	return b.sent
+}
+
+// done closes the last copy. Nobody wants more of it.
+func (b *body) done() {
+	if b.sent != nil {
+		_ = b.sent.Close() // which never fails
+		b.sent = nil
 	}
 }
 

@@ -176,6 +176,7 @@ func TestTurnedAwayForGood(t *testing.T) {
 				if s := h.Stats(); s.Failed != 1 || s.Resets != 0 {
 					t.Errorf("%+v", s)
 				}
+				h.givesBack(t)
 			})
 		}
 	}
@@ -236,6 +237,7 @@ func TestTurnedAwayOnce(t *testing.T) {
 					if streams := u.streams.Load(); streams != 2+times {
 						t.Errorf("%d streams", streams)
 					}
+					h.givesBack(t)
 				})
 			}
 		}

@@ -47,8 +47,7 @@ func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 		e.badBody(w, r, err)
 		return
 	}
-	defer e.release() // for a request that doesn't get as far as RoundTrip
-	defer e.conn.end()
+	defer e.end()
 	e.reverseProxy().ServeHTTP(w, in)
 }
 
@@ -99,6 +98,13 @@ func (e *exchange) release() {
 		e.body.release()
 		e.body.payload = nil
 	}
+}
+
+// end frees what is left when the answer has ended.
+func (e *exchange) end() {
+	e.conn.end()
+	e.body.done()
+	e.release() // for a request that didn't get as far as RoundTrip
 }
 
 // badBody answers a request whose body can't be read.
