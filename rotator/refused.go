@@ -3,6 +3,7 @@ package rotator
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"patrol/rotator/pat"
@@ -20,7 +21,8 @@ const (
 	// trusted is how long the answer holds that a token works.
 	trusted = 30 * time.Second
 
-	// forcedEvery is how often refusals may bring about a rotation.
+	// forcedEvery is how often a token that was killed may be replaced by the
+	// mint profile, and how often one that can't be told apart may be adopted.
 	forcedEvery = 5 * time.Minute
 )
 
@@ -67,11 +69,10 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 		return pat.Token{}, false
 	}
 	why := errors.New("a request was refused")
-	if r.cfg.MintAs == nil || !r.mayForce() {
-		_ = r.lost(r.ctx, h, why)
+	_ = r.lost(r.ctx, h, why)
+	if r.cfg.MintAs == nil || r.tooSoon() != nil {
 		return pat.Token{}, false
 	}
-	_ = r.lost(r.ctx, h, why)
 	if _, err := r.begin(ctx, need{reason: "the token in use is dead", of: &h}); err != nil {
 		return pat.Token{}, false
 	}
@@ -113,13 +114,28 @@ func (r *Rotator) ask(ctx context.Context, h, before holding) (*probe, error) {
 	}
 }
 
-// mayForce reports whether a refusal may bring about a rotation now.
-func (r *Rotator) mayForce() bool {
+// tooSoon returns an error as long as the mint profile may not replace a token
+// that is dead before its time: it minted one a moment ago, and what killed
+// that would kill the next one too. By the wall clock: a laptop that has slept
+// needn't wait.
+func (r *Rotator) tooSoon() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if !r.forced.IsZero() && time.Since(r.forced) < forcedEvery {
+	now, next := r.now(), r.minted.Add(forcedEvery)
+	if r.minted.IsZero() || now.Before(r.minted) || !now.Before(next) || now.After(r.expiry(r.holding)) {
+		return nil
+	}
+	return fmt.Errorf("something revokes patrol's tokens, as the one that was minted at %s is dead already; the next one is minted at %s, so find out what it is (another rotator of the same user?)",
+		r.minted.UTC().Format(time.TimeOnly), next.UTC().Format(time.TimeOnly))
+}
+
+// mayAdopt reports whether a token that can't be told apart may be adopted now.
+func (r *Rotator) mayAdopt() bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.adopted.IsZero() && time.Since(r.adopted) < forcedEvery {
 		return false
 	}
-	r.forced = time.Now()
+	r.adopted = time.Now()
 	return true
 }

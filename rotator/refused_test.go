@@ -1,11 +1,14 @@
 package rotator_test
 
 import (
+	"errors"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
+	"patrol/rotator"
 	"patrol/rotator/pat"
 	"patrol/rotator/workspacetest"
 )
@@ -181,6 +184,37 @@ func TestMintProfile(t *testing.T) {
 		}
 		h.pass(h.grace + time.Minute)
 		h.wantOne()
+	})
+}
+
+// TestMintProfileAgainstKiller: where something revokes each new token, the mint
+// profile makes one every five minutes, and says why no more.
+func TestMintProfileAgainstKiller(t *testing.T) {
+	inHouse(t, func(h *house) {
+		minter := h.ws.Issue(workspacetest.IssueOptions{Comment: "mints"})
+		h.mintAs = h.client().As(pat.New(minter.Value, host))
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Hour)
+		const deaths, every = 6, 5 * time.Minute
+		first := h.now()
+		for range deaths {
+			h.ws.Revoke(h.r.Current().ID)
+			tokens := len(h.ws.Tokens())
+			for len(h.ws.Tokens()) == tokens && h.now().Sub(first) < time.Hour {
+				_, _ = h.r.Refused(h.Context(), h.r.Current())
+				h.pass(10 * time.Second)
+				if err := h.r.Ready(); err != nil && (!errors.Is(err, rotator.ErrNeedsLogin) || !strings.Contains(err.Error(), "something revokes patrol's tokens")) {
+					h.Fatalf("Ready = %v", err)
+				}
+			}
+			if err := h.r.Ready(); err != nil {
+				h.Fatalf("Ready = %v\n%s", err, h.story())
+			}
+		}
+		if took := h.now().Sub(first); took < (deaths-1)*every || took > deaths*(every+time.Minute) {
+			h.Errorf("%d tokens were minted in %v", deaths, took)
+		}
 	})
 }
 

@@ -144,6 +144,11 @@ func (r *Rotator) rotate(ctx context.Context, old holding) (Rotation, error) {
 	}
 	rotation.Token = fresh.token
 	rotation.Files, err = r.install(ctx, fresh)
+	if minter.Session == r.cfg.MintAs {
+		r.mu.Lock()
+		r.minted = r.now()
+		r.mu.Unlock()
+	}
 	return rotation, err
 }
 

@@ -146,7 +146,8 @@ type Rotator struct {
 	lastErr error    // how it ended
 	next    time.Time
 	probing *probe
-	forced  time.Time // when a refusal last brought about a rotation
+	minted  time.Time // when the mint profile last minted
+	adopted time.Time // when a token that can't be told apart last was
 	warned  string    // what warnOnce last warned about
 	leaving bool      // Logout is at work
 	out     bool      // the user has logged out: see barred

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
@@ -201,7 +202,11 @@ func (s *scheduler) recover(ctx context.Context) time.Duration {
 	held := r.held()
 	err := r.adopt(ctx, true)
 	if err != nil && r.cfg.MintAs != nil && !errors.As(err, new(*ConflictError)) {
-		_, err = r.begin(ctx, need{reason: "there is no token that works", of: &held})
+		if wait := r.tooSoon(); wait != nil {
+			err = r.stuck(held, fmt.Errorf("%w; %w", err, wait))
+		} else {
+			_, err = r.begin(ctx, need{reason: "there is no token that works", of: &held})
+		}
 	}
 	if err == nil {
 		s.search.Reset()
@@ -285,7 +290,7 @@ func (r *Rotator) consider(ctx context.Context, f found) {
 	case r.isAnothers(f.token.Comment):
 		r.warnOnce("another patrol writes this profile too: give each a profile of its own", f.token.Comment)
 		return
-	case f.token.ID == "" && !r.mayForce():
+	case f.token.ID == "" && !r.mayAdopt():
 		r.warnOnce("tokens that can't be told apart appear in the profile: does another patrol write it too?", f.entry.Hash)
 		return
 	}

@@ -60,7 +60,7 @@ func (r *Rotator) Start(ctx context.Context) error {
 // adopt looks for a token and makes it the current one. With ask set, the
 // workspace is asked even about a token that the ledger says is fresh.
 func (r *Rotator) adopt(ctx context.Context, ask bool) error {
-	before := r.held().entry.Nonce
+	held := r.held()
 	all, err := r.look()
 	if err == nil {
 		all = slices.DeleteFunc(all, r.barred)
@@ -69,13 +69,18 @@ func (r *Rotator) adopt(ctx context.Context, ask bool) error {
 			return r.take(ctx, choice)
 		}
 	}
+	return r.stuck(held, err)
+}
+
+// stuck records why there is no token, unless another than old was found
+// meanwhile or the user has logged out, and returns what is recorded.
+func (r *Rotator) stuck(old holding, why error) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.holding.entry.Nonce != before {
-		return r.problem // another was found meanwhile, or the user has logged out
+	if r.holding.entry.Nonce == old.entry.Nonce {
+		r.problem = why
 	}
-	r.problem = err
-	return err
+	return r.problem
 }
 
 // look returns the tokens on this machine, each value once. The one in use
