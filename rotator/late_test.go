@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"patrol/rotator"
+	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
 	"patrol/rotator/workspacetest"
 )
@@ -153,7 +154,8 @@ func TestLogoutHangs(t *testing.T) {
 }
 
 // TestForbiddenToRevoke: tokens that the workspace doesn't let patrol revoke wait
-// until they have expired, and no longer.
+// until they have expired, and no longer. A clock that is set forward by hours
+// doesn't make them expire.
 func TestForbiddenToRevoke(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.schedule = every(h.T, "0 */3 * * *")
@@ -167,6 +169,14 @@ func TestForbiddenToRevoke(t *testing.T) {
 		if n := len(h.r.Status().Retiring); n != 1 {
 			h.Errorf("%d tokens wait, want the first:\n%s", n, h.story())
 		}
+		h.clock.Add(int64(12 * time.Hour))
+		h.pass(time.Hour)
+		for _, token := range h.ws.Live() {
+			if e, ok := h.ledger.ByHash(token.ID); !ok || e.Stage == ledger.Expired {
+				h.Errorf("%s lives and was let go of:\n%s", token.ID, h.story())
+			}
+		}
+		h.clock.Add(-int64(12 * time.Hour))
 		h.pass(24 * time.Hour)
 		if n := len(h.r.Status().Retiring); n > 2 || h.r.Ready() != nil {
 			h.Errorf("%d tokens wait, %v:\n%s", n, h.r.Ready(), h.story())

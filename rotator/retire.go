@@ -259,7 +259,7 @@ var errGraceAnew = errors.New("a file still held it")
 func (r *Rotator) endOf(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
 	end, err := r.end(ctx, e)
 	switch {
-	case errors.Is(err, workspace.ErrPermission) && r.past(end):
+	case errors.Is(err, workspace.ErrPermission) && r.outlived(end):
 		return ended(end, ledger.Expired, err.Error()), nil
 	case !errors.Is(err, errAnothers):
 	case r.past(end) || end.Stage == ledger.Intended && r.now().After(end.At.Add(r.cfg.Lifetime+skew)):
@@ -328,6 +328,21 @@ func ended(e ledger.Entry, stage ledger.Stage, why string) ledger.Entry {
 // past reports whether the token has certainly expired.
 func (r *Rotator) past(e ledger.Entry) bool {
 	return !e.Expiry.IsZero() && r.now().After(e.Expiry.Add(skew))
+}
+
+// outlived reports whether the token has been in the queue for longer than it
+// lives. That doesn't hang on the wall clock, by which a token that is called
+// past may live: it needs to be sure where nobody has said no for good.
+func (r *Rotator) outlived(e ledger.Entry) bool {
+	if e.Created.IsZero() || e.Expiry.IsZero() {
+		return false
+	}
+	life := e.Expiry.Sub(e.Created) + skew
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.queue, func(a *aged) bool {
+		return a.entry.Nonce == e.Nonce && !a.quiet.IsZero() && time.Since(a.quiet) > life
+	})
 }
 
 // letGo makes sure that no credential file holds the token. One that did is
