@@ -50,6 +50,8 @@ func newFiles(profile File, agents []File, log *slog.Logger) *files {
 // check asks every file whether it could be replaced now. One that couldn't is
 // noted as if it had been written in vain: it is tried again, and shown.
 func (f *files) check() (profile, agents error) {
+	f.write.Lock() // or a put meanwhile would meet the locks that the files have themselves
+	defer f.write.Unlock()
 	for i, file := range f.all {
 		err := file.Check()
 		switch {
