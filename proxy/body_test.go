@@ -280,6 +280,38 @@ func TestPayloadSent(t *testing.T) {
 	}
 }
 
+// TestPayloadAnsweredWhileSent: an upstream may answer, and the exchange end,
+// before the Write of the last bytes has returned. Unless some are missing that
+// is no reason to give up the connection.
+func TestPayloadAnsweredWhileSent(t *testing.T) {
+	const size = 10 << 10
+	for missing, want := range []error{io.EOF, errClosedPayload} {
+		var mem memory
+		mem.give(1 << 20)
+		b, err := mem.readBody(bytes.NewReader(make([]byte, size)), size, size)
+		if err != nil {
+			t.Fatal(err)
+		}
+		in := b.open().(*payloadReader)
+		b.release()
+		n, err := in.sendTo(writing(func([]byte) { _ = in.Close() }), int64(size-missing))
+		if n != int64(size-missing) || err != nil {
+			t.Errorf("%d bytes, %v", n, err)
+		}
+		if n, err := in.Read(make([]byte, 1)); n != 0 || err != want || mem.left.Load() != 1<<20 { //nolint:errorlint // readers compare it so
+			t.Errorf("%d missing: %d %v, %d bytes left", missing, n, err, mem.left.Load())
+		}
+	}
+}
+
+// writing is told of what is written.
+type writing func([]byte)
+
+func (f writing) Write(b []byte) (int, error) {
+	f(b)
+	return len(b), nil
+}
+
 // TestPayloadClosedWhileRead: HTTP/2 closes a body in the middle of a read.
 // Its memory may be another body's from then on.
 func TestPayloadClosedWhileRead(t *testing.T) {

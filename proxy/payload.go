@@ -175,7 +175,7 @@ type payloadReader struct {
 	mu      sync.Mutex
 	left    bytes.Reader
 	payload *payload // nil once it has let go
-	closed  bool
+	cut     bool     // it was closed before its end
 }
 
 var errClosedPayload = errors.New("reading a request's body that is closed")
@@ -183,7 +183,7 @@ var errClosedPayload = errors.New("reading a request's body that is closed")
 func (r *payloadReader) Read(b []byte) (int, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.closed {
+	if r.cut {
 		return 0, errClosedPayload
 	}
 	n, err := r.left.Read(b[:min(len(b), mostRead)])
@@ -197,25 +197,27 @@ func (r *payloadReader) Read(b []byte) (int, error) {
 func (r *payloadReader) sendTo(w io.Writer, most int64) (int64, error) {
 	r.mu.Lock()
 	p := r.payload
-	if r.closed || p == nil {
+	if p == nil {
 		r.mu.Unlock()
 		return 0, nil // and the next Read says why
 	}
 	p.users.Add(1) // so that Close needn't wait for the network
 	defer p.release()
-	rest := p.data[len(p.data)-r.left.Len():]
-	rest = rest[:min(int64(len(rest)), most)]
+	left := r.left.Len()
+	rest := p.data[len(p.data)-left:]
+	rest = rest[:min(int64(left), most)]
 	r.mu.Unlock()
 
 	n, err := w.Write(rest)
 
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.payload != nil {
+	switch {
+	case n == left:
+		r.cut = false // the answer came, and Close with it, before Write returned
+		r.letGo()
+	case !r.cut:
 		_, _ = r.left.Seek(int64(n), io.SeekCurrent)
-		if r.left.Len() == 0 {
-			r.letGo()
-		}
 	}
 	return int64(n), err
 }
@@ -223,7 +225,7 @@ func (r *payloadReader) sendTo(w io.Writer, most int64) (int64, error) {
 func (r *payloadReader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.closed = true
+	r.cut = r.cut || r.payload != nil
 	r.letGo()
 	return nil
 }
