@@ -60,7 +60,7 @@ func onDisk(t *testing.T, f func(h *house)) {
 		if err := unix.Mount("patrol", h.stateDir(), "tmpfs", 0, "size=64k"); err != nil {
 			t.Skip(err)
 		}
-		t.Cleanup(func() { _ = unix.Unmount(h.stateDir(), unix.MNT_DETACH) })
+		h.Cleanup(func() { _ = unix.Unmount(h.stateDir(), unix.MNT_DETACH) })
 		h.schedule = every(t, "0 */3 * * *")
 		h.issue(24 * time.Hour)
 		h.serve()
