@@ -102,20 +102,20 @@ func (c *profileClearing) leave(format string, args ...any) {
 
 // take takes a key out, with its line. A comment on the line stays. Where the
 // next line is indented, Python's reader would add it to the line before: then
-// the key stays, without a value, and take reports false.
+// the key stays, without value and comment, and take reports false.
 func (c *profileClearing) take(k *iniKey) bool {
 	text, end := c.file.text, k.line.end
-	value := splice{k.start, k.end, ""}
-	if !k.simple { // over several lines, perhaps in quotes
-		value = splice{len(bytes.TrimRight(text[:k.start], "\"`")), end, ""}
-	} else if after := strings.TrimLeft(string(text[k.end:end]), "\"'` \t"); after != "" && (after[0] == '#' || after[0] == ';') {
-		c.splices = append(c.splices, splice{k.line.start, end - len(after), ""})
-		return true
-	}
 	if indented(text[end:]) {
-		c.splices = append(c.splices, value)
+		c.splices = append(c.splices, splice{len(bytes.TrimRight(text[:k.start], "\"'`")), end, ""})
 		k.value = ""
 		return false
+	}
+	if k.simple {
+		after := strings.TrimLeft(string(text[k.end:end]), "\"'` \t")
+		if after != "" && (after[0] == '#' || after[0] == ';') {
+			c.splices = append(c.splices, splice{k.line.start, end - len(after), ""})
+			return true
+		}
 	}
 	for end < len(text) && text[end] == '\r' {
 		end++

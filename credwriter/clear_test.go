@@ -61,6 +61,7 @@ func TestClearDatabrickscfg(t *testing.T) {
 		{name: "several lines", in: "[DEFAULT]\ntoken = dapi0ld0ld0ld0ld\\\n0ld0ld0ld0ld0ld0ld\nhost = HOST\n", out: "[DEFAULT]\nhost = HOST\n"},
 		{name: "below it a line is indented", in: "[DEFAULT]\nhost = HOST\ntoken = OLD\n  cluster_id = c\n", out: "[DEFAULT]\nhost = HOST\ntoken = \n  cluster_id = c\n"},
 		{name: "several lines, and one below is indented", in: "[DEFAULT]\ntoken = OLD\\\n\n host = x\n", out: "[DEFAULT]\ntoken = \n host = x\n"},
+		{name: "a comment, and below it a line is indented", in: "[DEFAULT]\nhost = HOST\ntoken = \"OLD\" ; mine\n  cluster_id = c\n", out: "[DEFAULT]\nhost = HOST\ntoken = \n  cluster_id = c\n"},
 		{name: "other profiles", in: "[DEFAULT]\ntoken = OLD\n[x]\nhost = https://other.example\ntoken = OLD\n[y]\nTOKEN = OLD\na = 1\n", out: "[DEFAULT]\n[x]\nhost = https://other.example\n[y]\na = 1\n"},
 		{name: "duplicates", in: "[DEFAULT]\ntoken = OLD\ntoken = other\n", out: "[DEFAULT]\ntoken = other\n", left: "token of profile DEFAULT in "},
 		{name: "beside other ways to sign in", in: "[DEFAULT]\nhost = HOST\nclient_id = x\ntoken = OLD\n", out: "[DEFAULT]\nhost = HOST\nclient_id = x\n"},
