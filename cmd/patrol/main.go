@@ -11,6 +11,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"log"
 	"os"
 	"os/signal"
 	"syscall"
@@ -23,6 +24,9 @@ func main() {
 // mainCode runs patrol until it is done. The first SIGINT or SIGTERM cancels its
 // context, and a second one ends the process at once.
 func mainCode() int {
+	// Only net/http writes to the standard logger: what an upstream has sent out
+	// of turn, which could be the token.
+	log.SetOutput(io.Discard)
 	ctx, cancel := context.WithCancelCause(context.Background())
 	defer cancel(nil)
 	signals := make(chan os.Signal, 2)
