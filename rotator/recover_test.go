@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"patrol/rotator"
+	"patrol/rotator/ledger"
 	"patrol/rotator/workspacetest"
 )
 
@@ -201,6 +202,10 @@ func TestNothingIsMintedUnrecorded(t *testing.T) {
 		h.pass(8*time.Minute + h.grace) // a pause between two tries is 7.5 minutes at most
 		if got := h.wantOne(); got.ID == before.ID {
 			h.Errorf("it wasn't tried again:\n%s", h.story())
+		}
+		// Nor does a logout have to look for what never was.
+		if left := h.ledger.Pending(); len(left) != 1 || left[0].Stage != ledger.Current {
+			h.Errorf("the ledger waits for %+v", left)
 		}
 	})
 }

@@ -203,6 +203,8 @@ func (r *Rotator) mint(ctx context.Context, by actor, old holding) (holding, err
 	r.minting = e.Nonce
 	r.mu.Unlock()
 	if err := r.cfg.Ledger.Put(e); err != nil {
+		// The ledger remembers the intent, and may write it later.
+		_ = r.cfg.Ledger.Put(unminted(e))
 		return holding{}, fmt.Errorf("nothing was minted: %w", err)
 	}
 	req := workspace.MintRequest{Lifetime: r.cfg.Lifetime, Comment: e.Comment, Scopes: e.Scopes}
@@ -215,8 +217,7 @@ func (r *Rotator) mint(ctx context.Context, by actor, old holding) (holding, err
 		if errors.Is(err, workspace.ErrUncertain) {
 			r.enqueue(holding{entry: e}, nil)
 		} else {
-			e.Stage, e.Reason = ledger.Revoked, "it was never minted"
-			r.record(e)
+			r.record(unminted(e))
 		}
 		if errors.Is(err, workspace.ErrLifetime) {
 			err = fmt.Errorf("asking for %v: %w; ask for less with --lifetime", r.cfg.Lifetime, err)
@@ -228,6 +229,8 @@ func (r *Rotator) mint(ctx context.Context, by actor, old holding) (holding, err
 	r.record(e)
 	return holding{token: tok, entry: e, since: time.Now()}, nil
 }
+
+func unminted(e ledger.Entry) ledger.Entry { return ended(e, ledger.Revoked, "it was never minted") }
 
 // comment is what a token bears in the workspace's list.
 func (r *Rotator) comment(nonce string) string { return r.prefix() + nonce }

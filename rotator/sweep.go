@@ -38,7 +38,7 @@ func (r *Rotator) sweep(ctx context.Context, by actor, e ledger.Entry) (ledger.E
 	if err := r.mayTell(ctx, by, e); err != nil {
 		return e, fmt.Errorf("it may have been minted: %w", err)
 	}
-	return ended(e, ledger.Revoked, "it was never minted"), nil
+	return unminted(e), nil
 }
 
 // tendLedger has written what could not be written in the ledger, and puts what
