@@ -230,14 +230,10 @@ func TestDoctorOfAMuteService(t *testing.T) {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	began := time.Now()
 	code := run(context.Background(), []string{"doctor", "--state-dir", dir, "--listen", "127.0.0.1:0"},
 		[]string{"HOME=" + home, "XDG_RUNTIME_DIR=" + dir}, strings.NewReader(""), &out, &out)
 	if code != exitFailed || !strings.Contains(out.String(), "FAIL  socket") || !strings.Contains(out.String(), "doesn't answer") ||
 		!strings.Contains(out.String(), "FAIL  workspace") || strings.Contains(out.String(), "dapi0123") {
 		t.Errorf("exit code %d:\n%s", code, out.String())
-	}
-	if took := time.Since(began); took > dialPatience+2*doctorPatience {
-		t.Errorf("it took %v", took)
 	}
 }

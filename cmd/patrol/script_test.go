@@ -71,7 +71,7 @@ func setupScript(env *testscript.Env) error {
 }
 
 // patience is how long scripts wait for what must happen.
-const patience = 15 * time.Second
+const patience = 30 * time.Second
 
 // eventually waits until what returns nil.
 func eventually(ts *testscript.TestScript, what func() error) {
