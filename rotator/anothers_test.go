@@ -87,7 +87,7 @@ func TestChangeOfUserAndRestart(t *testing.T) {
 		}
 		left := 0
 		for _, waits := range h.r.Status().Retiring {
-			if strings.Contains(waits.Waits, userA) && strings.Contains(waits.Waits, "left to expire") {
+			if strings.Contains(waits.Error, userA) && strings.Contains(waits.Error, "left to expire") {
 				left++
 			}
 		}

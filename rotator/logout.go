@@ -313,7 +313,7 @@ func (r *Rotator) requeue(e ledger.Entry, values []pat.Token, why error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queue = append(r.queue, &aged{
-		entry: e, token: value, waits: why.Error(), quiet: now.Add(-r.cfg.Grace), due: now.Add(pause), pause: retries(5 * time.Minute),
+		entry: e, token: value, failed: why.Error(), quiet: now.Add(-r.cfg.Grace), due: now.Add(pause), pause: retries(5 * time.Minute),
 	})
 	if e.ID != "" && e.ID == old.ID {
 		r.parting = old

@@ -34,12 +34,12 @@ const (
 // in it keep their monotonic reading: a clock that is set back must not
 // stretch a grace by hours.
 type aged struct {
-	entry ledger.Entry
-	token pat.Token // to revoke its user's others with, if that is another now; zero if it isn't at hand
-	quiet time.Time // since when no request carries it; zero: some may
-	due   time.Time // when to look at it next
-	waits string    // why it hasn't been revoked, in words; "" while that is the drain or the grace
-	pause *backoff.ExponentialBackOff
+	entry  ledger.Entry
+	token  pat.Token // to revoke its user's others with, if that is another now; zero if it isn't at hand
+	quiet  time.Time // since when no request carries it; zero: some may
+	due    time.Time // when to look at it next
+	failed string    // why it couldn't be revoked so far, in words
+	pause  *backoff.ExponentialBackOff
 }
 
 // enqueue puts a token into the queue of those to be revoked. Its requests
@@ -83,7 +83,16 @@ func (r *Rotator) unqueue(nonce string) {
 func (r *Rotator) queued(nonce string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce })
+	return r.find(nonce) != nil
+}
+
+// find returns a token in the queue, nil if it isn't there. mu is held.
+func (r *Rotator) find(nonce string) *aged {
+	i := slices.IndexFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce })
+	if i < 0 {
+		return nil
+	}
+	return r.queue[i]
 }
 
 // inHand reports whether this process deals with the token already: it is being
@@ -91,8 +100,7 @@ func (r *Rotator) queued(nonce string) bool {
 func (r *Rotator) inHand(nonce string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return nonce == r.minting || nonce == r.holding.entry.Nonce || nonce == r.before.entry.Nonce ||
-		slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce })
+	return nonce == r.minting || nonce == r.holding.entry.Nonce || nonce == r.before.entry.Nonce || r.find(nonce) != nil
 }
 
 // Retire tends the queue until this token is no longer in it, or ctx is done.
@@ -207,8 +215,8 @@ func (r *Rotator) age(ctx context.Context, a *aged) (again time.Duration, ended 
 		}
 		pause := a.pause.NextBackOff()
 		r.mu.Lock()
-		changed := a.waits != err.Error()
-		a.entry, a.waits, a.due = end, err.Error(), time.Now().Add(pause)
+		changed := a.failed != err.Error()
+		a.entry, a.failed, a.due = end, err.Error(), time.Now().Add(pause)
 		r.mu.Unlock()
 		if changed && ctx.Err() == nil {
 			r.log.Warn("an old token can't be revoked yet", "token", name(e), "err", err)
@@ -337,12 +345,10 @@ func (r *Rotator) outlived(e ledger.Entry) bool {
 	if e.Created.IsZero() || e.Expiry.IsZero() {
 		return false
 	}
-	life := e.Expiry.Sub(e.Created) + skew
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.queue, func(a *aged) bool {
-		return a.entry.Nonce == e.Nonce && !a.quiet.IsZero() && time.Since(a.quiet) > life
-	})
+	a := r.find(e.Nonce)
+	return a != nil && !a.quiet.IsZero() && time.Since(a.quiet) > e.Expiry.Sub(e.Created)+skew
 }
 
 // letGo makes sure that no credential file holds the token. One that did is
@@ -370,7 +376,8 @@ func (r *Rotator) letGo(e ledger.Entry) error {
 func (r *Rotator) inGrace(nonce string) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce == nonce && time.Since(a.quiet) < r.cfg.Grace })
+	a := r.find(nonce)
+	return a != nil && time.Since(a.quiet) < r.cfg.Grace
 }
 
 // identify looks once more which token of the list it is that was found, if

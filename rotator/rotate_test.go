@@ -253,7 +253,7 @@ func TestWriteFails(t *testing.T) {
 		if !h.isLive(old.ID) {
 			h.Fatalf("a token was revoked while a file may hold it:\n%s", h.story())
 		}
-		if status := h.r.Status(); status.Files[2].Error == "" || len(status.Retiring) != 1 || status.Retiring[0].Waits == "" {
+		if status := h.r.Status(); status.Files[2].Error == "" || len(status.Retiring) != 1 || status.Retiring[0].Error == "" {
 			h.Errorf("status doesn't say so: %+v", status)
 		}
 		h.write(h.openCodePath(), `{"databricks": {"type": "api", "key": "`+old.Value+`"}}`)

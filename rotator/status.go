@@ -54,7 +54,8 @@ type FileStatus struct {
 type RetiringStatus struct {
 	ID      string    `json:"id,omitempty"`
 	Expires time.Time `json:"expires,omitzero"`
-	Waits   string    `json:"waits_for"`
+	Waits   string    `json:"waits_for,omitempty"`
+	Error   string    `json:"error,omitempty"` // why it couldn't be revoked so far
 }
 
 // Status returns a snapshot.
@@ -81,16 +82,17 @@ func (r *Rotator) Status() Status {
 		s.Files = append(s.Files, FileStatus{Name: f.Name, Path: f.Path, Error: text(f.Err), Left: f.Left, Written: f.Written})
 	}
 	for _, a := range r.queue {
-		s.Retiring = append(s.Retiring, RetiringStatus{ID: a.entry.ID, Expires: a.entry.Expiry, Waits: r.waitsFor(a)})
+		s.Retiring = append(s.Retiring, RetiringStatus{ID: a.entry.ID, Expires: a.entry.Expiry, Waits: r.waitsFor(a), Error: a.failed})
 	}
 	return s
 }
 
-// waitsFor says why a token in the queue hasn't been revoked yet.
+// waitsFor says what a token in the queue waits for before it is revoked, "" if
+// that has been tried and failed.
 func (r *Rotator) waitsFor(a *aged) string {
 	switch {
-	case a.waits != "":
-		return a.waits
+	case a.failed != "":
+		return ""
 	case a.quiet.IsZero():
 		return "requests that carry it"
 	}

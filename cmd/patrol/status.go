@@ -81,9 +81,6 @@ func (p *proxyStatus) String() string {
 	return strings.Join(parts, "; ")
 }
 
-// nextStart is what old tokens wait for while no service runs.
-const nextStart = "the next start of patrol"
-
 // retiring is an old token in a report.
 type retiring = rotator.RetiringStatus
 
@@ -181,7 +178,7 @@ func readStatus(ctx context.Context, p selection, dir string) (statusReport, err
 			report.Host = e.Host
 			report.Token = rotator.TokenStatus{ID: e.ID, Comment: e.Comment, Ours: e.Ours(), Created: e.Created, Expires: e.Expiry}
 		case !e.Stage.Ended():
-			report.Retiring = append(report.Retiring, retiring{ID: e.ID, Expires: e.Expiry, Waits: nextStart})
+			report.Retiring = append(report.Retiring, retiring{ID: e.ID, Expires: e.Expiry, Waits: "the next start of patrol"})
 		}
 	}
 	return report, nil
@@ -214,7 +211,7 @@ func (a *app) printStatus(r statusReport, now time.Time) {
 	printRotations(line, r, now)
 	printFiles(tw, "file\t", r.Files)
 	for _, old := range r.Retiring {
-		line("retiring\t%s, %s%s", tokenName(old.ID), waiting(old.Waits), expires(old.Expires, now))
+		line("retiring\t%s, %s%s", tokenName(old.ID), waiting(old), expires(old.Expires, now))
 	}
 }
 
@@ -272,11 +269,11 @@ func printFiles(w io.Writer, prefix string, files []fileStatus) (failed int) {
 
 // waiting says why an old token isn't revoked yet: what it waits for, or what
 // went wrong.
-func waiting(why string) string {
-	if strings.HasPrefix(why, "the grace") || strings.HasPrefix(why, "requests ") || why == nextStart {
-		return "waits for " + why
+func waiting(old retiring) string {
+	if old.Error != "" {
+		return "not revoked yet: " + redact(old.Error)
 	}
-	return "not revoked yet: " + redact(why)
+	return "waits for " + old.Waits
 }
 
 // exists reports whether there is a file, as far as we may see.

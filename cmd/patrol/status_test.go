@@ -44,15 +44,13 @@ func TestPrintProxy(t *testing.T) {
 	}
 }
 
-// What an old token waits for is a noun or a whole sentence.
 func TestWaiting(t *testing.T) {
-	for why, want := range map[string]string{
-		"requests that carry it":                "waits for requests that carry it",
-		"the grace, until 2026-11-24T01:28:30Z": "waits for the grace, until 2026-11-24T01:28:30Z",
-		nextStart:                               "waits for the next start of patrol",
-		"revoking token 1f: no answer":          "not revoked yet: revoking token 1f: no answer",
+	for want, old := range map[string]retiring{
+		"waits for requests that carry it":               {Waits: "requests that carry it"},
+		"not revoked yet: revoking token 1f: no answer":  {Error: "revoking token 1f: no answer"},
+		"not revoked yet: revoking token dapi…: refused": {Error: "revoking token dapi0123456789: refused"},
 	} {
-		if got := waiting(why); got != want {
+		if got := waiting(old); got != want {
 			t.Errorf("%q, want %q", got, want)
 		}
 	}
