@@ -21,10 +21,8 @@ func (a answer) send(w http.ResponseWriter, api api) {
 	if err != nil {
 		body = []byte(`{"error":{"message":"patrol"}}`) // strings and numbers always encode
 	}
-	h := w.Header()
+	h := ownHeader(w)
 	h.Set("Content-Type", "application/json")
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Content-Length", strconv.Itoa(len(body)+1))
 	if a.retryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(int((a.retryAfter+time.Second-1)/time.Second)))

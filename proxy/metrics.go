@@ -42,10 +42,7 @@ func (p *Proxy) metrics(w http.ResponseWriter) {
 			fmt.Fprintf(&b, "patrol_turned_away_total{reason=%q} %d\n", reason, turnedAway[reason])
 		}
 	}
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
-	h.Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	ownHeader(w).Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer
 }
 

@@ -63,9 +63,7 @@ func (p *Proxy) warned() []string {
 
 // writePage sends a page as JSON, or nothing but the status if it is nil.
 func writePage(w http.ResponseWriter, status int, v any) {
-	h := w.Header()
-	h.Set("Cache-Control", "no-store")
-	h.Set("X-Content-Type-Options", "nosniff")
+	h := ownHeader(w)
 	if v == nil {
 		w.WriteHeader(status)
 		return
@@ -73,4 +71,12 @@ func writePage(w http.ResponseWriter, status int, v any) {
 	h.Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	_ = json.NewEncoder(w).Encode(v) // a client that is gone needs no answer
+}
+
+// ownHeader returns the header of an answer of patrol's own.
+func ownHeader(w http.ResponseWriter) http.Header {
+	h := w.Header()
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	return h
 }
