@@ -2,6 +2,7 @@ package rotator_test
 
 import (
 	"errors"
+	"net/http"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -109,6 +110,38 @@ func TestRefusedDeadToken(t *testing.T) {
 			h.Errorf("Refused = %v, %v; Ready = %v", again, ok, h.r.Ready())
 		}
 	})
+}
+
+// TestRefusedInEachSentence: whatever words a gateway chooses to say that the
+// token in use is dead, the chain is called dead; a permission error isn't that.
+func TestRefusedInEachSentence(t *testing.T) {
+	for sentence, dead := range map[string]bool{
+		"Invalid personal access token.":                                      true,
+		"The provided token is not valid":                                     true,
+		"The provided access token is invalid":                                true,
+		"token has been revoked":                                              true,
+		"Provided access token does not have required scopes: authentication": false,
+		"API tokens are disabled for user 7":                                  false,
+	} {
+		t.Run(sentence, func(t *testing.T) {
+			inHouse(t, func(h *house) {
+				h.issue(24 * time.Hour)
+				h.serve()
+				h.pass(10 * time.Minute)
+				h.wantOne()
+				h.ws.Inject(workspacetest.Fault{
+					Path: "/api/2.0/token/list", Times: workspacetest.Always,
+					Effect: workspacetest.Answer, Status: http.StatusForbidden, Body: `{"error_code":403,"message":"` + sentence + `"}`,
+				})
+				if again, ok := h.r.Refused(h.Context(), h.r.Current()); ok {
+					h.Errorf("told to try again with %v", again)
+				}
+				if err := h.r.Ready(); errors.Is(err, rotator.ErrNeedsLogin) != dead {
+					h.Errorf("Ready = %v", err)
+				}
+			})
+		})
+	}
 }
 
 // TestQuota: a workspace that has no room makes room among our own.
