@@ -4,25 +4,22 @@ import (
 	"bytes"
 	"compress/gzip"
 	"compress/zlib"
-	"encoding/json"
-	"errors"
 	"io"
 	"net/http"
-	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
+
+	"patrol/rotator/pat"
 )
 
 // mostRefusal is how much of an error's body is looked at, in bytes; those
 // that speak of a token have some hundred.
 const mostRefusal = 8 << 10
 
-// refusal reports whether the answer says that the token isn't valid, rather
-// than that its user may not do this: only the message tells them apart. It
-// reads the body's beginning, and puts it back.
+// refusal reports whether the answer says that the token isn't valid. It reads
+// the body's beginning, and puts it back.
 func (e *exchange) refusal(res *http.Response) bool {
 	switch res.StatusCode {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
@@ -43,7 +40,7 @@ func (e *exchange) refusal(res *http.Response) bool {
 		io.Reader
 		io.Closer
 	}{io.MultiReader(bytes.NewReader(start), rest), res.Body}
-	return invalidToken(decoded(res.Header.Get("Content-Encoding"), start))
+	return pat.SaysInvalid(res.StatusCode, decoded(res.Header.Get("Content-Encoding"), start))
 }
 
 // failing is the rest of a body that can't be read.
@@ -76,56 +73,4 @@ func decoded(encoding string, body []byte) []byte {
 	}
 	plain, _ := io.ReadAll(io.LimitReader(r, mostRefusal)) // what came before an error counts
 	return plain
-}
-
-// sentence matches what Databricks says of a token that isn't valid: the whole
-// message, but for a request id after it. A JSON parser's "invalid token '}'"
-// is another matter.
-var sentence = regexp.MustCompile(`(?i)^\s*(?:error \d+:?\s+)?(?:(?:the )?(?:provided )?(?:access )?token (?:is|has|was) (?:expired|revoked|invalid|not valid)|(?:invalid|expired|revoked) (?:access |personal access )?token|(?:the )?(?:access )?token expired)[.!]?\s*(?:\[reqid:[^\]]*\])?\s*$`)
-
-// preformatted finds the message in a page as Databricks' front end makes
-// them.
-var preformatted = regexp.MustCompile(`(?is)<pre>(.*?)</pre>`)
-
-// invalidToken reports whether an error's body says that the token isn't valid.
-func invalidToken(body []byte) bool {
-	body = bytes.TrimSpace(body)
-	if len(body) == 0 {
-		return false
-	}
-	switch body[0] {
-	case '{':
-		return slices.ContainsFunc(messagesOf(body), sentence.MatchString)
-	case '<':
-		found := preformatted.FindSubmatch(body)
-		return found != nil && sentence.Match(found[1])
-	}
-	return sentence.Match(body)
-}
-
-// messagesOf returns what a JSON error says, wherever services put it.
-func messagesOf(body []byte) []string {
-	var v struct {
-		Message     string          `json:"message"`
-		Description string          `json:"error_description"`
-		Detail      string          `json:"detail"`
-		Error       json.RawMessage `json:"error"`
-	}
-	err := json.Unmarshal(body, &v)
-	if _, mistyped := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !mistyped {
-		return nil
-	}
-	all := []string{v.Message, v.Description, v.Detail}
-	var text string
-	var nested struct {
-		Message string `json:"message"`
-	}
-	switch {
-	case len(v.Error) == 0:
-	case json.Unmarshal(v.Error, &text) == nil:
-		all = append(all, text)
-	case json.Unmarshal(v.Error, &nested) == nil:
-		all = append(all, nested.Message)
-	}
-	return all
 }

@@ -13,58 +13,9 @@ import (
 	"github.com/andybalholm/brotli"
 	"github.com/klauspost/compress/zstd"
 
+	"patrol/rotator/pat"
 	"patrol/rotator/workspacetest"
 )
-
-func TestInvalidToken(t *testing.T) {
-	for _, body := range []string{
-		`{"error_code":403,"message":"Invalid access token."}`,
-		`{"error_code":"403","message":"Invalid access token."}`,
-		` {"message":"Invalid access token","error_code":403} `,
-		`{"error_code":403,"message":"Invalid access token. [ReqId: 145ae51b-da74]"}`,
-		`{"error_code":403,"message":"Invalid Token"}`,
-		`{"error_code":403,"message":"Token is expired"}`,
-		`{"error_code":403,"message":"Token has expired."}`,
-		`{"error_code":"PERMISSION_DENIED","message":"Invalid access token."}`,
-		`{"error":{"message":"Invalid access token.","code":403}}`,
-		`{"error":"Invalid Token"}`,
-		`{"error":"invalid_request","error_description":"Access token has expired"}`,
-		`{"error_code":{"odd":1},"message":"Invalid access token."}`,
-		"Invalid Token",
-		"Invalid Token\n",
-		"invalid access token",
-		"The access token expired",
-		"The provided access token is invalid",
-		"<html><body><pre>Invalid access token.</pre></body></html>",
-		"\n<!doctype html><PRE>\n  Invalid Token\n</PRE>",
-	} {
-		if !invalidToken([]byte(body)) {
-			t.Errorf("not known for a refused token: %s", body)
-		}
-	}
-	for _, body := range []string{
-		"", " ", "{", "{}", "[]", "null", "<html>", "<pre></pre>",
-		`{"error_code":"PERMISSION_DENIED","message":"User does not have permission to query the endpoint."}`,
-		`{"error_code":"PERMISSION_DENIED","message":"PERMISSION_DENIED: Token is not allowed to use this scope"}`,
-		`{"error_code":"BAD_REQUEST","message":"Bad request: json: invalid token '}'"}`,
-		`{"error_code":"BAD_REQUEST","message":"Invalid token at position 17"}`,
-		`{"error":{"message":"Invalid token count: max_tokens must be positive","type":"invalid_request_error"}}`,
-		`{"message":"Invalid access token. Also, much more of what a model says about it."}`,
-		`{"choices":[{"message":{"content":"Invalid access token."}}]}`,
-		"Invalid Token: '<' in JSON",
-		"<html><title>Invalid access token</title><pre>You may not do this</pre></html>",
-		"Your request holds an invalid token",
-	} {
-		if invalidToken([]byte(body)) {
-			t.Errorf("taken for a refused token: %s", body)
-		}
-	}
-	for _, form := range workspacetest.InvalidForms() {
-		if _, _, body := form.Reply(); !invalidToken([]byte(body)) {
-			t.Errorf("not known for a refused token: %s", body)
-		}
-	}
-}
 
 // TestRefusalPutsBack: the answer is whole after the look, compressed or not,
 // and one that is no error isn't read.
@@ -137,11 +88,13 @@ func (c closer) Close() error {
 	return nil
 }
 
-func FuzzInvalidToken(f *testing.F) {
+func FuzzRefusal(f *testing.F) {
 	for _, form := range workspacetest.InvalidForms() {
 		_, _, body := form.Reply()
 		f.Add("", []byte(body))
 		f.Add("zstd", []byte(body))
 	}
-	f.Fuzz(func(_ *testing.T, encoding string, body []byte) { invalidToken(decoded(encoding, body)) })
+	f.Fuzz(func(_ *testing.T, encoding string, body []byte) {
+		pat.SaysInvalid(http.StatusForbidden, decoded(encoding, body))
+	})
 }

@@ -110,7 +110,7 @@ func contextErrors(ctx context.Context) []error {
 // explainRefusal explains an answer that is an error.
 func (x *exchange) explainRefusal(e *callError, refusal *apierr.APIError) {
 	code, message := refusal.ErrorCode, plain(refusal.Message)
-	e.is = classify(x.status, code, message)
+	e.is = x.classify(code, message)
 	e.text = "the workspace answered " + strconv.Itoa(x.status)
 	if _, err := strconv.Atoi(code); err != nil && code != "" && code != "UNKNOWN" && code != "<nil>" {
 		e.text += " " + redact(code, x.secrets)
@@ -126,35 +126,25 @@ func (x *exchange) explainRefusal(e *callError, refusal *apierr.APIError) {
 // classify says what an error of the API means. Databricks gives the same
 // status, and the same error_code (the number 403), to a token that is
 // revoked, to an address that an admin has blocked, and to a missing
-// permission: only the message tells them apart.
-func classify(status int, code, message string) []error {
-	denied := status == http.StatusUnauthorized || status == http.StatusForbidden
+// permission.
+func (x *exchange) classify(code, message string) []error {
 	lower := strings.ToLower(message)
 	switch {
 	case code == "QUOTA_EXCEEDED" || strings.HasPrefix(message, "QUOTA_EXCEEDED"):
 		return []error{ErrQuota}
-	case status == http.StatusBadRequest && invalidWhole.MatchString(message),
-		denied && invalidSomewhere.MatchString(message),
-		status == http.StatusUnauthorized && (code == "UNAUTHENTICATED" || lower == "" || lower == "unauthorized"):
+	case x.saysInvalid:
 		return []error{ErrInvalidToken}
-	case denied, code == "PERMISSION_DENIED", code == "FEATURE_DISABLED":
+	case x.status == http.StatusUnauthorized, x.status == http.StatusForbidden, code == "PERMISSION_DENIED", code == "FEATURE_DISABLED":
 		return []error{ErrPermission}
-	case code == "RESOURCE_DOES_NOT_EXIST" && (status == http.StatusNotFound || status == http.StatusBadRequest):
+	case code == "RESOURCE_DOES_NOT_EXIST" && (x.status == http.StatusNotFound || x.status == http.StatusBadRequest):
 		return []error{ErrNotFound}
-	case status == http.StatusBadRequest && (strings.Contains(lower, "lifetime") || strings.Contains(lower, "invalid timeout")):
+	case x.status == http.StatusBadRequest && (strings.Contains(lower, "lifetime") || strings.Contains(lower, "invalid timeout")):
 		return []error{ErrLifetime}
-	case status >= 500 || status == http.StatusRequestTimeout:
+	case x.status >= 500 || x.status == http.StatusRequestTimeout:
 		return []error{ErrUncertain} // a gateway that lost patience with what lies behind it
 	}
 	return nil
 }
-
-// How Databricks says that a token isn't valid. With a 400 it has to be the
-// whole message: a JSON parser may complain of an "invalid token" too.
-var (
-	invalidSomewhere = regexp.MustCompile(`(?i)\binvalid (access )?token\b|\btoken (is |has |was )?(already )?(expired|expiring|revoked)\b|\bexpired (access )?token\b`)
-	invalidWhole     = regexp.MustCompile(`(?i)^(error:? )?(the )?(invalid (access )?token|(access )?token (is |has )?expired)[.!]?( \[ReqId: [^\]]*\])?$`)
-)
 
 // title and tag take what a web page says out of it.
 var (

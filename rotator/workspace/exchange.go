@@ -15,6 +15,8 @@ import (
 	"time"
 
 	"github.com/databricks/databricks-sdk-go/logger"
+
+	"patrol/rotator/pat"
 )
 
 // exchange is one call on its way through the SDK and back: what goes in by
@@ -23,10 +25,11 @@ type exchange struct {
 	auth    http.Header
 	secrets []string // no error shows them
 
-	taken      atomic.Bool // the one attempt has been made
-	asked, got atomic.Bool // for a connection
-	status     int         // of the answer; 0 if there was none
-	retryAfter time.Duration
+	taken       atomic.Bool // the one attempt has been made
+	asked, got  atomic.Bool // for a connection
+	status      int         // of the answer; 0 if there was none
+	saysInvalid bool        // it does, of the credential
+	retryAfter  time.Duration
 }
 
 type exchangeKey struct{}
@@ -123,6 +126,7 @@ func (g *guarded) attempt(r *http.Request, x *exchange) (*http.Response, *failur
 	case resp.StatusCode/100 == 2 && !isObject(body):
 		return nil, &failure{what: "the answer is not the JSON that the API gives (" + kind(resp.Header, body) + ")"}
 	}
+	x.saysInvalid = pat.SaysInvalid(resp.StatusCode, body)
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	resp.ContentLength = int64(len(body))
 	return resp, nil
