@@ -30,12 +30,16 @@ import (
 
 const host = "https://w.example"
 
+// host is the workspace's host.
+func (h *house) host() string { return host + h.query }
+
 // house is a machine with patrol on it, in a bubble of synctest: real files,
 // the real SDK, a workspace in memory, and a clock that can be set.
 type house struct {
 	*testing.T
 	dir   string
 	ws    *workspacetest.Workspace
+	query string            // of the workspace's host: "?o=7"
 	way   http.RoundTripper // to the workspace; nil: a plain one
 	proxy *receiver
 	logs  *tail
@@ -124,7 +128,7 @@ func (h *house) writeProfile(token string) {
 	if token != "" {
 		line = "token = " + token + "\n"
 	}
-	h.write(h.cfgPath(), "[DEFAULT]\nhost = "+host+"\n"+line)
+	h.write(h.cfgPath(), "[DEFAULT]\nhost = "+h.host()+"\n"+line)
 }
 
 func (h *house) write(path, content string) {
@@ -170,7 +174,7 @@ func (h *house) client() *workspace.Client {
 	if way == nil {
 		way = h.ws.Transport()
 	}
-	c, err := workspace.New(workspace.Config{Host: host, Transport: way})
+	c, err := workspace.New(workspace.Config{Host: h.host(), Transport: way})
 	if err != nil {
 		h.Fatal(err)
 	}
@@ -185,7 +189,7 @@ func (h *house) open() {
 	if h.ledger, err = ledger.Open(ledger.Config{Dir: h.stateDir(), Now: h.now, Log: log}); err != nil {
 		h.Fatal(err)
 	}
-	owner := credwriter.Owner{Host: host, ProxyURL: "http://127.0.0.1:4000", Ours: h.ledger.Knows}
+	owner := credwriter.Owner{Host: h.host(), ProxyURL: "http://127.0.0.1:4000", Ours: h.ledger.Knows}
 	h.proxy = &receiver{ch: make(chan pat.Handover)}
 	h.r, err = rotator.New(rotator.Config{
 		Workspace: h.client(),
@@ -263,14 +267,14 @@ func (h *house) pass(d time.Duration) {
 func (h *house) candidates() ([]rotator.Candidate, error) {
 	var all []rotator.Candidate
 	if h.env != "" {
-		all = append(all, rotator.Candidate{Source: "DATABRICKS_TOKEN", Token: pat.New(h.env, host)})
+		all = append(all, rotator.Candidate{Source: "DATABRICKS_TOKEN", Token: pat.New(h.env, h.host())})
 	}
 	t, err := h.profiles.token(h.cfgPath())
 	if err != nil {
 		return nil, err
 	}
 	if !t.IsZero() {
-		all = append(all, rotator.Candidate{Source: "profile DEFAULT", Rewritten: true, Token: pat.New(t.Expose(), host)})
+		all = append(all, rotator.Candidate{Source: "profile DEFAULT", Rewritten: true, Token: pat.New(t.Expose(), h.host())})
 	}
 	return all, nil
 }
