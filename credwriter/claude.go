@@ -106,9 +106,9 @@ func (c *Claude) beside(base value, hasBase bool) string {
 	if !hasBase {
 		return baseVar + " beside it is missing"
 	}
-	o, ok := parseOrigin(base.str)
-	if !ok || !base.isString() {
+	h, err := pat.ParseHost(base.str)
+	if err != nil || !base.isString() {
 		return baseVar + " beside it is no URL"
 	}
-	return baseVar + " beside it leads to " + safe(o.String())
+	return baseVar + " beside it leads to " + safe(h.String())
 }

@@ -65,11 +65,12 @@ func (o Owner) ours(value string) bool {
 // admit returns the value that is to be written, if it may be.
 func (o Owner) admit(t pat.Token) (string, error) {
 	value := t.Expose()
+	ours, _ := pat.ParseHost(o.Host)
 	switch {
 	case value == "":
 		return "", errors.New("there is no token to write")
-	case !sameHost(t.Host, o.Host):
-		return "", fmt.Errorf("the token came with %q: it isn't written for %q", t.Host, o.Host)
+	case !t.Host.MaySame(ours):
+		return "", fmt.Errorf("the token came with %q: it isn't written for %q", t.Host.String(), o.Host)
 	case !plain(value):
 		return "", errors.New("the token has a character that the readers of .databrickscfg read differently")
 	}

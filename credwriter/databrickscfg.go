@@ -2,6 +2,7 @@ package credwriter
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -176,15 +177,11 @@ func (e *profileEdit) permit(keys []*iniKey) error {
 
 // here reports whether a profile's host is this workspace.
 func (e *profileEdit) here(host, workspaceID string) bool {
-	h, ok := parseOrigin(host)
-	ours, ok2 := parseOrigin(e.owner.Host)
-	if h.workspace == "" {
-		h.workspace = workspaceID
-	}
-	if ours.workspace == "" {
-		ours.workspace = e.owner.WorkspaceID
-	}
-	return ok && ok2 && h.same(ours)
+	h, err := pat.ParseHost(host)
+	ours, err2 := pat.ParseHost(e.owner.Host)
+	h.Workspace = cmp.Or(h.Workspace, workspaceID)
+	ours.Workspace = cmp.Or(ours.Workspace, e.owner.WorkspaceID)
+	return err == nil && err2 == nil && h.MaySame(ours)
 }
 
 // otherProfiles moves our own tokens in other profiles along: they are about

@@ -305,7 +305,7 @@ func TestReadProfile(t *testing.T) {
 		text, profile string
 		want          Profile
 	}{
-		{text, "", Profile{Name: "DEFAULT", Host: host + "/?o=7", Token: tok(oldValue, host+"/?o=7"), Exists: true}},
+		{text, "", Profile{Name: "DEFAULT", Host: host + "?o=7", Token: tok(oldValue, host+"?o=7"), Exists: true}},
 		{text, "bare", Profile{Name: "bare", Token: tok("x", ""), Exists: true}},
 		{text, "m2m", Profile{Name: "m2m", Host: "https://h:8443", Exists: true, OtherAuth: "OAuth (client_id)"}},
 		{text, "bad", Profile{Name: "bad", Host: "a b", Exists: true}},
@@ -313,7 +313,7 @@ func TestReadProfile(t *testing.T) {
 		{text, "none", Profile{Name: "none"}},
 		{text + "[__settings__]\ndefault_profile = m2m \n", "", Profile{Name: "m2m", Host: "https://h:8443", Exists: true, OtherAuth: "OAuth (client_id)"}},
 		{text + "[__settings__]\ndefault_profile = gone\n", "", Profile{Name: "gone"}},
-		{text + "[__settings__]\ndefault_profile =\n", "", Profile{Name: "DEFAULT", Host: host + "/?o=7", Token: tok(oldValue, host+"/?o=7"), Exists: true}},
+		{text + "[__settings__]\ndefault_profile =\n", "", Profile{Name: "DEFAULT", Host: host + "?o=7", Token: tok(oldValue, host+"?o=7"), Exists: true}},
 		{"", "", Profile{Name: "DEFAULT"}},
 		{"[x]\n", "", Profile{Name: "DEFAULT"}},
 		{"token = x\n", "", Profile{Name: "DEFAULT", Token: tok("x", ""), Exists: true}},

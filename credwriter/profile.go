@@ -48,8 +48,8 @@ func ReadProfile(path, profile string) (Profile, error) {
 		exists = f.has(name)
 	}
 	p := Profile{Name: name, Host: keys["host"], Exists: exists, OtherAuth: otherAuth(keys)}
-	if o, ok := parseOrigin(p.Host); ok {
-		p.Host = o.String()
+	if h, err := pat.ParseHost(p.Host); err == nil {
+		p.Host = h.String()
 	}
 	if value := keys["token"]; value != "" {
 		p.Token = pat.New(value, p.Host)

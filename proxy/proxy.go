@@ -25,7 +25,7 @@ import (
 
 // Proxy is an http.Handler. It has no token until Run has received one.
 type Proxy struct {
-	host        string // the origin that tokens come with
+	host        pat.Host // the workspace that tokens come with
 	bases       [upstreams]*url.URL
 	router      *router
 	guard       *guard.Guard
@@ -56,7 +56,7 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	cfg = cfg.withDefaults()
 	p := &Proxy{
-		host:        origin(bases[workspaceBase]),
+		host:        pat.HostOf(bases[workspaceBase]),
 		bases:       bases,
 		router:      newRouter(bases, cfg.AllowAPI),
 		guard:       cfg.Guard,
@@ -96,8 +96,7 @@ func (p *Proxy) Run(ctx context.Context) error {
 // ours returns tok, or no token if it came with another workspace: then the
 // proxy rather has none than to send it to the wrong one.
 func (p *Proxy) ours(tok pat.Token) pat.Token {
-	u, err := parseBase("the token's host", tok.Host)
-	if err == nil && origin(u) == p.host {
+	if tok.Host.MaySame(p.host) {
 		return tok
 	}
 	if !tok.IsZero() {

@@ -90,7 +90,7 @@ func TestCurrentTokenRefused(t *testing.T) {
 			return pat.Token{}, false
 		}, 200, 2},
 		{"the chain is dead", func(h *house, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
-			h.publish(t, pat.Token{Host: ws.URL})
+			h.publish(t, pat.New("", ws.URL))
 			return pat.Token{}, false
 		}, 503, 1},
 	} {

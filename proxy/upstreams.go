@@ -9,6 +9,8 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"patrol/rotator/pat"
 )
 
 // GatewayOfWorkspace is the Config.Gateway of those whose workspace serves
@@ -67,7 +69,7 @@ func (cfg *Config) gateway(bases *[upstreams]*url.URL) error {
 		if err != nil {
 			return fmt.Errorf("%w, or is the word %q", err, GatewayOfWorkspace)
 		}
-		own := origin(named) == origin(gw) && (named.Path == "" || named.Path == gw.Path)
+		own := pat.HostOf(named).MaySame(pat.HostOf(gw)) && (named.Path == "" || named.Path == gw.Path)
 		if !own {
 			gw, openAI = named, "/openai/v1"
 		}
@@ -111,15 +113,6 @@ func parseBase(name, s string) (*url.URL, error) {
 	return u, nil
 }
 
-// origin is what must be alike in two URLs for a token to go to both.
-func origin(u *url.URL) string {
-	host := u.Host
-	if port := u.Port(); port != "" && port == defaultPort(u) {
-		host = strings.TrimSuffix(host, ":"+port)
-	}
-	return u.Scheme + "://" + host
-}
-
 func defaultPort(u *url.URL) string {
 	if u.Scheme == "https" {
 		return "443"
@@ -134,14 +127,14 @@ func defaultPort(u *url.URL) string {
 func (p *Proxy) CheckLoops(ctx context.Context, listening ...net.Addr) error {
 	for i, base := range p.bases {
 		if leadsTo(ctx, base, listening) {
-			return fmt.Errorf("%s %s is patrol's own address: name the Databricks workspace, or another port for patrol with --listen", upstreamName[i], origin(base))
+			return fmt.Errorf("%s %s is patrol's own address: name the Databricks workspace, or another port for patrol with --listen", upstreamName[i], pat.HostOf(base))
 		}
 		via, err := http.ProxyFromEnvironment(&http.Request{URL: base})
 		if err != nil {
 			return errors.New("HTTPS_PROXY or HTTP_PROXY in the environment is not a URL") // which may hold a password
 		}
 		if via != nil && leadsTo(ctx, via, listening) {
-			return fmt.Errorf("HTTPS_PROXY or HTTP_PROXY in the environment, by which patrol would reach %s, is patrol's own address: unset it for patrol", origin(base))
+			return fmt.Errorf("HTTPS_PROXY or HTTP_PROXY in the environment, by which patrol would reach %s, is patrol's own address: unset it for patrol", pat.HostOf(base))
 		}
 	}
 	return nil

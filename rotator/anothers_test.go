@@ -211,7 +211,7 @@ func TestLogoutOfAHostWithWorkspace(t *testing.T) {
 		h.close()
 		h.open()
 		for _, e := range h.ledger.Pending() {
-			e.Host = host + "?o=7"
+			e.Host = pat.New("", host+"?o=7").Host
 			if err := h.ledger.Put(e); err != nil {
 				t.Fatal(err)
 			}

@@ -256,8 +256,8 @@ func (r *Rotator) revokeAll(ctx context.Context, d Departure, goes []ledger.Entr
 // may have such a token, those of its user before others. It marks those that
 // the workspace doesn't take.
 func (r *Rotator) revokeBy(ctx context.Context, by []actor, e ledger.Entry) (ledger.Entry, error) {
-	if !sameHost(e.Host, r.host()) {
-		return e, errors.New("it belongs to another workspace, " + e.Host)
+	if !e.Host.MaySame(r.host()) {
+		return e, fmt.Errorf("it came with another workspace, %s: %w", e.Host, errAnothers)
 	}
 	others := func(a actor) int {
 		if a.known && a.user == e.User {
@@ -321,11 +321,11 @@ func (r *Rotator) requeue(e ledger.Entry, values []pat.Token, why error) {
 }
 
 // quit revokes the token that as acts with, and makes sure of it.
-func (r *Rotator) quit(ctx context.Context, as actor) error {
+func (r *Rotator) quit(ctx context.Context, as actor, e ledger.Entry) error {
 	err := as.Revoke(ctx, as.id)
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken), errors.Is(err, workspace.ErrNotFound):
-		return nil
+		return r.knownHere(e)
 	case err != nil:
 		return err
 	}
@@ -370,7 +370,7 @@ func (r *Rotator) revokesWith(e ledger.Entry) (pat.Token, error) {
 		return pat.Token{}, r.problem
 	case r.parting.ID != e.ID:
 		return r.parting, nil
-	case slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce != e.Nonce && sameHost(a.entry.Host, e.Host) }):
+	case slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce != e.Nonce && a.entry.Host.MaySame(e.Host) }):
 		return pat.Token{}, errOthersFirst
 	}
 	return r.parting, nil
@@ -384,7 +384,7 @@ func (r *Rotator) oldOf(e ledger.Entry) (pat.Token, error) {
 	others := false
 	var newest *aged
 	for _, a := range r.queue {
-		if a.entry.User != e.User || !sameHost(a.entry.Host, e.Host) {
+		if a.entry.User != e.User || !a.entry.Host.MaySame(e.Host) {
 			continue
 		}
 		others = others || a.entry.Nonce != e.Nonce

@@ -249,9 +249,10 @@ func (r *Rotator) suspect(ctx context.Context, e ledger.Entry, why error) {
 	var dead ledger.Entry
 	if i >= 0 {
 		dead = r.queue[i].entry
+		r.queue[i].token = pat.Token{} // no other is revoked with it
 	}
 	r.mu.Unlock()
-	if i >= 0 {
+	if i >= 0 && dead.Host.Same(r.host()) {
 		r.record(ended(dead, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
 		r.unqueue(dead.Nonce)
 	}
@@ -263,7 +264,8 @@ func name(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of mint "+e
 var errGraceAnew = errors.New("a file still held it")
 
 // endOf is end, but for a token that nobody can revoke, because it may be another
-// user's or because the workspace forbids it: it ends by itself.
+// user's or another workspace's or because the workspace forbids it: it ends by
+// itself.
 func (r *Rotator) endOf(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
 	end, err := r.end(ctx, e)
 	switch {
@@ -282,11 +284,8 @@ func (r *Rotator) endOf(ctx context.Context, e ledger.Entry) (ledger.Entry, erro
 // to do. It returns the entry as it ended.
 func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
 	switch {
-	case !sameHost(e.Host, r.host()):
-		if r.past(e) || e.Expiry.IsZero() {
-			return ended(e, ledger.Left, "it belongs to "+e.Host), nil
-		}
-		return e, fmt.Errorf("it belongs to another workspace, %s: left to expire", e.Host)
+	case !e.Host.MaySame(r.host()):
+		return e, fmt.Errorf("it came with another workspace, %s: %w", e.Host, errAnothers)
 	case e.Stage == ledger.Intended:
 		by, err := r.revoker(e)
 		if err != nil {
@@ -318,14 +317,6 @@ func (r *Rotator) end(ctx context.Context, e ledger.Entry) (ledger.Entry, error)
 		return e, err
 	}
 	return ended(e, ledger.Revoked, ""), nil
-}
-
-// sameHost reports whether two hosts are one workspace: ?o=… may have been
-// added to one, or taken away.
-func sameHost(a, b string) bool {
-	a, _, _ = strings.Cut(a, "?")
-	b, _, _ = strings.Cut(b, "?")
-	return strings.TrimRight(a, "/") == strings.TrimRight(b, "/")
 }
 
 func ended(e ledger.Entry, stage ledger.Stage, why string) ledger.Entry {

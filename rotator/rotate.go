@@ -300,11 +300,24 @@ func userName(e ledger.Entry) string {
 
 // errAnothers says that the workspace doesn't know a token, and that this
 // proves nothing.
-var errAnothers = errors.New("the workspace shows and revokes only the user's own, and it may be another user's: left to expire, unless somebody revokes it by hand")
+var errAnothers = errors.New("a workspace shows and revokes only its own tokens and the user's own, and it may be another's: left to expire, unless somebody revokes it by hand")
 
-// mayTell returns nil if as acts for the user whose token e is. The workspace
-// hides everybody else's: that it doesn't know a token is no news then.
+// knownHere returns nil if e's token is certainly one of this workspace: only
+// then is it news that the workspace doesn't know it.
+func (r *Rotator) knownHere(e ledger.Entry) error {
+	if e.Host.Same(r.host()) {
+		return nil
+	}
+	return fmt.Errorf("it came with %s, and this is %s: %w", e.Host, r.host(), errAnothers)
+}
+
+// mayTell returns nil if as acts for the user whose token e is, and in the same
+// workspace. The workspace hides everybody else's: that it doesn't know a token
+// is no news then.
 func (r *Rotator) mayTell(ctx context.Context, as actor, e ledger.Entry) error {
+	if err := r.knownHere(e); err != nil {
+		return err
+	}
 	user := as.user
 	if !as.known && userName(e) != "" {
 		user = r.userOf(ctx, as)
@@ -338,7 +351,7 @@ func (r *Rotator) list(ctx context.Context, as actor) ([]pat.Token, error) {
 func (r *Rotator) revoke(ctx context.Context, as actor, e ledger.Entry) error {
 	id := e.ID
 	if as.id == id {
-		return r.quit(ctx, as)
+		return r.quit(ctx, as, e)
 	}
 	err := as.Revoke(ctx, id)
 	if errors.Is(err, workspace.ErrNotFound) {

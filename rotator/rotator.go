@@ -250,7 +250,7 @@ func wake(ch chan<- struct{}) {
 }
 
 // host is the workspace, for messages.
-func (r *Rotator) host() string { return r.cfg.Workspace.Host() }
+func (r *Rotator) host() pat.Host { return r.cfg.Workspace.Host() }
 
 // record puts e into the ledger. Where that fails the step goes on: the
 // ledger remembers e in memory, runTend has it written later, and a crash

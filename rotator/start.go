@@ -116,7 +116,7 @@ func (r *Rotator) choose(ctx context.Context, all []found, ask bool) (found, err
 	var works []found
 	var doubt error
 	for _, f := range all {
-		if f.ours() && !ask && f.entry.Until.After(r.now()) {
+		if f.ours() && !ask && f.entry.Host.Same(r.host()) && f.entry.Until.After(r.now()) {
 			return f, nil
 		}
 		alive, err := r.inspect(ctx, &f)
@@ -133,7 +133,7 @@ func (r *Rotator) choose(ctx context.Context, all []found, ask bool) (found, err
 	case len(works) == 1 && doubt == nil, len(works) > 0 && !works[0].pinned:
 		return works[0], nil
 	case len(works) > 1:
-		return found{}, &ConflictError{Host: r.host(), First: works[0].sources[0], Second: works[1].sources[0]}
+		return found{}, &ConflictError{Host: r.host().String(), First: works[0].sources[0], Second: works[1].sources[0]}
 	case doubt != nil:
 		return found{}, doubt
 	}
@@ -212,7 +212,7 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 	if begun, ours := r.begun(f.token); ours && !f.known {
 		e = begun
 	} else if !f.known {
-		e = ledger.Entry{Nonce: ledger.NewNonce(), Hash: f.token.Hash(), Host: r.host(), Found: f.sources}
+		e = ledger.Entry{Nonce: ledger.NewNonce(), Hash: f.token.Hash(), Found: f.sources}
 	}
 	if f.token.ID != "" {
 		e.ID, e.Comment, e.Scopes, e.Created, e.Expiry = f.token.ID, f.token.Comment, f.token.Scopes, f.token.Created, f.token.Expiry
@@ -227,7 +227,7 @@ func (r *Rotator) take(ctx context.Context, f found) error {
 		e.Until = e.Expiry // the clock may have been set since it was noted
 	}
 	e.Pinned = e.Pinned || f.pinned
-	e.Stage = ledger.Current
+	e.Stage, e.Host = ledger.Current, r.host() // which has taken it
 	if err := r.cfg.Ledger.Put(e); err != nil {
 		return fmt.Errorf("nothing was changed: %w", err)
 	}
@@ -277,7 +277,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	case err != nil:
 		return Rotation{}, fmt.Errorf("asking %s whether the token works: %w", r.host(), err)
 	case !alive:
-		return Rotation{}, refusedError(r.host() + " refuses this token as invalid, revoked or expired; make one there under Settings, Developer, Access tokens")
+		return Rotation{}, refusedError(r.host().String() + " refuses this token as invalid, revoked or expired; make one there under Settings, Developer, Access tokens")
 	}
 	f.user = r.userOf(ctx, r.as(t))
 	r.mu.Lock()

@@ -65,7 +65,7 @@ func (r *Rotator) Status() Status {
 	defer r.mu.Unlock()
 	h := r.holding
 	s := Status{
-		Host:     r.host(),
+		Host:     r.host().String(),
 		Instance: r.cfg.Ledger.Instance(),
 		Ready:    r.problem == nil,
 		Next:     r.next,

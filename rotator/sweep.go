@@ -120,7 +120,7 @@ func (r *Rotator) makeRoom(ctx context.Context, by actor) (room bool) {
 		r.mu.Lock()
 		e, quiet := a.entry, !a.quiet.IsZero()
 		r.mu.Unlock()
-		if !quiet || e.ID == "" || !sameHost(e.Host, r.host()) || r.notOurs(e) != "" || r.letGo(e) != nil {
+		if !quiet || e.ID == "" || !e.Host.MaySame(r.host()) || r.notOurs(e) != "" || r.letGo(e) != nil {
 			continue
 		}
 		if r.revoke(ctx, by, e) == nil {

@@ -133,8 +133,8 @@ func (a *app) newCore(ctx context.Context, o options, t target, led *ledger.Ledg
 		return nil, fmt.Errorf("setting up the workspace's client: %w", err)
 	}
 	profile, agents, err := a.files(o, t, credwriter.Owner{
-		Host:        c.client.Host(),
-		WorkspaceID: t.workspace.id,
+		Host:        c.client.Host().String(),
+		WorkspaceID: t.workspace.Workspace,
 		ProxyURL:    proxyURL,
 		Ours:        led.Knows,
 	})

@@ -231,8 +231,9 @@ func (p *patient) chooseToken() {
 		p.token = all[len(all)-1].Token // the profile's, if it has one
 	}
 	if len(p.upstreams) == 0 {
-		cfg := p.o.proxy.config()
-		cfg.Host = p.target.workspace.host
+		cfg, host := p.o.proxy.config(), p.target.workspace
+		host.Workspace = "" // a path is put behind these URLs
+		cfg.Host = host.String()
 		p.upstreams, _ = cfg.Upstreams()
 	}
 }

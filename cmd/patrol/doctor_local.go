@@ -36,7 +36,7 @@ func checkEnvironment(_ context.Context, p *patient) []finding {
 		return []finding{fine(name, "nothing in it hides the profile from Databricks tools")}
 	case len(set) == 1 && set[0] == "DATABRICKS_HOST" && p.app.getenv("DATABRICKS_CONFIG_PROFILE") != "":
 		host, err := variableHost(set[0], p.app.getenv(set[0]))
-		if own, err2 := variableHost("", p.profile.Host); err == nil && err2 == nil && host.same(own) {
+		if own, err2 := variableHost("", p.profile.Host); err == nil && err2 == nil && host.MaySame(own) {
 			return []finding{fine(name, "DATABRICKS_HOST is the profile's")}
 		}
 	}
@@ -127,7 +127,7 @@ func checkFiles(_ context.Context, p *patient) []finding {
 	}
 	profile, agents, err := p.app.files(p.o, target{profile: p.selection}, credwriter.Owner{
 		Host:        p.host,
-		WorkspaceID: p.target.workspace.id,
+		WorkspaceID: p.target.workspace.Workspace,
 		ProxyURL:    proxy,
 		Ours: func(hash string) bool {
 			return slices.ContainsFunc(p.entries, func(e ledger.Entry) bool { return e.Hash == hash })

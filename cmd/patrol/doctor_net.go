@@ -39,8 +39,8 @@ func checkWorkspace(ctx context.Context, p *patient) []finding {
 		return []finding{failed(name, "", err)}
 	}
 	defer client.Close()
-	list, err := client.As(pat.New(p.token.Expose(), client.Host())).List(ctx)
-	found := judgeList(client.Host(), list, err)
+	list, err := client.As(pat.New(p.token.Expose(), p.host)).List(ctx)
+	found := judgeList(client.Host().String(), list, err)
 	if skew, known := client.Skew(); known {
 		found = append(found, judgeSkew(skew))
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"patrol/credwriter"
+	"patrol/rotator/pat"
 )
 
 func parseWrite(o *options, s setting) error {
@@ -39,7 +40,7 @@ func parseBase(s setting, right string) (*url.URL, error) {
 		return nil, usageError("patrol puts the token on requests itself", "%s must not hold a user or password", s.from)
 	case u.RawQuery != "" || u.Fragment != "":
 		return nil, s.wrong(v, "must not have a query or fragment", right)
-	case u.Scheme == "http" && !loopbackName(u.Hostname()), u.Scheme != "http" && u.Scheme != "https":
+	case !pat.HostOf(u).Private():
 		return nil, s.wrong(v, "the token may only go over https://, or to this machine", right)
 	}
 	if err := checkHostPort(u); err != nil {

@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+
+	"patrol/rotator/pat"
 )
 
 // A listenAddr is an address of the proxy.
@@ -70,15 +72,6 @@ func parseListenAddr(s setting, v string) ([]listenAddr, error) {
 	return []listenAddr{{addr: netip.AddrPortFrom(ip.Unmap(), uint16(n))}}, nil
 }
 
-// loopbackName reports whether a host's name can only mean this machine.
-func loopbackName(host string) bool {
-	if strings.EqualFold(host, "localhost") {
-		return true
-	}
-	ip, err := netip.ParseAddr(host)
-	return err == nil && ip.Unmap().IsLoopback()
-}
-
 // reaches reports whether a program on this machine that asks for addr gets to
 // a listener on ln.
 func reaches(addr, ln netip.AddrPort) bool {
@@ -100,7 +93,7 @@ func ownListener(u *url.URL, addrs []listenAddr) bool {
 			return false
 		}
 		ip, err := netip.ParseAddr(u.Hostname())
-		return err != nil && loopbackName(u.Hostname()) || err == nil && reaches(netip.AddrPortFrom(ip, a.addr.Port()), a.addr)
+		return err != nil && pat.HostOf(u).Loopback() || err == nil && reaches(netip.AddrPortFrom(ip, a.addr.Port()), a.addr)
 	})
 }
 

@@ -89,7 +89,7 @@ func (a *app) login(ctx context.Context, o options) error {
 		return err
 	}
 	defer c.close()
-	rotation, err := c.rotator.Login(ctx, pat.New(value, c.client.Host()))
+	rotation, err := c.rotator.Login(ctx, pat.New(value, c.client.Host().String()))
 	if err != nil {
 		return loginFailed(err, rotation)
 	}

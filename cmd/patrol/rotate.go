@@ -113,7 +113,7 @@ func checkHost(o options, running *controlClient) error {
 		return err
 	}
 	p := running.info
-	if have, err := variableHost("the service's host", p.Host); err != nil || !have.same(want) {
+	if have, err := variableHost("the service's host", p.Host); err != nil || !have.MaySame(want) {
 		return usageError("leave --host out, or name the profile that belongs to it",
 			"the service that runs for profile %s is for %s, not %s", p.Profile, p.Host, want)
 	}

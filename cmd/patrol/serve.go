@@ -139,7 +139,7 @@ func (a *app) newService(ctx context.Context, o options, c *core, dir string, ln
 		PID:     os.Getpid(),
 		Version: versionText(),
 		Since:   time.Now().Round(0),
-		Host:    c.client.Host(),
+		Host:    c.client.Host().String(),
 		Profile: c.target.profile.name,
 		State:   dir,
 
@@ -152,7 +152,7 @@ func (a *app) newService(ctx context.Context, o options, c *core, dir string, ln
 		listening = append(listening, ln.Addr())
 	}
 	cfg := o.proxy.config()
-	cfg.Host, cfg.Handovers, cfg.Log = c.client.Host(), handovers, log
+	cfg.Host, cfg.Handovers, cfg.Log = c.client.Host().String(), handovers, log
 	cfg.Ready, cfg.Refused = c.ready, c.rotator.Refused
 	cfg.Warnings = func() []string { return fileWarnings(c.fileStatuses()) }
 	var err error

@@ -105,7 +105,7 @@ func (s *service) handler() http.Handler {
 			reply(w, nil, usageError("", "the request holds no token"))
 			return
 		}
-		rotation, err := s.rotator.Login(r.Context(), pat.New(secret.Token, s.client.Host()))
+		rotation, err := s.rotator.Login(r.Context(), pat.New(secret.Token, s.client.Host().String()))
 		if err != nil {
 			err = loginFailed(err, rotation)
 		}

@@ -175,7 +175,7 @@ func readStatus(ctx context.Context, p selection, dir string) (statusReport, err
 	for _, e := range entries {
 		switch {
 		case e.Stage == ledger.Current:
-			report.Host = e.Host
+			report.Host = e.Host.String()
 			report.Token = rotator.TokenStatus{ID: e.ID, Comment: e.Comment, Ours: e.Ours(), Created: e.Created, Expires: e.Expiry}
 		case !e.Stage.Ended():
 			report.Retiring = append(report.Retiring, retiring{ID: e.ID, Expires: e.Expiry, Waits: "the next start of patrol"})

@@ -13,7 +13,7 @@ import (
 // A target is what a patrol keeps fresh: one profile of one workspace.
 type target struct {
 	profile   selection
-	workspace workspaceURL
+	workspace pat.Host
 	envToken  pat.Token // DATABRICKS_TOKEN, if it came with this workspace; else the zero Token
 	ignored   string    // why DATABRICKS_TOKEN is set and not used; "" if that isn't so
 }
@@ -56,7 +56,7 @@ func (a *app) resolveTarget(o options) (target, error) {
 }
 
 // chooseHost sets t.workspace and returns where it was named.
-func (a *app) chooseHost(o options, t *target, own workspaceURL) (from string, err error) {
+func (a *app) chooseHost(o options, t *target, own pat.Host) (from string, err error) {
 	const variable = "DATABRICKS_HOST"
 	env := a.getenv(variable)
 	switch {
@@ -66,7 +66,7 @@ func (a *app) chooseHost(o options, t *target, own workspaceURL) (from string, e
 	case env != "" && !t.profile.flag:
 		from = variable
 		t.workspace, err = variableHost(variable, env)
-	case own.host != "":
+	case !own.IsZero():
 		t.workspace = own
 	case env != "":
 		return "", usageError("add --host "+strings.TrimSpace(env)+" if that is the workspace",
@@ -79,23 +79,23 @@ func (a *app) chooseHost(o options, t *target, own workspaceURL) (from string, e
 }
 
 // variableHost reads a host that stands in a variable or a file, where it need
-// not have a scheme. An empty one is the zero workspaceURL.
-func variableHost(where, value string) (workspaceURL, error) {
+// not have a scheme. An empty one is the zero Host.
+func variableHost(where, value string) (pat.Host, error) {
 	if strings.TrimSpace(value) == "" {
-		return workspaceURL{}, nil
+		return pat.Host{}, nil
 	}
-	w, _, err := parseHost(value)
+	h, _, err := parseHost(value)
 	if err != nil {
-		return w, hostMistake(where, value, "", err)
+		return h, hostMistake(where, value, "", err)
 	}
-	return w, nil
+	return h, nil
 }
 
 // agree refuses to keep a token of one workspace in a profile of another: each
 // tool that reads the profile would send it to the wrong place.
-func (t *target) agree(from string, own workspaceURL) error {
-	if own.host == "" || own.same(t.workspace) {
-		t.workspace.id = cmp.Or(t.workspace.id, own.id)
+func (t *target) agree(from string, own pat.Host) error {
+	if own.IsZero() || own.MaySame(t.workspace) {
+		t.workspace.Workspace = cmp.Or(t.workspace.Workspace, own.Workspace)
 		return nil
 	}
 	hint := fmt.Sprintf("for %s: --profile NAME --host %s, with a new name or one that belongs to it", t.workspace, t.workspace)
@@ -107,12 +107,12 @@ func (t *target) agree(from string, own workspaceURL) error {
 
 // takes says why the profile can't hold a token that patrol keeps fresh, if that
 // is so.
-func (t target) takes(read credwriter.Profile, own workspaceURL) error {
+func (t target) takes(read credwriter.Profile, own pat.Host) error {
 	elsewhere := fmt.Sprintf("give patrol a profile of its own: --profile patrol --host %s", t.workspace)
 	switch {
 	case read.OtherAuth != "":
 		return usageError(elsewhere, "%s signs in by %s: a token beside that would make every Databricks tool fail", t.profile, read.OtherAuth)
-	case own.host == "" && !read.Token.IsZero():
+	case own.IsZero() && !read.Token.IsZero():
 		return usageError(fmt.Sprintf("add host = %s to it if that is right; else %s", t.workspace, elsewhere),
 			"%s has a token and no host that says where it belongs", t.profile)
 	}
@@ -134,9 +134,9 @@ func (a *app) takeEnvToken(o options, t *target, has bool) {
 		t.ignored = t.profile.from + " is given"
 	case t.profile.flag && has:
 		t.ignored = t.profile.from + " is given, and " + t.profile.String() + " has a token"
-	case err != nil || env.host == "":
+	case err != nil || env.IsZero():
 		t.ignored = "DATABRICKS_HOST doesn't say which workspace it is for"
-	case !env.same(t.workspace):
+	case !env.MaySame(t.workspace):
 		t.ignored = "it is for " + env.String()
 	default:
 		t.envToken = pat.New(value, t.workspace.String())
@@ -158,7 +158,7 @@ func (t target) candidates() ([]rotator.Candidate, error) {
 		return nil, err
 	}
 	// Somebody may have changed the profile since the start.
-	if own.host != "" && !own.same(t.workspace) {
+	if !own.IsZero() && !own.MaySame(t.workspace) {
 		return nil, hinted(fmt.Errorf("%s belongs to %s now, not to %s", t.profile, own, t.workspace),
 			"start patrol again if that is what you want")
 	}
@@ -166,7 +166,7 @@ func (t target) candidates() ([]rotator.Candidate, error) {
 		return nil, err
 	}
 	if token := read.Token; !token.IsZero() {
-		token.Host = t.workspace.String()
+		token.Host = t.workspace
 		found = append(found, rotator.Candidate{Source: t.profile.String(), Rewritten: true, Token: token})
 	}
 	return found, nil

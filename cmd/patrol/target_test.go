@@ -196,7 +196,7 @@ func TestCandidates(t *testing.T) {
 		source, value string
 		rewritten     bool
 	}{{"DATABRICKS_TOKEN", "t", false}, {"profile DEFAULT in " + path, "token-default", true}} {
-		if c := found[i]; c.Source != want.source || c.Token.Expose() != want.value || c.Rewritten != want.rewritten || c.Token.Host != hostA {
+		if c := found[i]; c.Source != want.source || c.Token.Expose() != want.value || c.Rewritten != want.rewritten || c.Token.Host.String() != hostA {
 			t.Errorf("candidate %d = %+v (%s), want %+v", i, c, c.Token.Host, want)
 		}
 	}

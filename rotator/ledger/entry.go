@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"time"
+
+	"patrol/rotator/pat"
 )
 
 // Stage is how far a token has come. Stages go forward, in the order in which
@@ -45,7 +47,7 @@ type Entry struct {
 
 	ID      string    `json:"id,omitempty"`
 	Hash    string    `json:"hash,omitempty"` // pat.Hash of the value
-	Host    string    `json:"host,omitempty"`
+	Host    pat.Host  `json:"host,omitzero"`
 	User    string    `json:"user,omitempty"` // whose it is, where that is known
 	Comment string    `json:"comment,omitempty"`
 	Scopes  []string  `json:"scopes,omitempty"`

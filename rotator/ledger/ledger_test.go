@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
 )
 
 func open(t *testing.T, dir string) *ledger.Ledger {
@@ -48,7 +49,7 @@ func TestLedgerRemembers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state", "DEFAULT")
 	l := open(t, dir)
 	want := ledger.Entry{
-		Nonce: "n1", Stage: ledger.Current, ID: "id", Hash: "h1", Host: "https://w.example", Comment: "patrol/i/n1",
+		Nonce: "n1", Stage: ledger.Current, ID: "id", Hash: "h1", Host: pat.Host{Scheme: "https", Name: "w.example", Workspace: "7"}, Comment: "patrol/i/n1",
 		Scopes: []string{"sql"}, Created: time.Unix(1, 0).UTC(), Expiry: time.Unix(2, 0).UTC(), Until: time.Unix(3, 0).UTC(), Files: []string{"databrickscfg"},
 	}
 	put(t, l, ledger.Entry{Nonce: "n1", Stage: ledger.Intended})

@@ -1,5 +1,8 @@
 // Package pat holds the one thing that patrol guards, a Databricks personal
-// access token (PAT), and the Handover by which a new one reaches the proxy.
+// access token (PAT), the Handover by which a new one reaches the proxy, and
+// the facts that every room shares: whether two hosts are one workspace (Host),
+// whether an answer says that a token is invalid (SaysInvalid), what a token
+// looks like (Redact), and what it bears in the workspace's list (Comment).
 //
 // A Token prints as its id in every form that fmt, slog and the encoders
 // know. Its value is reached by Expose alone, so that a search for that word
@@ -21,7 +24,7 @@ import (
 // in memory.
 type Token struct {
 	ID      string    // the workspace's token_id; empty if it isn't known
-	Host    string    // the workspace that it came with ("https://dbc-1.cloud.databricks.com"); it goes nowhere else
+	Host    Host      // the workspace that it came with; it goes nowhere else
 	Comment string    // as the workspace lists it
 	Scopes  []string  // nil if it has none or they aren't known
 	Created time.Time // by the workspace's clock; zero if it isn't known
@@ -33,12 +36,15 @@ type Token struct {
 	value *string
 }
 
-// New returns a token with this value, which came with this host.
+// New returns a token with this value, which came with this host. A host that
+// ParseHost doesn't take is the zero Host: such a token goes nowhere.
 func New(value, host string) Token {
-	if value == "" {
-		return Token{Host: host}
+	var t Token
+	t.Host, _ = ParseHost(host)
+	if value != "" {
+		t.value = &value
 	}
-	return Token{Host: host, value: &value}
+	return t
 }
 
 // Expose returns the token's value, "" for the zero Token. Whoever calls it

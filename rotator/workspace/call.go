@@ -70,7 +70,7 @@ func (c *Client) minted(reply *settings.CreateTokenResponse) (pat.Token, error) 
 	case info.CreationTime > 0 && info.ExpiryTime <= info.CreationTime:
 		return pat.Token{}, badReply("the token in it expires before it begins")
 	}
-	t := pat.New(reply.TokenValue, c.host)
+	t := pat.New(reply.TokenValue, c.host.String())
 	c.describe(&t, info)
 	return t, nil
 }

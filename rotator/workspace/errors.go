@@ -66,7 +66,7 @@ func (x *exchange) explain(ctx context.Context, c *Client, doing string, err err
 	case x.status != 0: // JSON with other types in it than the API's
 		e.text, e.is = "the answer can't be used: its JSON is not that of the API", []error{ErrUncertain}
 	default: // the SDK gave up before it asked
-		e.text = "asking " + c.host + ": " + redact(err.Error(), x.secrets)
+		e.text = "asking " + c.host.String() + ": " + redact(err.Error(), x.secrets)
 		e.is = contextErrors(ctx)
 	}
 	if doing != mintingToken {
@@ -81,15 +81,15 @@ func (x *exchange) explainFailure(ctx context.Context, c *Client, e *callError, 
 	e.is = contextErrors(ctx)
 	switch {
 	case f.what != "" && f.cause == nil:
-		e.text = c.host + ": " + f.what
+		e.text = c.host.String() + ": " + f.what
 	case f.what != "":
-		e.text = c.host + ": " + f.what + ": " + redact(f.cause.Error(), x.secrets)
+		e.text = c.host.String() + ": " + f.what + ": " + redact(f.cause.Error(), x.secrets)
 	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		e.text = "no answer from " + c.host + " in time"
+		e.text = "no answer from " + c.host.String() + " in time"
 	case ctx.Err() != nil:
-		e.text = "no answer from " + c.host + " yet: " + redact(context.Cause(ctx).Error(), x.secrets)
+		e.text = "no answer from " + c.host.String() + " yet: " + redact(context.Cause(ctx).Error(), x.secrets)
 	default:
-		e.text = "no answer from " + c.host + ": " + redact(f.cause.Error(), x.secrets)
+		e.text = "no answer from " + c.host.String() + ": " + redact(f.cause.Error(), x.secrets)
 	}
 	if f.cause != nil && len(e.is) == 0 {
 		e.is = append(e.is, f.cause)

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptrace"
-	"net/url"
 	"strconv"
 	"strings"
 	"sync/atomic"
@@ -91,8 +90,8 @@ func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 func (g *guarded) attempt(r *http.Request, x *exchange) (*http.Response, *failure) {
-	if host, err := url.Parse(g.c.host); err != nil || r.URL.Host != host.Host || r.URL.Scheme != host.Scheme {
-		return nil, &failure{what: "the SDK asked for another host than " + g.c.host, void: true}
+	if !pat.HostOf(r.URL).MaySame(g.c.host) {
+		return nil, &failure{what: "the SDK asked for another host than " + g.c.host.String(), void: true}
 	}
 	out := r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
 		GetConn: func(string) { x.asked.Store(true) },

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/databricks/databricks-sdk-go/config"
+
+	"patrol/rotator/pat"
 )
 
 // AsProfile returns a session that acts as a profile of a .databrickscfg file
@@ -43,10 +45,11 @@ func (c *Client) AsProfile(ctx context.Context, configFile, profile string) (*Se
 	if err := p.within(ctx, p.cfg.EnsureResolved); err != nil {
 		return nil, fmt.Errorf("%s: %w", doing, err)
 	}
-	switch host := p.cfg.CanonicalHostName(); {
+	host := p.cfg.CanonicalHostName()
+	switch h, err := pat.ParseHost(host); {
 	case host == "":
 		return nil, fmt.Errorf("%s: it has no host, or isn't there; add \"host = %s\" to it", doing, c.host)
-	case !sameHost(host, c.host):
+	case err != nil || !h.MaySame(c.host):
 		return nil, fmt.Errorf("%s: its host is %s, and the workspace is %s", doing, redact(host, nil), c.host)
 	}
 	chooseAuth(p.cfg)
@@ -83,7 +86,7 @@ func (p *profileAuth) metadata(ctx context.Context, host string) (*config.HostMe
 }
 
 func (p *profileAuth) authenticate(ctx context.Context) (http.Header, []string, error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.c.host, nil)
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.c.host.String(), nil)
 	if err != nil {
 		return nil, nil, fmt.Errorf("authenticating as profile %s: %w", p.name, err)
 	}

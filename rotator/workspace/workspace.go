@@ -42,7 +42,7 @@ const DefaultTimeout = 15 * time.Second
 
 // Config says which workspace, and how to reach it.
 type Config struct {
-	Host      string            // "https://dbc-1.cloud.databricks.com"; see CanonicalHost
+	Host      string            // "https://dbc-1.cloud.databricks.com"; see pat.ParseHost
 	RootCAs   *x509.CertPool    // who signs the workspace's certificate; nil: whom the system trusts
 	Transport http.RoundTripper // nil: one of our own, which honours HTTPS_PROXY as it is now
 	UserAgent string            // "patrol/1.2.3", put before the SDK's own; "" for none
@@ -52,7 +52,7 @@ type Config struct {
 
 // Client talks to one workspace. It is safe for concurrent use.
 type Client struct {
-	host      string
+	host      pat.Host
 	timeout   time.Duration
 	userAgent string
 	base      http.RoundTripper
@@ -65,9 +65,12 @@ type Client struct {
 
 // New returns a client for cfg.Host. It sends nothing.
 func New(cfg Config) (*Client, error) {
-	host, err := CanonicalHost(cfg.Host)
-	if err != nil {
-		return nil, err
+	host, err := pat.ParseHost(cfg.Host)
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("the workspace's host: %w", err)
+	case !host.Private():
+		return nil, fmt.Errorf("workspace host %s: want https://, or the token could be read on the way", redact(host.String(), nil))
 	}
 	c := &Client{host: host, timeout: cfg.Timeout, userAgent: cfg.UserAgent, base: cfg.Transport, log: cfg.Log}
 	if c.timeout <= 0 {
@@ -91,7 +94,7 @@ func New(cfg Config) (*Client, error) {
 // this package: loaders, metadata, retries, its transport.
 func (c *Client) connect() (*client.DatabricksClient, error) {
 	cfg := &config.Config{
-		Host:                 c.host,
+		Host:                 c.host.String(),
 		Credentials:          perCall{},
 		Loaders:              []config.Loader{nothing{}},
 		HTTPTransport:        &guarded{c},
@@ -128,8 +131,8 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 	}
 }
 
-// Host returns the workspace's host, as CanonicalHost has it.
-func (c *Client) Host() string { return c.host }
+// Host returns the workspace's host.
+func (c *Client) Host() pat.Host { return c.host }
 
 // Skew returns how far the workspace's clock was ahead of ours at its last
 // answer, to the second. It reports false if there was none yet.
@@ -173,8 +176,8 @@ func (b bearer) authenticate(context.Context) (http.Header, []string, error) {
 	if b.token.IsZero() {
 		return nil, nil, errors.New("there is no token to act with")
 	}
-	if !sameHost(b.token.Host, b.c.host) {
-		return nil, nil, fmt.Errorf("%v came with %s and is not sent to %s", b.token, redact(b.token.Host, nil), b.c.host)
+	if !b.token.Host.MaySame(b.c.host) {
+		return nil, nil, fmt.Errorf("%v came with %s and is not sent to %s", b.token, redact(b.token.Host.String(), nil), b.c.host)
 	}
 	value := b.token.Expose()
 	return http.Header{"Authorization": {"Bearer " + value}}, []string{value}, nil

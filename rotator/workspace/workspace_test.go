@@ -277,3 +277,13 @@ func TestWorkspaceOfSharedHost(t *testing.T) {
 		t.Errorf("requests: %+v", requests)
 	}
 }
+
+// TestHostThatShowsTokens: no client is made for a host to which a token would
+// go in clear text.
+func TestHostThatShowsTokens(t *testing.T) {
+	for _, host := range []string{"http://dbc-1.cloud.databricks.com", "http://127.0.0.1.evil.example", "", "https://user:canary@w.example", "dapi-canary-1234"} {
+		if _, err := workspace.New(workspace.Config{Host: host}); err == nil || strings.Contains(err.Error(), "canary") {
+			t.Errorf("New for %q: %v", host, err)
+		}
+	}
+}
