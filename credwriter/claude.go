@@ -37,7 +37,7 @@ func (c *Claude) Path() string { return c.path }
 
 // Check reports why the token could not be replaced now; it changes nothing.
 // It is nil if there is nothing to replace.
-func (c *Claude) Check() error { return rehearse(c.path, c.editor(c.owner.rehearsal())) }
+func (c *Claude) Check() error { return dryRun(c.path, c.editor(c.owner.rehearsal())) }
 
 // Write puts t where our tokens stand, and returns what it left alone.
 func (c *Claude) Write(t pat.Token) (left []string, err error) {

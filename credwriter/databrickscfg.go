@@ -34,7 +34,7 @@ func (d *Databrickscfg) Name() string { return "databrickscfg" }
 func (d *Databrickscfg) Path() string { return d.path }
 
 // Check reports why a token could not be written now; it changes nothing.
-func (d *Databrickscfg) Check() error { return rehearse(d.path, d.editor(d.owner.rehearsal())) }
+func (d *Databrickscfg) Check() error { return dryRun(d.path, d.editor(d.owner.rehearsal())) }
 
 // Write puts t into the profile, and its host where that is missing. It
 // returns what was left alone elsewhere in the file. The error is an

@@ -16,16 +16,6 @@ const (
 	newValue = "dapinewnewnewnewnewnewnewnewnewnew-2"
 )
 
-// TestMain lets tests run this binary again, to be killed.
-func TestMain(m *testing.M) {
-	if role := os.Getenv("CREDWRITER_TEST_ROLE"); role != "" {
-		os.Exit(roles[role](os.Args[1:]))
-	}
-	os.Exit(m.Run())
-}
-
-var roles = map[string]func(args []string) int{"write": writeForEver, "once": writeOnce}
-
 var newToken = pat.New(newValue, host)
 
 // owner knows the old and the new token, and more of them.

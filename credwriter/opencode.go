@@ -35,7 +35,7 @@ func (c *OpenCode) Path() string { return c.path }
 
 // Check reports why the keys could not be replaced now; it changes nothing.
 // It is nil if there is nothing to replace.
-func (c *OpenCode) Check() error { return rehearse(c.path, c.editor(c.owner.rehearsal())) }
+func (c *OpenCode) Check() error { return dryRun(c.path, c.editor(c.owner.rehearsal())) }
 
 // Write puts t where our tokens stand, and returns what it left alone.
 func (c *OpenCode) Write(t pat.Token) (left []string, err error) {

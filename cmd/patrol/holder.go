@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"patrol/rotator/atomicfile"
 )
 
 // A holder is the patrol that has a state's lock, or had it last.
@@ -41,11 +43,7 @@ func (h holder) write(stateDir string) error {
 	if err != nil {
 		return fmt.Errorf("encoding who uses the state: %w", err)
 	}
-	path := filepath.Join(stateDir, holderName)
-	if err := os.WriteFile(path+".new", append(raw, '\n'), 0o600); err != nil {
-		return fmt.Errorf("recording who uses the state: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := atomicfile.Write(filepath.Join(stateDir, holderName), append(raw, '\n')); err != nil {
 		return fmt.Errorf("recording who uses the state: %w", err)
 	}
 	return nil

@@ -7,6 +7,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"patrol/rotator/atomicfile"
 )
 
 // newInstance returns a name that no other patrol has and that a person who
@@ -69,12 +71,8 @@ func (l *Ledger) noteInstance() {
 		return
 	}
 	line, err := encode(header{Version: version, Instance: l.instance})
-	var file *os.File
 	if err == nil {
-		file, err = replace(filepath.Join(l.dir, instanceName), line)
-	}
-	if err == nil {
-		err = file.Close()
+		err = atomicfile.Write(filepath.Join(l.dir, instanceName), line)
 	}
 	if err != nil {
 		l.log.Warn("the name of this patrol can't be noted beside its ledger", "err", err)

@@ -1,12 +1,10 @@
 package ledger
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
-	"runtime"
-	"syscall"
+
+	"patrol/rotator/atomicfile"
 )
 
 // rewrite writes the ledger anew, in place of the file that is there, and
@@ -28,7 +26,7 @@ func (l *Ledger) rewrite() error {
 		}
 		data = append(data, line...)
 	}
-	file, err := replace(filepath.Join(l.dir, fileName), data)
+	file, err := atomicfile.Create(filepath.Join(l.dir, fileName), data)
 	if err != nil {
 		return fmt.Errorf("writing the ledger anew: %w", err)
 	}
@@ -38,49 +36,4 @@ func (l *Ledger) rewrite() error {
 	l.file, l.size, l.lines, l.broken = file, int64(len(data)), len(l.order), false
 	l.noteInstance()
 	return nil
-}
-
-// replace puts a file with this content at path, durably, and returns it
-// open. Only the holder of the lock calls it, so the temporary name is fixed
-// and what a killed process left there is overwritten.
-func replace(path string, data []byte) (_ *os.File, err error) {
-	temp := path + ".new"
-	if err := os.Remove(temp); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return nil, err
-	}
-	file, err := os.OpenFile(temp, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, file.Close(), os.Remove(temp))
-		}
-	}()
-	if _, err := file.Write(data); err != nil {
-		return nil, err
-	}
-	if err := file.Sync(); err != nil {
-		return nil, err
-	}
-	if err := os.Rename(temp, path); err != nil {
-		return nil, err
-	}
-	return file, syncDir(filepath.Dir(path))
-}
-
-// syncDir makes a rename in dir durable. Windows can't and needn't.
-func syncDir(dir string) error {
-	if runtime.GOOS == "windows" {
-		return nil
-	}
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = d.Sync()
-	if errors.Is(err, syscall.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
-		err = nil
-	}
-	return errors.Join(err, d.Close())
 }

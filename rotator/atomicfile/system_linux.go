@@ -1,4 +1,4 @@
-package credwriter
+package atomicfile
 
 import (
 	"errors"
@@ -7,11 +7,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// writing reports whether some process has the file open for writing. Linux
+// hasWriter reports whether some process has the file open for writing. Linux
 // grants a read lease only if none has; we give it back at once. Known is
 // false where leases aren't granted, or say something else: on network file
 // systems, and for a file that isn't ours.
-func writing(f *os.File) (yes, known bool) {
+func hasWriter(f *os.File) (yes, known bool) {
 	var fs unix.Statfs_t
 	if unix.Fstatfs(int(f.Fd()), &fs) != nil {
 		return false, false
@@ -35,9 +35,9 @@ func exchange(a, b string) error {
 	return unix.Renameat2(unix.AT_FDCWD, a, unix.AT_FDCWD, b, unix.RENAME_EXCHANGE)
 }
 
-// mountPoint reports whether something is mounted at path itself, as
+// isMountPoint reports whether something is mounted at path itself, as
 // containers do with single files: then it can't be renamed over.
-func mountPoint(path string) bool {
+func isMountPoint(path string) bool {
 	var st unix.Statx_t
 	err := unix.Statx(unix.AT_FDCWD, path, unix.AT_SYMLINK_NOFOLLOW, 0, &st)
 	return err == nil && st.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0

@@ -1,4 +1,4 @@
-package credwriter
+package atomicfile
 
 import (
 	"crypto/rand"
@@ -9,16 +9,9 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-
-	"patrol/rotator/pat"
 )
 
-// to returns an editor that makes the file what it is given.
-func to(content string) editor {
-	return func([]byte, bool) (change, error) { return change{content: []byte(content)}, nil }
-}
-
-func TestReplaceFollowsLinks(t *testing.T) {
+func TestEditFollowsLinks(t *testing.T) {
 	dir := t.TempDir()
 	for _, d := range []string{"home/sub", "dotfiles/deep"} {
 		if err := os.MkdirAll(filepath.Join(dir, d), 0o700); err != nil {
@@ -44,7 +37,7 @@ func TestReplaceFollowsLinks(t *testing.T) {
 	// A link into a folder that is there makes the file; later it is replaced.
 	for i, path := range []string{"home/cfg", "home/cfg", "home/linked/up", "dotfiles/third"} {
 		want := fmt.Sprint("content ", i)
-		if _, err := replace(at(path), to(want)); err != nil {
+		if _, err := Edit(at(path), to(want)); err != nil {
 			t.Fatal(err)
 		}
 		if got := get(t, at("dotfiles/third")); got != want {
@@ -61,11 +54,7 @@ func TestReplaceFollowsLinks(t *testing.T) {
 		"home/loop":       "too many links",
 		"home/folder/cfg": "whose folder is missing",
 	} {
-		for name, err := range map[string]error{
-			"replace":  second(replace(at(path), to("x"))),
-			"rehearse": rehearse(at(path), to("x")),
-			"look":     third(look(at(path))),
-		} {
+		for name, err := range operations(at(path)) {
 			if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), at(path)) {
 				t.Errorf("%s of %s: %v", name, path, err)
 			}
@@ -73,11 +62,7 @@ func TestReplaceFollowsLinks(t *testing.T) {
 	}
 }
 
-func second[T any](_ T, err error) error { return err }
-
-func third[T, U any](_ T, _ U, err error) error { return err }
-
-func TestReplaceRefusesWhatIsNoFile(t *testing.T) {
+func TestNoFileIsRefused(t *testing.T) {
 	dir := t.TempDir()
 	at := func(name string) string { return filepath.Join(dir, name) }
 	if err := os.Mkdir(at("folder"), 0o700); err != nil {
@@ -90,7 +75,7 @@ func TestReplaceRefusesWhatIsNoFile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(huge.Truncate(most+1), huge.Close()); err != nil {
+	if err := errors.Join(huge.Truncate(maxSize+1), huge.Close()); err != nil {
 		t.Fatal(err)
 	}
 	for name, want := range map[string]string{
@@ -106,11 +91,7 @@ func TestReplaceRefusesWhatIsNoFile(t *testing.T) {
 		if !filepath.IsAbs(path) {
 			path = dir + string(filepath.Separator) + name
 		}
-		for op, err := range map[string]error{
-			"replace":  second(replace(path, to("x"))),
-			"rehearse": rehearse(path, to("x")),
-			"look":     third(look(path)),
-		} {
+		for op, err := range operations(path) {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s of %s: %v, want %q", op, path, err, want)
 			}
@@ -121,7 +102,7 @@ func TestReplaceRefusesWhatIsNoFile(t *testing.T) {
 	}
 }
 
-func TestReplaceTakesTheFileAwayFromOthers(t *testing.T) {
+func TestEditTakesTheFileAwayFromOthers(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("no modes")
 	}
@@ -141,23 +122,23 @@ func TestReplaceTakesTheFileAwayFromOthers(t *testing.T) {
 		if err := os.Chmod(path, mode); err != nil {
 			t.Fatal(err)
 		}
-		if err := rehearse(path, to(c.content)); err != nil {
+		if err := DryRun(path, to(c.content)); err != nil {
 			t.Fatal(err)
 		}
 		if info, _ := os.Stat(path); info.Mode().String() != c.from {
-			t.Errorf("rehearse made %v of %s", info.Mode(), c.from)
+			t.Errorf("DryRun made %v of %s", info.Mode(), c.from)
 		}
-		if _, err := replace(path, to(c.content)); err != nil {
+		if _, err := Edit(path, to(c.content)); err != nil {
 			t.Fatal(err)
 		}
 		if info, _ := os.Stat(path); info.Mode().String() != c.to {
-			t.Errorf("replace made %v of %s, want %s", info.Mode(), c.from, c.to)
+			t.Errorf("Edit made %v of %s, want %s", info.Mode(), c.from, c.to)
 		}
 	}
 	if err := os.Chmod(path, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := replace(path, func([]byte, bool) (change, error) { return change{}, nil }); err != nil {
+	if _, err := Edit(path, func([]byte, bool) ([]byte, error) { return nil, nil }); err != nil {
 		t.Fatal(err)
 	}
 	if info, _ := os.Stat(path); info.Mode().Perm() != 0o644 {
@@ -165,38 +146,38 @@ func TestReplaceTakesTheFileAwayFromOthers(t *testing.T) {
 	}
 }
 
-func TestReplaceReportsHardLinks(t *testing.T) {
+func TestEditReportsHardLinks(t *testing.T) {
 	path := put(t, "cfg", "old")
 	other := path + "-other"
 	if err := os.Link(path, other); err != nil {
 		t.Skip(err)
 	}
-	left, err := replace(path, to("new"))
+	left, err := Edit(path, to("new"))
 	if err != nil || len(left) != 1 || !strings.Contains(left[0], "hard links") {
-		t.Errorf("replace: %q, %v", left, err)
+		t.Errorf("Edit: %q, %v", left, err)
 	}
 	if get(t, path) != "new" || get(t, other) != "old" {
 		t.Errorf("%q and %q", get(t, path), get(t, other))
 	}
-	if left, err := replace(path, to("newer")); err != nil || len(left) > 0 {
-		t.Errorf("once parted: %q, %v", left, err)
+	if left, err := Edit(path, to("newer")); err != nil || len(left) > 0 {
+		t.Errorf("once broken: %q, %v", left, err)
 	}
 }
 
-// TestReplaceSweepsLeftovers: what a killed run left goes, what a live one is
+// TestEditSweepsLeftovers: what a killed run left goes, what a live one is
 // about to use stays.
-func TestReplaceSweepsLeftovers(t *testing.T) {
+func TestEditSweepsLeftovers(t *testing.T) {
 	path := put(t, ".cfg", "old")
 	dir := filepath.Dir(path)
 	name := func(base string) string { return filepath.Join(dir, base) }
-	dead, live := name(prefix(path)+rand.Text()), name(prefix(path)+rand.Text())
+	dead, live := name(tempPrefix(path)+rand.Text()), name(tempPrefix(path)+rand.Text())
 	foreign := []string{name(".cfg.patrol-short"), name(".cfg.patrol-" + strings.Repeat("a", 26)), name(".other.patrol-" + rand.Text()), name("cfg.bak")}
 	for _, p := range append(foreign, dead, live) {
 		if err := os.WriteFile(p, nil, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	folder := name(prefix(path) + rand.Text())
+	folder := name(tempPrefix(path) + rand.Text())
 	if err := os.Mkdir(folder, 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -207,7 +188,7 @@ func TestReplaceSweepsLeftovers(t *testing.T) {
 	if err := lock(f); err != nil {
 		t.Skip("no locks here: ", err)
 	}
-	if _, err := replace(path, to("new")); err != nil {
+	if _, err := Edit(path, to("new")); err != nil {
 		t.Fatal(err)
 	}
 	for _, p := range append(foreign, live, folder) {
@@ -221,7 +202,7 @@ func TestReplaceSweepsLeftovers(t *testing.T) {
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := replace(path, to("new")); err != nil { // nothing to write
+	if _, err := Edit(path, to("new")); err != nil { // nothing to write
 		t.Fatal(err)
 	}
 	if _, err := os.Lstat(live); err == nil {
@@ -229,23 +210,63 @@ func TestReplaceSweepsLeftovers(t *testing.T) {
 	}
 }
 
-// BenchmarkWrite measures a whole write of each file, disk included, and one
-// that finds nothing to do.
-func BenchmarkWrite(b *testing.B) {
-	for _, f := range three(b.TempDir()) {
-		b.Run(f.Name(), func(b *testing.B) {
-			for i := 0; b.Loop(); i++ {
-				if _, err := f.Write(pat.New([]string{oldValue, newValue}[i%2], host)); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
-		b.Run(f.Name()+"/nothing", func(b *testing.B) {
-			for b.Loop() {
-				if _, err := f.Write(newToken); err != nil {
-					b.Fatal(err)
-				}
-			}
-		})
+// TestWrite replaces a file, over what a killed process left.
+func TestWrite(t *testing.T) {
+	path := put(t, "ledger", "old")
+	if err := os.WriteFile(path+".new", []byte("left behind"), 0o644); err != nil {
+		t.Fatal(err)
 	}
+	if err := Write(path, []byte("new")); err != nil || get(t, path) != "new" {
+		t.Errorf("Write: %v; the file is %q", err, get(t, path))
+	}
+	if info, err := os.Stat(path); err != nil || runtime.GOOS != "windows" && info.Mode() != 0o600 {
+		t.Errorf("its mode is %v (%v)", info.Mode(), err)
+	}
+	if !isMissing(path + ".new") {
+		t.Error("the temporary file stays")
+	}
+	if err := Write(filepath.Join(path, "below"), nil); err == nil {
+		t.Error("written below a file")
+	}
+	if err := os.Mkdir(path+"-folder", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := Write(path+"-folder", nil); err == nil || !isMissing(path+"-folder.new") {
+		t.Errorf("over a folder: %v", err)
+	}
+}
+
+// TestCreate: what is written to the file that it returns is at the path.
+func TestCreate(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "ledger")
+	f, err := Create(path, []byte("one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteAt([]byte("two"), 3); err != nil {
+		t.Error(err)
+	}
+	if err := f.Close(); err != nil || get(t, path) != "onetwo" {
+		t.Errorf("%v; the file is %q", err, get(t, path))
+	}
+}
+
+// BenchmarkEdit measures a whole replacement, disk included, and an edit that
+// finds nothing to do.
+func BenchmarkEdit(b *testing.B) {
+	path := put(b, "cfg", "")
+	b.Run("replaces", func(b *testing.B) {
+		for i := 0; b.Loop(); i++ {
+			if _, err := Edit(path, to(fmt.Sprint(i%2))); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("nothing", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := Edit(path, func(old []byte, _ bool) ([]byte, error) { return old, nil }); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
 }

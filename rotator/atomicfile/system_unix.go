@@ -1,6 +1,6 @@
 //go:build linux || darwin
 
-package credwriter
+package atomicfile
 
 import (
 	"errors"
@@ -19,8 +19,8 @@ const nonblock = unix.O_NONBLOCK
 // doesn't wait.
 func lock(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB) }
 
-// held reports whether lock met another patrol.
-func held(err error) bool { return errors.Is(err, unix.EWOULDBLOCK) }
+// isLocked reports whether lock met another patrol.
+func isLocked(err error) bool { return errors.Is(err, unix.EWOULDBLOCK) }
 
 // keepOwner gives f the owner and group of the file that it is to replace.
 func keepOwner(f *os.File, old fs.FileInfo) error {
@@ -54,22 +54,16 @@ func links(info fs.FileInfo) int {
 	return 1
 }
 
-// mine reports whether the file belongs to whom patrol runs as.
-func mine(info fs.FileInfo) bool {
-	st, ok := info.Sys().(*syscall.Stat_t)
-	return ok && (int(st.Uid) == os.Geteuid() || os.Geteuid() == 0)
-}
-
-// syncDir makes renames in a folder last.
+// syncDir makes renames in a folder last. Some network and FUSE file systems
+// can't sync a folder: they keep its names in order without that.
 func syncDir(dir string) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
 	}
-	defer func() { _ = d.Close() }()
-	// Some file systems can't sync a folder: then they need not.
-	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) && !errors.Is(err, unix.ENOTSUP) {
-		return err
+	err = d.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, errors.ErrUnsupported) {
+		err = nil
 	}
-	return nil
+	return errors.Join(err, d.Close())
 }

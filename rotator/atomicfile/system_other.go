@@ -1,6 +1,6 @@
 //go:build !linux && !darwin
 
-package credwriter
+package atomicfile
 
 import (
 	"errors"
@@ -14,11 +14,10 @@ import (
 const nonblock = 0
 
 func lock(*os.File) error                   { return errors.ErrUnsupported }
-func held(error) bool                       { return false }
-func writing(*os.File) (yes, known bool)    { return false, false }
+func isLocked(error) bool                   { return false }
+func hasWriter(*os.File) (yes, known bool)  { return false, false }
 func exchange(string, string) error         { return errors.ErrUnsupported }
-func mountPoint(string) bool                { return false }
+func isMountPoint(string) bool              { return false }
 func keepOwner(*os.File, fs.FileInfo) error { return nil }
 func links(fs.FileInfo) int                 { return 1 }
-func mine(fs.FileInfo) bool                 { return true }
 func syncDir(string) error                  { return nil }

@@ -1,4 +1,4 @@
-package credwriter
+package atomicfile
 
 import (
 	"errors"
@@ -14,7 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// killAt runs a process that writes the three files in dir and kills it right
+// killAt runs a process that writes the files in dir and kills it right
 // before the n-th system call that changes what is in dir. It returns what
 // that call was, "" if there is no n-th and the process ended by itself.
 func killAt(t *testing.T, dir string, n int) (call string) {
@@ -26,7 +26,7 @@ func killAt(t *testing.T, dir string, n int) (call string) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe, dir)
-	cmd.Env = append(os.Environ(), "CREDWRITER_TEST_ROLE=once", noLinger)
+	cmd.Env = append(os.Environ(), roleVar+"=once", noLinger)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	if err := cmd.Start(); err != nil {
 		t.Skip("not allowed to trace: ", err)
@@ -115,38 +115,31 @@ func changes(tid int, dir string) string {
 // disk, one after the other until none is left. Each time every file is whole,
 // the old one or the new one, and the next write completes it and cleans up.
 func TestKillAtEveryStep(t *testing.T) {
-	old := map[string]string{
-		"databrickscfg": fill("# mine\n[DEFAULT]\nhost = HOST\ntoken = OLD"),
-		"claude":        fill(`{"env":{"ANTHROPIC_AUTH_TOKEN":"OLD"},"n":1e400}`),
-	}
 	var calls []string
 	for n := 1; ; n++ {
 		dir, err := filepath.EvalSymlinks(t.TempDir())
 		if err != nil {
 			t.Fatal(err)
 		}
-		for _, f := range three(dir) {
-			if text, ok := old[f.Name()]; ok {
-				if err := os.WriteFile(f.Path(), []byte(text), 0o600); err != nil {
-					t.Fatal(err)
-				}
+		for _, name := range files {
+			if name == created {
+				continue
+			}
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(content(name, "old")), 0o600); err != nil {
+				t.Fatal(err)
 			}
 		}
 		call := killAt(t, dir, n)
-		for _, f := range three(dir) {
-			text, exists := old[f.Name()]
-			content, err := os.ReadFile(f.Path())
-			asBefore := !exists && os.IsNotExist(err) || exists && string(content) == text
-			written := string(content) == strings.Replace(text, oldValue, newValue, 1)
-			if !exists {
-				written = string(content) == fill("{\n  \"databricks\": {\n    \"type\": \"api\",\n    \"key\": \"NEW\"\n  }\n}\n")
-			}
+		for _, name := range files {
+			b, err := os.ReadFile(filepath.Join(dir, name))
+			asBefore := name == created && os.IsNotExist(err) || name != created && string(b) == content(name, "old")
+			written := string(b) == content(name, "new")
 			if !asBefore && !written || call == "" && !written {
-				t.Errorf("killed before call %d (%s): %s holds %q (%v)", n, call, f.Name(), content, err)
+				t.Errorf("killed before call %d (%s): %s holds %q (%v)", n, call, name, b, err)
 			}
-			if _, err := f.Write(newToken); err != nil {
-				t.Errorf("writing after a kill before call %d (%s): %v", n, call, err)
-			}
+		}
+		if err := editAll(dir, "new"); err != nil {
+			t.Errorf("writing after a kill before call %d (%s): %v", n, call, err)
 		}
 		if left, _ := filepath.Glob(filepath.Join(dir, ".*.patrol-*")); len(left) > 0 {
 			t.Errorf("after a kill before call %d (%s) %v stays", n, call, left)

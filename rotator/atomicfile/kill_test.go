@@ -1,7 +1,8 @@
-package credwriter
+package atomicfile
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -9,20 +10,27 @@ import (
 	"path/filepath"
 	"testing"
 	"time"
-
-	"patrol/rotator/pat"
 )
 
 // noLinger keeps the race detector from waiting a second at each exit.
 const noLinger = "GORACE=atexit_sleep_ms=0"
 
-// three returns our three files in a folder.
-func three(dir string) []file {
-	return []file{
-		NewDatabrickscfg(filepath.Join(dir, ".databrickscfg"), "DEFAULT", owner()),
-		NewClaude(filepath.Join(dir, "settings.json"), true, owner()),
-		NewOpenCode(filepath.Join(dir, "auth.json"), true, owner()),
+// files are those that are written: all but the last are there before.
+var files = []string{".databrickscfg", "settings.json", "auth.json"}
+
+const created = "auth.json"
+
+// content is what a file becomes.
+func content(name, value string) string { return "# " + name + "\ntoken = " + value + "\n" }
+
+// editAll writes each file in a folder once.
+func editAll(dir, value string) error {
+	for _, name := range files {
+		if _, err := Edit(filepath.Join(dir, name), to(content(name, value))); err != nil {
+			return err
+		}
 	}
+	return nil
 }
 
 // writeForEver writes one token after the other, until it is killed. The last
@@ -30,16 +38,11 @@ func three(dir string) []file {
 func writeForEver(args []string) int {
 	fmt.Println("ready")
 	for i := 0; ; i++ {
-		value := []string{oldValue, newValue}[i%2]
-		for _, f := range three(args[0]) {
-			if _, err := f.Write(pat.New(value, host)); err != nil {
-				fmt.Println(err)
-				return 1
-			}
-			if f.Name() == "opencode" {
-				_ = os.Remove(f.Path())
-			}
+		if err := editAll(args[0], []string{"old", "new"}[i%2]); err != nil {
+			fmt.Println(err)
+			return 1
 		}
+		_ = os.Remove(filepath.Join(args[0], created))
 	}
 }
 
@@ -51,38 +54,28 @@ func TestKill(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	whole := map[string][]string{}
-	for _, value := range []string{oldValue, newValue} {
-		for _, f := range three(dir) {
-			if _, err := f.Write(pat.New(value, host)); err != nil {
-				t.Fatal(err)
-			}
-			whole[f.Name()] = append(whole[f.Name()], get(t, f.Path()))
-		}
+	if err := editAll(dir, "old"); err != nil {
+		t.Fatal(err)
 	}
 	const rounds = 15
 	left := 0
 	for range rounds {
 		killed(t, exe, dir)
-		for _, f := range three(dir) {
-			content, err := os.ReadFile(f.Path())
-			if os.IsNotExist(err) && f.Name() == "opencode" {
+		for _, name := range files {
+			b, err := os.ReadFile(filepath.Join(dir, name))
+			if os.IsNotExist(err) && name == created {
 				continue
 			}
-			if s := string(content); err != nil || s != whole[f.Name()][0] && s != whole[f.Name()][1] {
-				t.Fatalf("%s is torn: %q, %v", f.Name(), s, err)
+			if s := string(b); err != nil || s != content(name, "old") && s != content(name, "new") {
+				t.Fatalf("%s is torn: %q, %v", name, s, err)
 			}
 		}
 		leftovers, _ := filepath.Glob(filepath.Join(dir, ".*.patrol-*"))
 		left += len(leftovers)
-		for _, f := range three(dir) { // two values, so that both are written
-			for _, value := range []string{oldValue, newValue} {
-				if _, err := f.Write(pat.New(value, host)); err != nil {
-					t.Fatal(err)
-				}
-			}
+		if err := errors.Join(editAll(dir, "old"), editAll(dir, "new")); err != nil { // one of them writes
+			t.Fatal(err)
 		}
-		if entries, err := os.ReadDir(dir); err != nil || len(entries) != 3 {
+		if entries, err := os.ReadDir(dir); err != nil || len(entries) != len(files) {
 			t.Fatalf("after the next write there are %v (%v)", entries, err)
 		}
 	}
@@ -96,7 +89,7 @@ func TestKill(t *testing.T) {
 func killed(t *testing.T, exe, dir string) {
 	t.Helper()
 	cmd := exec.Command(exe, dir)
-	cmd.Env = append(os.Environ(), "CREDWRITER_TEST_ROLE=write", noLinger)
+	cmd.Env = append(os.Environ(), roleVar+"=write", noLinger)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -120,11 +113,9 @@ func killed(t *testing.T, exe, dir string) {
 
 // writeOnce writes each file once.
 func writeOnce(args []string) int {
-	for _, f := range three(args[0]) {
-		if _, err := f.Write(newToken); err != nil {
-			fmt.Println(err)
-			return 1
-		}
+	if err := editAll(args[0], "new"); err != nil {
+		fmt.Println(err)
+		return 1
 	}
 	return 0
 }

@@ -1,4 +1,4 @@
-package credwriter
+package atomicfile
 
 import (
 	"bytes"
@@ -8,13 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime"
 	"time"
 )
 
 const (
-	// most is the size of the largest file that is read. The files have some
-	// kilobytes; a larger one is something else.
-	most = 16 << 20
+	// maxSize is the size of the largest file that is read. The files have
+	// some kilobytes; a larger one is something else.
+	maxSize = 16 << 20
 
 	// patience is how long we wait for another program that is writing the
 	// file, or for another patrol.
@@ -50,21 +51,17 @@ func (t *target) close() {
 // open finds and reads the file that path leads to. A missing one is no
 // error. With exclusive, other patrols wait until it is closed.
 func open(path string, exclusive bool) (*target, error) {
-	deadline := time.Now().Add(patience)
-	for {
+	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
 		t, err := find(path)
 		if err != nil || !t.exists() {
 			return t, err
 		}
 		// What we can't lock, and what another patrol doesn't let go of, is
-		// compared before it is replaced anyway.
-		if exclusive && held(lock(t.file)) && time.Now().Before(deadline) {
+		// compared before it is replaced anyway. A path that leads to another
+		// file by now was replaced while we waited for the lock.
+		locked := exclusive && isLocked(lock(t.file))
+		if (locked || !t.samePath()) && time.Now().Before(deadline) {
 			t.close()
-			time.Sleep(pause)
-			continue
-		}
-		if !t.leads() && time.Now().Before(deadline) {
-			t.close() // another patrol replaced it while we waited for it
 			continue
 		}
 		if err := t.read(); err != nil {
@@ -81,41 +78,38 @@ func find(path string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
+	t := &target{path: end}
 	info, err := os.Lstat(end)
+	if err == nil {
+		err = checkRegular(end, info) // before the open: opening a device may act on it
+	}
+	if err == nil {
+		t.file, err = os.OpenFile(end, os.O_RDONLY|nonblock, 0)
+	}
 	if errors.Is(err, fs.ErrNotExist) {
 		return &target{path: end}, nil
 	}
 	if err != nil {
-		return nil, advise(err)
-	}
-	if err := regular(end, info); err != nil { // before the open: opening a device may act on it
 		return nil, err
 	}
-	f, err := os.OpenFile(end, os.O_RDONLY|nonblock, 0)
-	if errors.Is(err, fs.ErrNotExist) {
-		return &target{path: end}, nil
+	if t.info, err = t.file.Stat(); err == nil {
+		err = checkRegular(end, t.info)
 	}
 	if err != nil {
-		return nil, advise(err)
-	}
-	if info, err = f.Stat(); err == nil {
-		err = regular(end, info)
-	}
-	if err != nil {
-		_ = f.Close()
+		t.close()
 		return nil, err
 	}
-	return &target{path: end, file: f, info: info}, nil
+	return t, nil
 }
 
-func regular(path string, info fs.FileInfo) error {
+func checkRegular(path string, info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
 		return fmt.Errorf("%s is a folder: move it away, or name another file", path)
 	case !info.Mode().IsRegular():
 		return fmt.Errorf("%s is no regular file (%s): move it away, or name another file", path, info.Mode().Type())
-	case info.Size() > most:
-		return fmt.Errorf("%s has %d bytes, which is too large for a credential file (at most %d)", path, info.Size(), most)
+	case info.Size() > maxSize:
+		return fmt.Errorf("%s has %d bytes, which is too large for a credential file (at most %d)", path, info.Size(), maxSize)
 	}
 	return nil
 }
@@ -123,9 +117,9 @@ func regular(path string, info fs.FileInfo) error {
 // follow returns where the links of path end; the last element need not
 // exist. The folder of a path that is no link need not either.
 func follow(path string) (string, error) {
-	const enough = 40 // as Linux
+	const maxLinks = 40 // as Linux
 	start := path
-	for range enough {
+	for range maxLinks {
 		dir, base := filepath.Split(path)
 		if dir == "" {
 			dir = "."
@@ -133,13 +127,13 @@ func follow(path string) (string, error) {
 		// The folder is resolved before ".." in a link is applied to it.
 		folder, err := filepath.EvalSymlinks(dir)
 		if errors.Is(err, fs.ErrNotExist) {
-			if path == start && !dangling(dir) {
+			if path == start && !endsAtBrokenLink(dir) {
 				return filepath.Clean(path), nil
 			}
 			return "", fmt.Errorf("%s leads to %s, whose folder is missing: make the folder, or take the link away", start, path)
 		}
 		if err != nil {
-			return "", advise(err)
+			return "", err
 		}
 		full := filepath.Join(folder, base)
 		link, err := os.Readlink(full)
@@ -154,62 +148,63 @@ func follow(path string) (string, error) {
 	return "", fmt.Errorf("%s leads through too many links", start)
 }
 
-// dangling reports whether a folder that can't be reached is behind a link:
-// then making the folder would not help.
-func dangling(dir string) bool {
-	for dir = filepath.Clean(dir); ; dir = filepath.Dir(dir) {
-		info, err := os.Lstat(dir)
-		if err == nil {
-			return info.Mode()&fs.ModeSymlink != 0 && !isDir(dir)
-		}
-		if dir == filepath.Dir(dir) {
-			return false
-		}
+// endsAtBrokenLink reports whether a folder that can't be reached is behind a
+// link that leads nowhere: then making the folder would not help.
+func endsAtBrokenLink(dir string) bool {
+	dir = filepath.Clean(dir)
+	for isMissing(dir) && dir != filepath.Dir(dir) {
+		dir = filepath.Dir(dir)
 	}
+	_, err := os.Stat(dir)
+	return err != nil
 }
 
-func isDir(path string) bool {
-	info, err := os.Stat(path)
-	return err == nil && info.IsDir()
+// isMissing reports whether there is nothing at path, no link either.
+func isMissing(path string) bool {
+	_, err := os.Lstat(path)
+	return errors.Is(err, fs.ErrNotExist)
 }
 
-// leads reports whether the path still leads to the open file.
-func (t *target) leads() bool {
-	info, err := os.Lstat(t.path)
+// samePath reports whether the path still leads to the open file.
+func (t *target) samePath() bool { return t.isAt(t.path) }
+
+// isAt reports whether the open file is at path.
+func (t *target) isAt(path string) bool {
+	info, err := os.Lstat(path)
 	return err == nil && os.SameFile(info, t.info)
 }
 
 // read reads the whole file, once nobody is writing it. A file that somebody
 // writes for longer than patience is read as it is then.
 func (t *target) read() error {
-	deadline := time.Now().Add(patience)
-	for {
+	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
 		before, err := t.file.Stat()
 		if err != nil {
 			return err
 		}
-		content, err := readAll(t.file)
-		if err != nil {
-			return fmt.Errorf("reading %s: %w", t.path, err)
-		}
-		t.info, err = t.file.Stat()
-		if err != nil {
+		if t.content, err = t.readAll(); err != nil {
 			return err
 		}
-		t.content = content
+		if t.info, err = t.file.Stat(); err != nil {
+			return err
+		}
 		still := before.Size() == t.info.Size() && before.ModTime().Equal(t.info.ModTime())
 		t.shared = time.Now().After(deadline)
 		if t.shared || still && !t.beingWritten() {
-			return regular(t.path, t.info)
+			return checkRegular(t.path, t.info)
 		}
-		time.Sleep(pause)
 	}
+}
+
+// readAll reads the file from its start, of which it may have been read before.
+func (t *target) readAll() ([]byte, error) {
+	return io.ReadAll(io.NewSectionReader(t.file, 0, maxSize+1))
 }
 
 // beingWritten reports whether another program has the file open for writing,
 // or seems to have.
 func (t *target) beingWritten() bool {
-	if yes, known := writing(t.file); known {
+	if yes, known := hasWriter(t.file); known {
 		return yes
 	}
 	info, err := t.file.Stat()
@@ -220,28 +215,35 @@ func (t *target) beingWritten() bool {
 	return age >= 0 && age < quiet
 }
 
-// readAll reads a file from its start, of which it may have been read before.
-func readAll(f *os.File) ([]byte, error) {
-	return io.ReadAll(io.NewSectionReader(f, 0, most+1))
+// unchanged reports whether the target is at path as it was read, and nobody is
+// writing it: once the path is known to nobody else, it never changes again.
+func (t *target) unchanged(path string) bool {
+	if !t.exists() {
+		return isMissing(path)
+	}
+	if !t.isAt(path) || t.beingWritten() && !t.shared {
+		return false
+	}
+	content, err := t.readAll()
+	return err == nil && bytes.Equal(content, t.content)
 }
 
-// stands reports whether path still leads to the target as it was read, and
-// nobody is writing it.
-func (t *target) stands(path string) bool {
-	end, err := follow(path)
-	if err != nil || end != t.path {
-		return false
+// brokenLinks says which names of the replaced file still lead to it.
+func (t *target) brokenLinks() (warnings []string) {
+	if t.exists() && links(t.info) > 1 {
+		warnings = append(warnings, fmt.Sprintf("%s had other names (hard links): they keep the old file, and its old token", t.path))
 	}
-	if !t.exists() {
-		_, err := os.Lstat(end)
-		return errors.Is(err, fs.ErrNotExist)
+	return warnings
+}
+
+// tighten takes the file away from everybody but its owner. If that can't be,
+// it returns what to say about it.
+func (t *target) tighten() (warnings []string) {
+	if t.info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" {
+		return nil
 	}
-	if yes, known := writing(t.file); known && yes && !t.shared {
-		return false
+	if err := t.file.Chmod(0o600); err != nil {
+		warnings = append(warnings, fmt.Sprintf("other users may read %s, and that could not be changed: %v", t.path, err))
 	}
-	if t.info, err = t.file.Stat(); err != nil {
-		return false
-	}
-	content, err := readAll(t.file)
-	return err == nil && bytes.Equal(content, t.content) && t.leads()
+	return warnings
 }

@@ -1,4 +1,4 @@
-package credwriter
+package atomicfile
 
 import (
 	"bytes"
@@ -12,20 +12,18 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"patrol/rotator/pat"
 )
 
 // again runs the calling test once more in a process of its own and reports
 // whether this is that process.
 func again(t *testing.T, attr *syscall.SysProcAttr) bool {
 	t.Helper()
-	if os.Getenv("CREDWRITER_AGAIN") == t.Name() {
+	if os.Getenv("ATOMICFILE_TEST_AGAIN") == t.Name() {
 		return true
 	}
 	// Not by its path: another user can't reach the folder of go test.
 	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), "CREDWRITER_AGAIN="+t.Name(), noLinger)
+	cmd.Env = append(os.Environ(), "ATOMICFILE_TEST_AGAIN="+t.Name(), noLinger)
 	cmd.SysProcAttr = attr
 	out, err := cmd.CombinedOutput()
 	switch {
@@ -67,22 +65,22 @@ func mount(t *testing.T, source, target, kind string, flags uintptr, data string
 	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
 }
 
-// refuses checks that neither Check nor Write gets anywhere, that both say
+// refuses checks that neither DryRun nor Edit gets anywhere, that both say
 // why and name the file, and that nothing has changed or is left behind.
-func refuses(t *testing.T, f file, want string) {
+func refuses(t *testing.T, path, content, want string) {
 	t.Helper()
-	before, readErr := os.ReadFile(f.Path())
-	_, err := f.Write(newToken)
-	for op, err := range map[string]error{"Check": f.Check(), "Write": err} {
-		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), f.Path()) {
-			t.Errorf("%s: %v, want it to name %s and say %q", op, err, f.Path(), want)
+	before, readErr := os.ReadFile(path)
+	_, err := Edit(path, to(content))
+	for op, err := range map[string]error{"DryRun": DryRun(path, to(content)), "Edit": err} {
+		if err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s: %v, want it to name %s and say %q", op, err, path, want)
 		}
 	}
-	after, err := os.ReadFile(f.Path())
+	after, err := os.ReadFile(path)
 	if !bytes.Equal(before, after) || (err == nil) != (readErr == nil) {
 		t.Errorf("the file holds %q (%v)", after, err)
 	}
-	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(f.Path()), ".*.patrol-*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(path), ".*.patrol-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -94,28 +92,30 @@ func TestFullDisk(t *testing.T) {
 	dir := t.TempDir()
 	mount(t, "patrol", dir, "tmpfs", 0, "size=64k")
 	path := filepath.Join(dir, ".databrickscfg")
-	text := fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n") + strings.Repeat("# filler\n", 500)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	filler := strings.Repeat("# filler\n", 500)
+	if err := os.WriteFile(path, []byte("old"+filler), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	ballast := filepath.Join(dir, "ballast")
 	if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
 		t.Fatal("the disk isn't full: ", err)
 	}
-	d := NewDatabrickscfg(path, "DEFAULT", owner())
-	refuses(t, d, "no space left on device: free some space on its disk")
+	refuses(t, path, "new"+filler, "no space left on device: free some space on its disk")
+	if err := Write(path, []byte("new"+filler)); !errors.Is(err, unix.ENOSPC) || get(t, path) != "old"+filler || !isMissing(path+".new") {
+		t.Errorf("Write: %v", err)
+	}
 	if err := os.Remove(ballast); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Write(newToken); err != nil || get(t, path) != strings.Replace(text, oldValue, newValue, 1) {
+	if _, err := Edit(path, to("new"+filler)); err != nil || get(t, path) != "new"+filler {
 		t.Errorf("with space again: %v", err)
 	}
 	// No room for another name.
 	mount(t, "patrol", dir, "tmpfs", 0, "size=64k,nr_inodes=2")
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	refuses(t, d, "no space left on device")
+	refuses(t, path, "new", "no space left on device")
 }
 
 func TestReadOnlyDisk(t *testing.T) {
@@ -125,21 +125,21 @@ func TestReadOnlyDisk(t *testing.T) {
 	dir := t.TempDir()
 	mount(t, "patrol", dir, "tmpfs", 0, "size=64k")
 	path := filepath.Join(dir, ".databrickscfg")
-	if err := os.WriteFile(path, []byte(fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n")), 0o600); err != nil {
+	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if err := unix.Mount("", dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Skip(err)
 	}
 	const want = "read-only file system: its file system is read-only"
-	refuses(t, NewDatabrickscfg(path, "DEFAULT", owner()), want)
-	refuses(t, NewDatabrickscfg(filepath.Join(dir, "new"), "DEFAULT", owner()), want)
-	refuses(t, NewClaude(filepath.Join(dir, "new", "settings.json"), true, owner()), want)
-	if holds, err := NewDatabrickscfg(path, "DEFAULT", owner()).Holds(pat.Hash(oldValue)); !holds || err != nil {
-		t.Errorf("Holds: %v, %v", holds, err)
+	refuses(t, path, "new", want)
+	refuses(t, filepath.Join(dir, "other"), "new", want)
+	refuses(t, filepath.Join(dir, "folder", "settings.json"), "new", want)
+	if content, exists, err := Read(path); string(content) != "old" || !exists || err != nil {
+		t.Errorf("Read: %q, %v, %v", content, exists, err)
 	}
 	// Where nothing is to be written nothing is wrong.
-	if err := NewClaude(path+"-none", false, owner()).Check(); err != nil {
+	if err := DryRun(path+"-none", func([]byte, bool) ([]byte, error) { return nil, nil }); err != nil {
 		t.Error(err)
 	}
 }
@@ -150,16 +150,15 @@ func TestMountedFile(t *testing.T) {
 		return
 	}
 	path := put(t, ".databrickscfg", "")
-	inside := put(t, "real", fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n"))
+	inside := put(t, "real", "old")
 	mount(t, inside, path, "", unix.MS_BIND, "")
-	d := NewDatabrickscfg(path, "DEFAULT", owner())
-	if err := d.Check(); err == nil || !strings.Contains(err.Error(), "is mounted by itself and can't be replaced: mount its folder") {
-		t.Errorf("Check: %v", err)
+	if err := DryRun(path, to("new")); err == nil || !strings.Contains(err.Error(), "is mounted by itself and can't be replaced: mount its folder") {
+		t.Errorf("DryRun: %v", err)
 	}
-	if _, err := d.Write(newToken); err == nil || !strings.Contains(err.Error(), "it may be mounted by itself") {
-		t.Errorf("Write: %v", err)
+	if _, err := Edit(path, to("new")); err == nil || !strings.Contains(err.Error(), "it may be mounted by itself") {
+		t.Errorf("Edit: %v", err)
 	}
-	if got := get(t, inside); got != fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n") {
+	if got := get(t, inside); got != "old" {
 		t.Errorf("the file holds %q", got)
 	}
 }
@@ -177,15 +176,14 @@ func TestOverlay(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if err := os.WriteFile(at("lower/cfg"), []byte(fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n")), 0o600); err != nil {
+	if err := os.WriteFile(at("lower/cfg"), []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	mount(t, "overlay", at("merged"), "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work")))
 	seesWriters(t, at("merged/cfg"))
-	d := NewDatabrickscfg(at("merged/cfg"), "DEFAULT", owner())
 	for range 2 {
-		if _, err := d.Write(newToken); err != nil || get(t, d.Path()) != fill("[DEFAULT]\nhost = HOST\ntoken = NEW\n") {
-			t.Errorf("%q, %v", get(t, d.Path()), err)
+		if _, err := Edit(at("merged/cfg"), to("new")); err != nil || get(t, at("merged/cfg")) != "new" {
+			t.Errorf("%q, %v", get(t, at("merged/cfg")), err)
 		}
 	}
 }
@@ -193,7 +191,7 @@ func TestOverlay(t *testing.T) {
 // TestOtherUsersFiles: what patrol may not do, as a user who isn't root.
 func TestOtherUsersFiles(t *testing.T) {
 	const stranger = 54321
-	if os.Getenv("CREDWRITER_AGAIN") == "" {
+	if os.Getenv("ATOMICFILE_TEST_AGAIN") == "" {
 		if os.Geteuid() != 0 {
 			t.Skip("only root can make files of others")
 		}
@@ -213,18 +211,18 @@ func TestOtherUsersFiles(t *testing.T) {
 			path := filepath.Join(dir, c.path)
 			err := errors.Join(
 				os.MkdirAll(filepath.Dir(path), 0o700),
-				os.WriteFile(path, []byte(fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n")), 0o600),
+				os.WriteFile(path, []byte("old"), 0o600),
 				os.Chmod(path, c.file), os.Chmod(filepath.Dir(path), c.folder), os.Chmod(dir, 0o755))
 			if err != nil {
 				t.Fatal(err)
 			}
 		}
-		t.Setenv("CREDWRITER_DIR", dir)
+		t.Setenv("ATOMICFILE_TEST_DIR", dir)
 	}
 	if !again(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}) {
 		return
 	}
-	dir := os.Getenv("CREDWRITER_DIR")
+	dir := os.Getenv("ATOMICFILE_TEST_DIR")
 	for path, want := range map[string]string{
 		"closed/cfg":   "permission denied: give user 54321 the right to it",
 		"fixed/cfg":    "permission denied: give user 54321 the right to it and to write its folder",
@@ -233,10 +231,9 @@ func TestOtherUsersFiles(t *testing.T) {
 		"open/cfg":     "it belongs to user 0 and patrol runs as user 54321",
 		"fixed/x/y/ng": "permission denied",
 	} {
-		refuses(t, NewDatabrickscfg(filepath.Join(dir, path), "DEFAULT", owner()), want)
+		refuses(t, filepath.Join(dir, path), "new", want)
 	}
-	made := NewDatabrickscfg(filepath.Join(dir, "open", "new"), "DEFAULT", owner())
-	if _, err := made.Write(newToken); err != nil {
+	if _, err := Edit(filepath.Join(dir, "open", "new"), to("new")); err != nil {
 		t.Error(err)
 	}
 }
@@ -246,15 +243,14 @@ func TestOwnerIsKept(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("only root can make files of others")
 	}
-	path := put(t, ".databrickscfg", fill("[DEFAULT]\nhost = HOST\ntoken = OLD\n"))
+	path := put(t, ".databrickscfg", "old")
 	if err := os.Chown(path, 1234, 5678); err != nil {
 		t.Skip(err)
 	}
-	d := NewDatabrickscfg(path, "DEFAULT", owner())
-	if err := d.Check(); err != nil {
+	if err := DryRun(path, to("new")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := d.Write(newToken); err != nil {
+	if _, err := Edit(path, to("new")); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Stat(path)
@@ -272,17 +268,14 @@ func TestPipe(t *testing.T) {
 	if err := unix.Mkfifo(path, 0o600); err != nil {
 		t.Skip(err)
 	}
-	c := NewClaude(path, true, owner())
-	_, err := c.Write(newToken)
-	_, err2 := c.Holds(newToken.Hash())
-	for op, err := range map[string]error{"Check": c.Check(), "Write": err, "Holds": err2} {
+	for op, err := range operations(path) {
 		if err == nil || !strings.Contains(err.Error(), "is no regular file") {
 			t.Errorf("%s: %v", op, err)
 		}
 	}
 }
 
-func TestWriting(t *testing.T) {
+func TestHasWriter(t *testing.T) {
 	seesWriters(t, put(t, "cfg", "x"))
 }
 
@@ -293,20 +286,20 @@ func seesWriters(t *testing.T, path string) {
 		t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	if yes, known := writing(f); !known || yes {
+	if yes, known := hasWriter(f); !known || yes {
 		t.Skip("this file system grants no leases")
 	}
 	w, err := os.OpenFile(path, os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if yes, known := writing(f); !known || !yes {
+	if yes, known := hasWriter(f); !known || !yes {
 		t.Error("a writer isn't seen")
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if yes, known := writing(f); !known || yes {
+	if yes, known := hasWriter(f); !known || yes {
 		t.Error("a writer is seen that has gone")
 	}
 	// The lease is given back: nobody has to wait for us.
