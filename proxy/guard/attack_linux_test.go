@@ -23,7 +23,7 @@ import (
 func TestListenerIsNoClient(t *testing.T) {
 	l := listen(t)
 	at, _ := addrPort(l.Addr())
-	d := &diag{fd: -1}
+	d := &sockDiag{fd: -1}
 	defer func() { _ = d.close() }()
 	if r, err := d.find(tuple{local: at, remote: netip.MustParseAddrPort("127.0.0.1:4000")}); !errors.Is(err, errNoSocket) {
 		t.Errorf("a listener passes for a client: %+v, %v", r, err)
@@ -51,7 +51,7 @@ func TestGoneClients(t *testing.T) {
 			if n, err := server.Read(make([]byte, 5)); n != 5 {
 				t.Fatalf("reading what the client left: %d, %v", n, err)
 			}
-			if s, uid := g.ask(server); s != standingGone {
+			if s, uid := g.lookUpPeer(server); s != peerGone {
 				t.Errorf("by %s, reset %v: standing %d, uid %d", name, reset, s, uid)
 			}
 			_ = server.Close()
@@ -102,14 +102,14 @@ func TestPortTakenOver(t *testing.T) {
 	}
 	// This is why our own end must be looked up too.
 	bait := tuple{local: netip.MustParseAddrPort(left.Local), remote: netip.MustParseAddrPort(l.Addr().String())}
-	if r, err := g.owners.diag.find(bait); err != nil || r.uid != 0 {
+	if r, err := g.owners.sockDiag.find(bait); err != nil || r.uid != 0 {
 		t.Fatalf("no attack: the client's address leads to %+v, %v", r, err)
 	}
 	for name, g := range map[string]*Guard{"netlink": g, "/proc": proc} {
-		if s, uid := g.ask(mallorys); s != standingGone {
+		if s, uid := g.lookUpPeer(mallorys); s != peerGone {
 			t.Errorf("by %s: the other user's request has standing %d, uid %d", name, s, uid)
 		}
-		if s, _ := g.ask(next); s != standingOurs {
+		if s, _ := g.lookUpPeer(next); s != peerAllowed {
 			t.Errorf("by %s: our own client's has standing %d", name, s)
 		}
 	}
@@ -129,7 +129,7 @@ func TestNeighbourAddress(t *testing.T) {
 	if answer.Status != 403 || answer.Reason != "foreign_user" {
 		t.Errorf("%+v, want 403 foreign_user", answer)
 	}
-	if status, _, _, err := exchange(ours, get); status != 200 {
+	if status, _, _, err := sendRequest(ours, get); status != 200 {
 		t.Errorf("our own client: %d, %v", status, err)
 	}
 }
@@ -170,7 +170,7 @@ func TestOtherNetworkNamespace(t *testing.T) {
 		t.Fatalf("no attack: %v, want %v", elsewhere.server.RemoteAddr(), from)
 	}
 	g := newGuard(t, Config{})
-	if s, uid := g.ask(elsewhere.server); s != standingUnknown {
+	if s, uid := g.lookUpPeer(elsewhere.server); s != peerUnknown {
 		t.Errorf("a connection of another namespace has standing %d, uid %d", s, uid)
 	}
 }
@@ -268,7 +268,7 @@ func TestRoomIsKept(t *testing.T) {
 	}()
 	until(t, func() bool { return g.Counters()["crowded"] == 4 })
 	for range 10 {
-		if status, reason, _ := ask(t, l.Addr().String(), get); status != 200 {
+		if status, reason, _ := requestOnce(t, l.Addr().String(), get); status != 200 {
 			t.Errorf("our own client: %d %s", status, reason)
 		}
 	}

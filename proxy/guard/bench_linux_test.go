@@ -73,7 +73,7 @@ func BenchmarkOwner(b *testing.B) {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				if s, _ := g.ask(server); s != standingOurs {
+				if s, _ := g.lookUpPeer(server); s != peerAllowed {
 					b.Fatal(s)
 				}
 			}
@@ -102,7 +102,7 @@ func BenchmarkConnection(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				status, _, _, err := exchange(c, get)
+				status, _, _, err := sendRequest(c, get)
 				if err != nil || status != 200 {
 					b.Fatal(status, err)
 				}

@@ -31,7 +31,7 @@ func FuzzAnswer(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := parseAnswer(b, 7, asked)
 		if err != nil {
-			if r != (row{}) {
+			if r != (socketInfo{}) {
 				t.Errorf("a row with an error: %+v, %v", r, err)
 			}
 			return
@@ -48,7 +48,7 @@ func FuzzProcRow(f *testing.F) {
 	f.Add([]byte("06 00000000:00000000 03:00000F6A 00000000     0        0 0 3 0000000000000000"))
 	f.Add([]byte("ZZ"))
 	f.Fuzz(func(t *testing.T, rest []byte) {
-		if r, err := parseProcRow(rest); err != nil && r != (row{}) {
+		if r, err := parseProcLine(rest); err != nil && r != (socketInfo{}) {
 			t.Errorf("a row with an error: %+v, %v", r, err)
 		}
 	})

@@ -33,7 +33,7 @@ func FuzzHost(f *testing.F) {
 		if again, ok := hostOf(host); !ok || again != host {
 			t.Errorf("the host of the host %q is %q, %v", host, again, ok)
 		}
-		if p := printable(authority); strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r > '~' }) {
+		if p := displayAuthority(authority); strings.ContainsFunc(p, func(r rune) bool { return r < ' ' || r > '~' }) {
 			t.Errorf("%q is printed as %q", authority, p)
 		}
 	})

@@ -73,27 +73,27 @@ type Config struct {
 
 // Guard decides who may use the proxy. It is safe for concurrent use.
 type Guard struct {
-	log      *slog.Logger
-	hosts    map[string]struct{}
-	hostList string // the names in hosts, for people
-	users    map[uint32]struct{}
-	userList string // the ids in users, for people
-	owners   *owners
-	keys     [][sha256.Size]byte
-	keyFile  *keyFile // nil: none
-	known    func(string) bool
-	slots    chan struct{} // one per open connection
-	tally    tally
+	log           *slog.Logger
+	hosts         map[string]struct{}
+	hostList      string // the names in hosts, for people
+	users         map[uint32]struct{}
+	userList      string // the ids in users, for people
+	owners        *owners
+	keyHashes     [][sha256.Size]byte
+	keyFile       *keyFile // nil: none
+	knownToLedger func(string) bool
+	slots         chan struct{} // one per open connection
+	stats         reasonStats
 }
 
 // New returns a Guard, or an error that says which part of cfg is wrong.
 func New(cfg Config) (*Guard, error) {
-	g := &Guard{log: cfg.Log, known: cfg.Known, owners: newOwners()}
+	g := &Guard{log: cfg.Log, knownToLedger: cfg.Known, owners: newOwners()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
-	if g.known == nil {
-		g.known = func(string) bool { return false }
+	if g.knownToLedger == nil {
+		g.knownToLedger = func(string) bool { return false }
 	}
 	var err error
 	if g.hosts, g.hostList, err = allowedHosts(cfg.AllowHosts); err != nil {
@@ -102,12 +102,12 @@ func New(cfg Config) (*Guard, error) {
 	if g.users, g.userList, err = allowedUsers(cfg.AllowUsers); err != nil {
 		return nil, err
 	}
-	g.owners.warn(g.log, g.users)
+	g.owners.warnOfOverflow(g.log, g.users)
 	for i, key := range cfg.ClientKeys {
 		if err := checkKey(key); err != nil {
 			return nil, fmt.Errorf("client key %d: %w", i+1, err)
 		}
-		g.keys = append(g.keys, sha256.Sum256([]byte(key)))
+		g.keyHashes = append(g.keyHashes, sha256.Sum256([]byte(key)))
 	}
 	if cfg.KeyFile != "" {
 		if g.keyFile, err = openKeyFile(cfg.KeyFile, g.log); err != nil {
@@ -149,27 +149,27 @@ func (g *Guard) Check(r *http.Request) *Refusal {
 	if origins := r.Header["Origin"]; len(origins) > 0 && !sameOrigin(origins, r.Host) {
 		return g.refuse(r, reasonOrigin, nil)
 	}
-	if sites := r.Header["Sec-Fetch-Site"]; len(sites) > 0 && !sameSite(sites) {
+	if sites := r.Header["Sec-Fetch-Site"]; len(sites) > 0 && !fetchSiteAllowed(sites) {
 		return g.refuse(r, reasonFetchSite, nil)
 	}
-	if isBlind(r, host) && !g.hasCredential(r.Header) {
+	if maybeBrowser(r, host) && !g.hasValidCredential(r.Header) {
 		return g.refuse(r, reasonFetchSite, nil)
 	}
 	p, _ := r.Context().Value(peerKey{}).(*peer)
-	switch g.standing(p) {
-	case standingOurs:
+	switch g.classOf(p) {
+	case peerAllowed:
 		return nil
-	case standingForeign:
+	case peerForeign:
 		return g.refuse(r, reasonForeign, p)
-	case standingGone:
+	case peerGone:
 		return g.refuse(r, reasonGone, p)
-	case standingRemote:
-		if g.hasCredential(r.Header) {
+	case peerRemote:
+		if g.hasValidCredential(r.Header) {
 			return nil
 		}
 		return g.refuse(r, reasonRemote, p)
 	default:
-		if g.hasCredential(r.Header) {
+		if g.hasValidCredential(r.Header) {
 			return nil
 		}
 		return g.refuse(r, reasonUnknown, p)

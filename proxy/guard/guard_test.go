@@ -67,9 +67,9 @@ func serveOn(t testing.TB, g *Guard, l net.Listener) {
 	t.Cleanup(func() { _ = srv.Close(); <-done })
 }
 
-// exchange sends a request as it stands, with \n for CRLF, and returns the
+// sendRequest sends a request as it stands, with \n for CRLF, and returns the
 // status, the refusal's reason and the body.
-func exchange(c net.Conn, request string) (status int, reason, body string, err error) {
+func sendRequest(c net.Conn, request string) (status int, reason, body string, err error) {
 	_ = c.SetDeadline(time.Now().Add(10 * time.Second))
 	if _, err := io.WriteString(c, strings.ReplaceAll(request, "\n", "\r\n")); err != nil {
 		return 0, "", "", err
@@ -84,14 +84,14 @@ func exchange(c net.Conn, request string) (status int, reason, body string, err 
 	return resp.StatusCode, resp.Header.Get("Reason"), string(text), err
 }
 
-func ask(t testing.TB, addr, request string) (status int, reason, body string) {
+func requestOnce(t testing.TB, addr, request string) (status int, reason, body string) {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = c.Close() }()
-	status, reason, body, err = exchange(c, request)
+	status, reason, body, err = sendRequest(c, request)
 	if err != nil {
 		t.Fatalf("%q: %v", request, err)
 	}
@@ -125,7 +125,7 @@ func TestHost(t *testing.T) {
 		in    bool
 	}{{in, true}, {out, false}} {
 		for _, host := range test.hosts {
-			status, reason, body := ask(t, addr, "GET / HTTP/1.1\nHost: "+host+"\nX-Api-Key: "+key+"\n\n")
+			status, reason, body := requestOnce(t, addr, "GET / HTTP/1.1\nHost: "+host+"\nX-Api-Key: "+key+"\n\n")
 			if refused := status == 403 && reason == "host" || status == 400 && reason == ""; refused == test.in || (status == 200) != test.in {
 				t.Errorf("Host %q: %d %s %s", host, status, reason, body)
 			}
@@ -142,7 +142,7 @@ func TestHost(t *testing.T) {
 		"POST / HTTP/1.1\nHost: evil:80\n\n",  //
 		"DELETE / HTTP/1.1\nHost: [::]:1\n\n", //
 	} {
-		if status, reason, body := ask(t, addr, request); status != 403 || reason != "host" {
+		if status, reason, body := requestOnce(t, addr, request); status != 403 || reason != "host" {
 			t.Errorf("%q: %d %s %s", request, status, reason, body)
 		}
 	}
@@ -151,7 +151,7 @@ func TestHost(t *testing.T) {
 		"GET / HTTP/1.1\nHost: localhost\nHost: evil.com\n\n",
 		"GET / HTTP/1.1\nHost: localhost\nHost: localhost\n\n",
 	} {
-		if status, _, body := ask(t, addr, request); status != 400 {
+		if status, _, body := requestOnce(t, addr, request); status != 400 {
 			t.Errorf("%q: %d %s, want net/http to refuse it", request, status, body)
 		}
 	}
@@ -175,7 +175,7 @@ func TestTarget(t *testing.T) {
 		"GET http://evil.com/ HTTP/1.1", "GET http://localhost:4000/api HTTP/1.1", "GET https://127.0.0.1/ HTTP/1.1", "POST http://user:" + canary + "@localhost/ HTTP/1.1",
 		"CONNECT localhost:443 HTTP/1.1", "CONNECT evil.com:443 HTTP/1.1", "GET file:///etc/passwd HTTP/1.1", "GET mailto:x HTTP/1.1",
 	} {
-		status, reason, body := ask(t, addr, line+"\nHost: localhost\nX-Api-Key: "+key+"\n\n")
+		status, reason, body := requestOnce(t, addr, line+"\nHost: localhost\nX-Api-Key: "+key+"\n\n")
 		if status != 400 || reason != "target" {
 			t.Errorf("%s: %d %s %s", line, status, reason, body)
 		}
@@ -248,7 +248,7 @@ func TestBrowser(t *testing.T) {
 			if test.reason == "" {
 				want = 200
 			}
-			if status, reason, _ := ask(t, addr, request+"\n"); status != want || reason != test.reason {
+			if status, reason, _ := requestOnce(t, addr, request+"\n"); status != want || reason != test.reason {
 				t.Errorf("%s to %s with %q: %d %s, want %d %s", method, test.host, test.headers, status, reason, want, test.reason)
 			}
 		}
@@ -268,7 +268,7 @@ func TestBlindBrowser(t *testing.T) {
 		{"patrol.example:4000", "User-Agent: curl/8.0\n", ""},
 		{"localhost:4000", mozilla, ""},
 	} {
-		_, reason, _ := ask(t, addr, "GET /v1/models HTTP/1.1\nHost: "+test.host+"\n"+test.headers+"\n")
+		_, reason, _ := requestOnce(t, addr, "GET /v1/models HTTP/1.1\nHost: "+test.host+"\n"+test.headers+"\n")
 		if reason != test.reason {
 			t.Errorf("%s with %q: refused for %q, want %q", test.host, test.headers, reason, test.reason)
 		}
@@ -417,7 +417,7 @@ func TestLogNames(t *testing.T) {
 		"evil.com:80": "evil.com:80", "": "(none)", "a\nb": "(malformed)", "x@y": "(malformed)", "\x1b[31m": "(malformed)",
 		strings.Repeat("a", 300): "(malformed)",
 	} {
-		if got := printable(authority); got != want {
+		if got := displayAuthority(authority); got != want {
 			t.Errorf("printable(%q) = %q, want %q", authority, got, want)
 		}
 	}

@@ -68,11 +68,11 @@ func (g *Guard) allowsHost(host string) bool {
 	return ok
 }
 
-// isBlind reports whether a request may be a web page's although nothing in it
+// maybeBrowser reports whether a request may be a web page's although nothing in it
 // says so. Browsers tell a request's site to https and to loopback alone, and
 // an image's origin to nobody; so under the names of --allow-host what calls
 // itself a browser is one.
-func isBlind(r *http.Request, host string) bool {
+func maybeBrowser(r *http.Request, host string) bool {
 	switch host {
 	case "localhost", "127.0.0.1", "[::1]":
 		return false
@@ -154,10 +154,10 @@ func originAuthority(origins []string) (string, bool) {
 	return strings.CutPrefix(origins[0], "https://")
 }
 
-// sameSite reports whether a request's Sec-Fetch-Site headers say that no page
+// fetchSiteAllowed reports whether a request's Sec-Fetch-Site headers say that no page
 // of another origin made it. same-site isn't enough: for a browser, all ports
 // of localhost are one site.
-func sameSite(sites []string) bool {
+func fetchSiteAllowed(sites []string) bool {
 	return len(sites) == 1 && (sites[0] == "same-origin" || sites[0] == "none")
 }
 

@@ -17,58 +17,58 @@ import (
 )
 
 const (
-	maxKeyFile     = 1 << 20     // bytes
-	keyFileRecheck = time.Second // between two readings
+	maxKeyFileSize  = 1 << 20     // bytes
+	keyFileInterval = time.Second // between two readings
 )
 
 // keyFile holds the client keys of a file, and follows its changes.
 type keyFile struct {
-	path string
-	log  *slog.Logger
-	sums atomic.Pointer[[][sha256.Size]byte]
+	path   string
+	log    *slog.Logger
+	hashes atomic.Pointer[[][sha256.Size]byte]
 
 	mu      sync.Mutex // held while the file is read
 	readAt  time.Time
-	problem string // why the last reading failed; "" if it didn't
+	lastErr string // why the last reading failed; "" if it didn't
 }
 
 // openKeyFile reads the file for the first time.
 func openKeyFile(path string, log *slog.Logger) (*keyFile, error) {
-	sums, err := readKeyFile(path)
+	hashes, err := readKeyFile(path)
 	if err != nil {
 		return nil, err
 	}
 	f := &keyFile{path: path, log: log, readAt: time.Now()}
-	f.sums.Store(&sums)
+	f.hashes.Store(&hashes)
 	return f, nil
 }
 
-// keys returns the hashes of the keys that stand in the file, as of a second
+// refresh returns the hashes of the keys that stand in the file, as of a second
 // ago at most. It reads the file whole each time instead of comparing times
 // and sizes, which miss a quick second edit; it is small. While one goroutine
 // reads, the others take the keys as they were.
-func (f *keyFile) keys() [][sha256.Size]byte {
+func (f *keyFile) refresh() [][sha256.Size]byte {
 	if f.mu.TryLock() {
 		defer f.mu.Unlock()
-		if time.Since(f.readAt) >= keyFileRecheck {
-			f.reread()
+		if time.Since(f.readAt) >= keyFileInterval {
+			f.rereadLocked()
 		}
 	}
-	return *f.sums.Load()
+	return *f.hashes.Load()
 }
 
-// reread fails closed: of a file that can't be trusted, no key is valid.
-func (f *keyFile) reread() {
-	sums, err := readKeyFile(f.path)
+// rereadLocked fails closed: of a file that can't be trusted, no key is valid.
+func (f *keyFile) rereadLocked() {
+	hashes, err := readKeyFile(f.path)
 	f.readAt = time.Now()
-	f.sums.Store(&sums)
+	f.hashes.Store(&hashes)
 	switch {
-	case err != nil && err.Error() != f.problem:
-		f.problem = err.Error()
+	case err != nil && err.Error() != f.lastErr:
+		f.lastErr = err.Error()
 		f.log.Error("client keys are out of force", "err", err)
-	case err == nil && f.problem != "":
-		f.problem = ""
-		f.log.Info("client keys are in force again", "file", f.path, "keys", len(sums))
+	case err == nil && f.lastErr != "":
+		f.lastErr = ""
+		f.log.Info("client keys are in force again", "file", f.path, "keys", len(hashes))
 	}
 }
 
@@ -91,23 +91,23 @@ func readKeyFile(path string) ([][sha256.Size]byte, error) {
 	if err := checkPrivate(path, info); err != nil {
 		return nil, err
 	}
-	data, err := io.ReadAll(io.LimitReader(file, maxKeyFile+1))
+	data, err := io.ReadAll(io.LimitReader(file, maxKeyFileSize+1))
 	switch {
 	case err != nil:
 		return nil, fmt.Errorf("reading the client key file: %w", err)
-	case len(data) > maxKeyFile:
+	case len(data) > maxKeyFileSize:
 		return nil, fmt.Errorf("the client key file %s is larger than 1 MiB", path)
 	}
-	sums, err := parseKeys(data)
+	hashes, err := parseKeys(data)
 	if err != nil {
 		return nil, fmt.Errorf("client key file %s: %w", path, err)
 	}
-	return sums, nil
+	return hashes, nil
 }
 
-func parseKeys(data []byte) (sums [][sha256.Size]byte, err error) {
+func parseKeys(data []byte) (hashes [][sha256.Size]byte, err error) {
 	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, maxKeyFile+1)
+	lines.Buffer(nil, maxKeyFileSize+1)
 	for n := 1; lines.Scan(); n++ {
 		key := strings.Trim(lines.Text(), " \t\r")
 		if key == "" || key[0] == '#' {
@@ -116,13 +116,13 @@ func parseKeys(data []byte) (sums [][sha256.Size]byte, err error) {
 		if err := checkKey(key); err != nil {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
-		sums = append(sums, sha256.Sum256([]byte(key)))
+		hashes = append(hashes, sha256.Sum256([]byte(key)))
 	}
 	if err := lines.Err(); err != nil {
 		return nil, err
 	}
-	if len(sums) == 0 {
+	if len(hashes) == 0 {
 		return nil, errors.New("it holds no key: put one on a line of its own; `openssl rand -hex 32` makes a good one")
 	}
-	return sums, nil
+	return hashes, nil
 }

@@ -27,7 +27,7 @@ func writeKeys(t *testing.T, path, text string) {
 }
 
 func accepts(g *Guard, value string) bool {
-	return g.hasCredential(http.Header{"X-Api-Key": {value}})
+	return g.hasValidCredential(http.Header{"X-Api-Key": {value}})
 }
 
 func TestKeyFile(t *testing.T) {
@@ -109,7 +109,7 @@ func TestKeyFileFollowed(t *testing.T) {
 			if err := step.edit(); err != nil {
 				t.Fatal(err)
 			}
-			time.Sleep(keyFileRecheck)
+			time.Sleep(keyFileInterval)
 			if a, b := accepts(g, keyA), accepts(g, keyB); a != step.a || b != step.b {
 				t.Errorf("%s: key a %v, key b %v, want %v and %v", step.name, a, b, step.a, step.b)
 			}
@@ -136,7 +136,7 @@ func TestKeyFileConcurrent(t *testing.T) {
 					if !accepts(g, keyA) {
 						t.Error("a key that never changed isn't accepted")
 					}
-					time.Sleep(keyFileRecheck / 2)
+					time.Sleep(keyFileInterval / 2)
 				}
 			})
 		}

@@ -16,18 +16,18 @@ import (
 // in, so that nobody else can take them all: once half are in use, a connection
 // of anybody else is closed at once.
 func (g *Guard) Limit(l net.Listener) net.Listener {
-	return &limitListener{Listener: l, g: g, done: make(chan struct{})}
+	return &limitListener{Listener: l, guard: g, closed: make(chan struct{})}
 }
 
 type limitListener struct {
 	net.Listener
-	g    *Guard
-	once sync.Once
-	done chan struct{} // closed by Close
+	guard     *Guard
+	closeOnce sync.Once
+	closed    chan struct{} // closed by Close
 }
 
 func (l *limitListener) Close() error {
-	l.once.Do(func() { close(l.done) })
+	l.closeOnce.Do(func() { close(l.closed) })
 	return l.Listener.Close()
 }
 
@@ -38,80 +38,80 @@ func (l *limitListener) Accept() (net.Conn, error) {
 		switch {
 		case err != nil:
 			return nil, err
-		case l.g.turnsAway(c):
+		case l.guard.isOverHalf(c):
 			_ = c.Close()
-			if attrs, ok := l.g.note(reasonCrowded, c.RemoteAddr().String()); ok {
-				l.g.log.LogAttrs(context.Background(), slog.LevelWarn, "connection refused", attrs...)
+			if attrs, ok := l.guard.record(reasonOverHalf, c.RemoteAddr().String()); ok {
+				l.guard.log.LogAttrs(context.Background(), slog.LevelWarn, "connection refused", attrs...)
 			}
-		case !l.takePlace(c):
+		case !l.takeSlot(c):
 			_ = c.Close()
 			return nil, net.ErrClosed
 		default:
-			return l.g.hold(c), nil
+			return l.guard.track(c), nil
 		}
 	}
 }
 
-// takePlace blocks until there is one. It is false once l is closed.
-func (l *limitListener) takePlace(c net.Conn) bool {
+// takeSlot blocks until there is one. It is false once l is closed.
+func (l *limitListener) takeSlot(c net.Conn) bool {
 	select {
-	case l.g.slots <- struct{}{}:
+	case l.guard.slots <- struct{}{}:
 		return true
 	default:
 	}
-	if attrs, ok := l.g.note(reasonFull, c.RemoteAddr().String()); ok {
-		attrs = append(attrs, slog.Int("open", cap(l.g.slots)))
-		l.g.log.LogAttrs(context.Background(), slog.LevelWarn, "connections wait: no more may be open", attrs...)
+	if attrs, ok := l.guard.record(reasonFull, c.RemoteAddr().String()); ok {
+		attrs = append(attrs, slog.Int("open", cap(l.guard.slots)))
+		l.guard.log.LogAttrs(context.Background(), slog.LevelWarn, "connections wait: no more may be open", attrs...)
 	}
 	select {
-	case l.g.slots <- struct{}{}:
+	case l.guard.slots <- struct{}{}:
 		return true
-	case <-l.done:
+	case <-l.closed:
 		return false
 	}
 }
 
-func (g *Guard) release() { <-g.slots }
+func (g *Guard) freeSlot() { <-g.slots }
 
-// turnsAway reports whether c must go so that room is kept.
-func (g *Guard) turnsAway(c net.Conn) bool {
+// isOverHalf reports whether c must go so that room is kept.
+func (g *Guard) isOverHalf(c net.Conn) bool {
 	if !ownersKnown || len(g.slots) < (cap(g.slots)+1)/2 {
 		return false
 	}
-	s, _ := g.ask(c)
-	return s != standingOurs
+	class, _ := g.lookUpPeer(c)
+	return class != peerAllowed
 }
 
-// hold returns c, which gives its place back when it is closed.
-func (g *Guard) hold(c net.Conn) net.Conn {
-	release := sync.OnceFunc(g.release)
+// track returns c, which gives its place back when it is closed.
+func (g *Guard) track(c net.Conn) net.Conn {
+	release := sync.OnceFunc(g.freeSlot)
 	if tcp, ok := c.(*net.TCPConn); ok {
-		return &heldTCPConn{TCPConn: tcp, release: release}
+		return &trackedTCPConn{TCPConn: tcp, release: release}
 	}
-	return &heldConn{Conn: c, release: release}
+	return &trackedConn{Conn: c, release: release}
 }
 
-// heldTCPConn has all methods of a TCPConn: net/http wants CloseWrite, without
+// trackedTCPConn has all methods of a TCPConn: net/http wants CloseWrite, without
 // which a client that still sends may lose the answer, and we SyscallConn.
-type heldTCPConn struct {
+type trackedTCPConn struct {
 	*net.TCPConn
 	release func()
 }
 
-func (c *heldTCPConn) Close() error {
+func (c *trackedTCPConn) Close() error {
 	defer c.release()
 	return c.TCPConn.Close()
 }
 
-type heldConn struct {
+type trackedConn struct {
 	net.Conn
 	release func()
 }
 
-func (c *heldConn) Close() error {
+func (c *trackedConn) Close() error {
 	defer c.release()
 	return c.Conn.Close()
 }
 
 // NetConn returns the connection underneath.
-func (c *heldConn) NetConn() net.Conn { return c.Conn }
+func (c *trackedConn) NetConn() net.Conn { return c.Conn }

@@ -27,45 +27,45 @@ const (
 	tcpClose       = 7
 )
 
-// row is what the kernel says of one socket.
-type row struct {
+// socketInfo is what the kernel says of one socket.
+type socketInfo struct {
 	state uint8
 	uid   uint32 // in our user namespace
 	inode uint32 // 0: no process has it open
 }
 
 // A table finds a socket among the kernel's, or returns errNoSocket.
-type table interface {
-	find(t tuple) (row, error)
+type socketTable interface {
+	find(t tuple) (socketInfo, error)
 }
 
 var errNoSocket = errors.New("the kernel knows no such socket")
 
 // owners tells whose socket a loopback client's is.
 type owners struct {
-	diag     *diag
-	tables   []table // the quickest first
-	nobody   uint32  // the uid that stands for each one without an id in our user namespace
-	isNobody bool    // some have none
+	sockDiag    *sockDiag
+	tables      []socketTable // the quickest first
+	overflowUID uint32        // the uid that stands for each one without an id in our user namespace
+	hasOverflow bool          // some have none
 }
 
 func newOwners() *owners {
-	o := &owners{diag: &diag{fd: -1}}
-	o.tables = []table{o.diag, newProcNet()}
-	o.nobody, o.isNobody = overflowUID()
+	o := &owners{sockDiag: &sockDiag{fd: -1}}
+	o.tables = []socketTable{o.sockDiag, newProcNet()}
+	o.overflowUID, o.hasOverflow = readOverflowUID()
 	return o
 }
 
-// warn logs what New's caller may not expect of these users.
-func (o *owners) warn(log *slog.Logger, users map[uint32]struct{}) {
-	if _, ok := users[o.nobody]; ok && o.isNobody {
-		log.Warn("connections of this user need a credential: in this user namespace its id stands for others too", "uid", o.nobody)
+// warnOfOverflow logs what New's caller may not expect of these users.
+func (o *owners) warnOfOverflow(log *slog.Logger, users map[uint32]struct{}) {
+	if _, ok := users[o.overflowUID]; ok && o.hasOverflow {
+		log.Warn("connections of this user need a credential: in this user namespace its id stands for others too", "uid", o.overflowUID)
 	}
 }
 
-func (o *owners) close() error { return o.diag.close() }
+func (o *owners) close() error { return o.sockDiag.close() }
 
-// of returns standingOurs with the uid of the client's socket if that is
+// lookUp returns standingOurs with the uid of the client's socket if that is
 // known. Whether this user is let in is the caller's to say. conn is our end
 // of the connection, and t its ends as it sees them.
 //
@@ -75,43 +75,43 @@ func (o *owners) close() error { return o.diag.close() }
 // is there, with our inode, only as long as the connection lives, and while it
 // does, no other socket can be its other end. That our end is found also
 // shows that the table is that of the right network namespace.
-func (o *owners) of(conn syscall.RawConn, t tuple) (standing, uint32) {
+func (o *owners) lookUp(conn syscall.RawConn, t tuple) (peerClass, uint32) {
 	inode, err := inodeOf(conn)
 	if err != nil {
-		return standingUnknown, 0
+		return peerUnknown, 0
 	}
-	for _, tab := range o.tables {
-		client, errClient := tab.find(t.reversed())
-		own, errOwn := tab.find(t)
+	for _, table := range o.tables {
+		client, errClient := table.find(t.reversed())
+		own, errOwn := table.find(t)
 		if errOwn != nil || own.inode != inode {
-			if closed(conn) {
-				return standingGone, 0
+			if isClosed(conn) {
+				return peerGone, 0
 			}
 			continue // this table doesn't show our sockets
 		}
 		switch {
 		case errClient == nil:
-			return o.judge(client)
+			return o.classify(client)
 		case errors.Is(errClient, errNoSocket):
-			return standingUnknown, 0
+			return peerUnknown, 0
 		}
 	}
-	return standingUnknown, 0
+	return peerUnknown, 0
 }
 
-func (o *owners) judge(client row) (standing, uint32) {
+func (o *owners) classify(client socketInfo) (peerClass, uint32) {
 	switch {
 	case client.inode == 0:
 		// Closed by its process. Such a socket may show uid 0, which isn't
 		// root, or still its owner, who is no longer there.
-		return standingGone, 0
+		return peerGone, 0
 	case client.state != tcpEstablished && client.state != tcpFinWait1 && client.state != tcpFinWait2:
 		// The two FIN_WAITs are clients that closed their sending side only.
-		return standingUnknown, 0
-	case o.isNobody && client.uid == o.nobody:
-		return standingUnknown, 0
+		return peerUnknown, 0
+	case o.hasOverflow && client.uid == o.overflowUID:
+		return peerUnknown, 0
 	}
-	return standingOurs, client.uid
+	return peerAllowed, client.uid
 }
 
 // inodeOf returns the inode of a socket, by which the kernel's tables name it.
@@ -121,8 +121,8 @@ func inodeOf(conn syscall.RawConn) (inode uint32, err error) {
 	return uint32(stat.Ino), errors.Join(errControl, err)
 }
 
-// closed reports whether the connection is over, on both sides.
-func closed(conn syscall.RawConn) bool {
+// isClosed reports whether the connection is over, on both sides.
+func isClosed(conn syscall.RawConn) bool {
 	var info *unix.TCPInfo
 	var err error
 	errControl := conn.Control(func(fd uintptr) {
@@ -131,13 +131,13 @@ func closed(conn syscall.RawConn) bool {
 	return errControl != nil || err == nil && info.State == tcpClose
 }
 
-// overflowUID returns the uid by which the kernel shows all users that have
+// readOverflowUID returns the uid by which the kernel shows all users that have
 // none in our user namespace, and whether there can be such. In a rootless
 // container that may be every other user of the machine, and nothing tells
 // them from one whose uid that really is.
-func overflowUID() (uid uint32, some bool) {
-	const usual = 65534
-	uid = usual
+func readOverflowUID() (uid uint32, present bool) {
+	const common = 65534
+	uid = common
 	if text, err := os.ReadFile("/proc/sys/kernel/overflowuid"); err == nil {
 		if n, err := strconv.ParseUint(string(bytes.TrimSpace(text)), 10, 32); err == nil {
 			uid = uint32(n)

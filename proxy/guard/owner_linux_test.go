@@ -198,18 +198,18 @@ func eachKind(t *testing.T, f func(t *testing.T, client, server net.Conn)) {
 }
 
 // onlyTables makes g ask these alone.
-func onlyTables(g *Guard, tables ...table) *Guard {
+func onlyTables(g *Guard, tables ...socketTable) *Guard {
 	g.owners.tables = tables
 	return g
 }
 
 func TestSocketKinds(t *testing.T) {
 	netlink := newGuard(t, Config{})
-	onlyTables(netlink, netlink.owners.diag)
+	onlyTables(netlink, netlink.owners.sockDiag)
 	proc := onlyTables(newGuard(t, Config{}), newProcNet())
 	eachKind(t, func(t *testing.T, _, server net.Conn) {
 		for name, g := range map[string]*Guard{"netlink": netlink, "/proc": proc} {
-			if s, uid := g.ask(server); s != standingOurs || int(uid) != os.Geteuid() {
+			if s, uid := g.lookUpPeer(server); s != peerAllowed || int(uid) != os.Geteuid() {
 				t.Errorf("by %s: standing %d, uid %d", name, s, uid)
 			}
 		}
@@ -219,7 +219,7 @@ func TestSocketKinds(t *testing.T) {
 // TestTablesAgree holds what /proc says against what netlink says, for both
 // ends of each kind of connection.
 func TestTablesAgree(t *testing.T) {
-	d := &diag{fd: -1}
+	d := &sockDiag{fd: -1}
 	defer func() { _ = d.close() }()
 	p := newProcNet()
 	eachKind(t, func(t *testing.T, client, server net.Conn) {
@@ -264,7 +264,7 @@ func settled(state uint8) uint8 {
 // module for it is missing.
 type blind struct{}
 
-func (blind) find(tuple) (row, error) { return row{}, errNoSocket }
+func (blind) find(tuple) (socketInfo, error) { return socketInfo{}, errNoSocket }
 
 // TestFallback takes netlink away in the ways in which it can be missing.
 func TestFallback(t *testing.T) {
@@ -275,15 +275,15 @@ func TestFallback(t *testing.T) {
 	noModule := onlyTables(newGuard(t, Config{}), blind{}, newProcNet())
 	nothing := onlyTables(newGuard(t, Config{ClientKeys: []string{key}}), blind{}, blind{})
 	for name, g := range map[string]*Guard{"closed": closed, "no module": noModule} {
-		if status, reason, body := ask(t, serve(t, g, "tcp4", "127.0.0.1:0"), get); status != 200 {
+		if status, reason, body := requestOnce(t, serve(t, g, "tcp4", "127.0.0.1:0"), get); status != 200 {
 			t.Errorf("%s: %d %s %s", name, status, reason, body)
 		}
 	}
 	addr := serve(t, nothing, "tcp4", "127.0.0.1:0")
-	if status, reason, body := ask(t, addr, get); status != 401 || reason != "owner_unknown" {
+	if status, reason, body := requestOnce(t, addr, get); status != 401 || reason != "owner_unknown" {
 		t.Errorf("nothing: %d %s %s", status, reason, body)
 	}
-	if status, reason, body := ask(t, addr, getWithKey); status != 200 {
+	if status, reason, body := requestOnce(t, addr, getWithKey); status != 200 {
 		t.Errorf("nothing, with a key: %d %s %s", status, reason, body)
 	}
 }
@@ -307,10 +307,10 @@ func TestOtherMachine(t *testing.T) {
 			continue
 		}
 		serveOn(t, g, l)
-		if status, reason, _ := ask(t, l.Addr().String(), get); status != 401 || reason != "remote" {
+		if status, reason, _ := requestOnce(t, l.Addr().String(), get); status != 401 || reason != "remote" {
 			t.Errorf("%v without a credential: %d %s", ip, status, reason)
 		}
-		if status, reason, _ := ask(t, l.Addr().String(), "GET / HTTP/1.1\nHost: localhost\nAuthorization: Bearer "+canary+"\n\n"); status != 200 {
+		if status, reason, _ := requestOnce(t, l.Addr().String(), "GET / HTTP/1.1\nHost: localhost\nAuthorization: Bearer "+canary+"\n\n"); status != 200 {
 			t.Errorf("%v with a stale token: %d %s", ip, status, reason)
 		}
 		return
@@ -321,7 +321,7 @@ func TestOtherMachine(t *testing.T) {
 // TestAskedOnce sends many requests at once on many kept-alive connections.
 func TestAskedOnce(t *testing.T) {
 	g := newGuard(t, Config{})
-	counting := &countingTable{table: g.owners.diag}
+	counting := &countingTable{socketTable: g.owners.sockDiag}
 	onlyTables(g, counting)
 	addr := serve(t, g, "tcp4", "127.0.0.1:0")
 	const conns, requests = 40, 50
@@ -335,7 +335,7 @@ func TestAskedOnce(t *testing.T) {
 			}
 			defer func() { _ = c.Close() }()
 			for range requests {
-				if status, reason, _, err := exchange(c, get); status != 200 {
+				if status, reason, _, err := sendRequest(c, get); status != 200 {
 					t.Errorf("%d %s %v", status, reason, err)
 					return
 				}
@@ -349,16 +349,16 @@ func TestAskedOnce(t *testing.T) {
 }
 
 type countingTable struct {
-	table
+	socketTable
 	mu sync.Mutex
 	n  int
 }
 
-func (c *countingTable) find(t tuple) (row, error) {
+func (c *countingTable) find(t tuple) (socketInfo, error) {
 	c.mu.Lock()
 	c.n++
 	c.mu.Unlock()
-	return c.table.find(t)
+	return c.socketTable.find(t)
 }
 
 func TestKeyFileOwner(t *testing.T) {

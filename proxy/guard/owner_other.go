@@ -15,9 +15,9 @@ type owners struct{}
 
 func newOwners() *owners { return &owners{} }
 
-func (*owners) of(syscall.RawConn, tuple) (standing, uint32) { return standingUnknown, 0 }
+func (*owners) lookUp(syscall.RawConn, tuple) (peerClass, uint32) { return peerUnknown, 0 }
 
-func (*owners) warn(*slog.Logger, map[uint32]struct{}) {}
+func (*owners) warnOfOverflow(*slog.Logger, map[uint32]struct{}) {}
 
 func (*owners) close() error { return nil }
 

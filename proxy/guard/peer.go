@@ -11,68 +11,68 @@ import (
 // peerKey is the context key of a connection's *peer.
 type peerKey struct{}
 
-// standing says what is known of the client behind a connection.
-type standing uint32
+// peerClass says what is known of the client behind a connection.
+type peerClass uint32
 
 const (
-	standingUnasked standing = iota
-	standingOurs             // its user is let in
-	standingForeign          // its user is known, and not let in
-	standingGone             // its socket is closed: it is nobody's, and nobody would read an answer
-	standingUnknown          // it is on this machine, but its user can't be known
-	standingRemote           // it isn't on this machine, as far as can be seen
+	peerUnclassified peerClass = iota
+	peerAllowed                // its user is let in
+	peerForeign                // its user is known, and not let in
+	peerGone                   // its socket is closed: it is nobody's, and nobody would read an answer
+	peerUnknown                // it is on this machine, but its user can't be known
+	peerRemote                 // it isn't on this machine, as far as can be seen
 )
 
 // peer is the client of one connection.
 type peer struct {
-	conn     net.Conn
-	mu       sync.Mutex // held while the kernel is asked
-	standing atomic.Uint32
-	uid      uint32 // set before standing, if that is ours or foreign
+	conn  net.Conn
+	mu    sync.Mutex // held while the kernel is asked
+	class atomic.Uint32
+	uid   uint32 // set before standing, if that is ours or foreign
 }
 
-// standing asks the kernel who the peer is, if no earlier request of its
+// classOf asks the kernel who the peer is, if no earlier request of its
 // connection has. The answer stands: a socket has the owner that made it.
-func (g *Guard) standing(p *peer) standing {
+func (g *Guard) classOf(p *peer) peerClass {
 	if p == nil {
-		return standingUnknown
+		return peerUnknown
 	}
-	if s := standing(p.standing.Load()); s != standingUnasked {
-		return s
+	if class := peerClass(p.class.Load()); class != peerUnclassified {
+		return class
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if s := standing(p.standing.Load()); s != standingUnasked {
-		return s
+	if class := peerClass(p.class.Load()); class != peerUnclassified {
+		return class
 	}
-	var s standing
-	s, p.uid = g.ask(p.conn)
-	p.standing.Store(uint32(s))
-	return s
+	var class peerClass
+	class, p.uid = g.lookUpPeer(p.conn)
+	p.class.Store(uint32(class))
+	return class
 }
 
-// ask returns the standing of the client of c, and its uid where it is known.
-func (g *Guard) ask(c net.Conn) (standing, uint32) {
+// lookUpPeer returns the standing of the client of c, and its uid where it is known.
+func (g *Guard) lookUpPeer(c net.Conn) (peerClass, uint32) {
 	local, okLocal := addrPort(c.LocalAddr())
 	remote, okRemote := addrPort(c.RemoteAddr())
 	if !okLocal || !okRemote {
-		return standingUnknown, 0
+		return peerUnknown, 0
 	}
 	if !remote.Addr().IsLoopback() {
-		return standingRemote, 0
+		return peerRemote, 0
 	}
 	raw, ok := rawConn(c)
 	if !ok {
-		return standingUnknown, 0
+		return peerUnknown, 0
 	}
-	s, uid := g.owners.of(raw, tuple{local: local, remote: remote})
-	if s != standingOurs {
-		return s, 0
+	class, uid := g.owners.lookUp(raw, tuple{local: local, remote: remote})
+	if class != peerAllowed {
+		return class, 0
 	}
 	if _, ok := g.users[uid]; !ok {
-		s = standingForeign
+		class = peerForeign
 	}
-	return s, uid
+	return class, uid
 }
 
 // tuple names a TCP socket by its two ends, its own first. IPv4 addresses are

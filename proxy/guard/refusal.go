@@ -32,7 +32,7 @@ const (
 	reasonGone
 	reasonUnknown
 	reasonRemote
-	reasonCrowded
+	reasonOverHalf
 	reasonFull
 	reasonCount
 )
@@ -48,7 +48,7 @@ func (why reason) String() string {
 		reasonGone:      "client_gone",   // the client has closed its socket
 		reasonUnknown:   "owner_unknown", // no credential, and the client's user isn't known
 		reasonRemote:    "remote",        // no credential, and the client is on another machine
-		reasonCrowded:   "crowded",       // a connection closed to keep room for the user's own
+		reasonOverHalf:  "crowded",       // a connection closed to keep room for the user's own
 		reasonFull:      "full",          // a connection that had to wait for the end of another
 	}[why]
 }
@@ -62,12 +62,12 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 		refusal.Status = http.StatusBadRequest
 		refusal.Message = "patrol is no forward proxy: use it as a base URL (http://localhost:4000), not as HTTP_PROXY or HTTPS_PROXY."
 	case reasonHost:
-		host := printable(r.Host)
+		host := displayAuthority(r.Host)
 		detail = slog.String("host", host)
 		refusal.Message = fmt.Sprintf("patrol answers requests to %s (any port), and this one is to %s: use one of those names in the base URL, or start patrol with --allow-host.", g.hostList, host)
 	case reasonOrigin, reasonFetchSite:
 		origin, _ := originAuthority(r.Header["Origin"])
-		detail = slog.String("origin", printable(origin))
+		detail = slog.String("origin", displayAuthority(origin))
 		refusal.Message = "patrol takes no requests from web pages, browser extensions or apps that are built as web pages, only from programs: this one says that a page of another origin made it (Origin, Sec-Fetch-Site)."
 	case reasonForeign:
 		detail = slog.Uint64("uid", uint64(p.uid))
@@ -84,24 +84,24 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 		refusal.Status = http.StatusUnauthorized
 		refusal.Message = credentialMessage(r, "this connection doesn't come over loopback but from another machine or container, or by this machine's address in a network")
 	}
-	if attrs, ok := g.note(why, r.RemoteAddr); ok {
+	if attrs, ok := g.record(why, r.RemoteAddr); ok {
 		g.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused", append(attrs, detail)...)
 	}
 	return refusal
 }
 
 func credentialMessage(r *http.Request, because string) string {
-	lack := "sent none"
-	if carriesCredential(r.Header) {
-		lack = "sent one that patrol doesn't know"
+	sent := "sent none"
+	if sendsCredential(r.Header) {
+		sent = "sent one that patrol doesn't know"
 	}
-	return "A credential is needed, since " + because + ", and the client " + lack +
+	return "A credential is needed, since " + because + ", and the client " + sent +
 		": send what `patrol token` prints, or a key of the file given to patrol with --client-key-file, as Authorization: Bearer, x-api-key or x-goog-api-key."
 }
 
-// printable returns an authority that the client sent as far as it may stand
+// displayAuthority returns an authority that the client sent as far as it may stand
 // in a log or an answer: well-formed and of a size that people read.
-func printable(authority string) string {
+func displayAuthority(authority string) string {
 	const longest = 255 // of a host name, by RFC 1035
 	switch _, ok := hostOf(authority); {
 	case authority == "":
@@ -117,29 +117,29 @@ func printable(authority string) string {
 func (g *Guard) Counters() map[string]uint64 {
 	counts := make(map[string]uint64, reasonCount)
 	for why := range reasonCount {
-		counts[why.String()] = g.tally[why].count.Load()
+		counts[why.String()] = g.stats[why].count.Load()
 	}
 	return counts
 }
 
-// tally holds what is counted and logged for each reason.
-type tally [reasonCount]struct {
+// reasonStats holds what is counted and logged for each reason.
+type reasonStats [reasonCount]struct {
 	count atomic.Uint64
 	quota LogQuota
 }
 
-// note counts, and returns what to log if the reason's quota lets it: whoever
+// record counts, and returns what to log if the reason's quota lets it: whoever
 // is refused can be refused a million times, and must not fill the disk by it.
-func (g *Guard) note(why reason, remote string) (attrs []slog.Attr, ok bool) {
-	t := &g.tally[why]
-	t.count.Add(1)
-	skipped, ok := t.quota.Take(time.Now())
+func (g *Guard) record(why reason, remote string) (attrs []slog.Attr, ok bool) {
+	s := &g.stats[why]
+	s.count.Add(1)
+	unlogged, ok := s.quota.Take(time.Now())
 	if !ok {
 		return nil, false
 	}
 	attrs = []slog.Attr{slog.String("reason", why.String()), slog.String("remote", remote)}
-	if skipped > 0 {
-		attrs = append(attrs, slog.Uint64("not_logged", skipped))
+	if unlogged > 0 {
+		attrs = append(attrs, slog.Uint64("not_logged", unlogged))
 	}
 	return attrs, true
 }
@@ -147,10 +147,10 @@ func (g *Guard) note(why reason, remote string) (attrs []slog.Attr, ok bool) {
 // LogQuota lets a burst of a log's lines through, then one a minute. Its zero
 // value is ready, for several goroutines.
 type LogQuota struct {
-	mu      sync.Mutex
-	used    int
-	since   time.Time // when used was last lowered
-	skipped uint64
+	mu       sync.Mutex
+	used     int
+	refilled time.Time // when used was last lowered
+	unlogged uint64
 }
 
 const (
@@ -160,18 +160,18 @@ const (
 
 // Take reports whether a line may be logged now, and how many weren't since
 // the last one.
-func (q *LogQuota) Take(now time.Time) (skipped uint64, ok bool) {
+func (q *LogQuota) Take(now time.Time) (unlogged uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if back := int(now.Sub(q.since) / logEvery); back > 0 {
-		q.used = max(0, q.used-back)
-		q.since = now
+	if refill := int(now.Sub(q.refilled) / logEvery); refill > 0 {
+		q.used = max(0, q.used-refill)
+		q.refilled = now
 	}
 	if q.used >= logBurst {
-		q.skipped++
+		q.unlogged++
 		return 0, false
 	}
 	q.used++
-	skipped, q.skipped = q.skipped, 0
-	return skipped, true
+	unlogged, q.unlogged = q.unlogged, 0
+	return unlogged, true
 }

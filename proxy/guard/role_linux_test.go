@@ -79,7 +79,7 @@ func (args clientArgs) run() (answer clientAnswer) {
 		_, _ = io.WriteString(c, strings.ReplaceAll(args.Request, "\n", "\r\n"))
 		return answer
 	}
-	answer.Status, answer.Reason, answer.Body, err = exchange(c, args.Request)
+	answer.Status, answer.Reason, answer.Body, err = sendRequest(c, args.Request)
 	if err != nil {
 		answer.Err = err.Error()
 	}

@@ -23,13 +23,13 @@ func checkPrivate(path string, info fs.FileInfo) error {
 // defaultMaxConns leaves each connection a file for itself, one for its
 // upstream, and some for the rest of the process.
 func defaultMaxConns() int {
-	const enough, rest, least = 4096, 64, 16
+	const most, reserved, least = 4096, 64, 16
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
-		return enough
+		return most
 	}
-	if files := uint64(limit.Cur); files < 2*enough+rest {
-		return max(least, (int(files)-rest)/2)
+	if files := uint64(limit.Cur); files < 2*most+reserved {
+		return max(least, (int(files)-reserved)/2)
 	}
-	return enough
+	return most
 }

@@ -23,9 +23,9 @@ const (
 	messageLen = 72 // struct inet_diag_msg
 )
 
-// diag finds a socket by asking the kernel for just this one. The kernel
+// sockDiag finds a socket by asking the kernel for just this one. The kernel
 // answers within the call that asks, so it never waits.
-type diag struct {
+type sockDiag struct {
 	mu     sync.Mutex
 	fd     int // -1: not open
 	closed bool
@@ -33,21 +33,21 @@ type diag struct {
 	buf    [1024]byte
 }
 
-func (d *diag) find(t tuple) (row, error) {
+func (d *sockDiag) find(t tuple) (socketInfo, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if err := d.open(); err != nil {
-		return row{}, fmt.Errorf("opening a socket to the kernel: %w", err)
+	if err := d.openLocked(); err != nil {
+		return socketInfo{}, fmt.Errorf("opening a socket to the kernel: %w", err)
 	}
-	r, err := d.ask(t)
+	r, err := d.queryLocked(t)
 	if err != nil && !errors.Is(err, errNoSocket) {
-		d.drop() // an answer that comes late must not be taken for the next one
-		return row{}, fmt.Errorf("asking the kernel for a socket: %w", err)
+		d.closeLocked() // an answer that comes late must not be taken for the next one
+		return socketInfo{}, fmt.Errorf("asking the kernel for a socket: %w", err)
 	}
 	return r, err
 }
 
-func (d *diag) open() error {
+func (d *sockDiag) openLocked() error {
 	switch {
 	case d.closed:
 		return unix.EBADF
@@ -61,39 +61,39 @@ func (d *diag) open() error {
 	return err
 }
 
-func (d *diag) drop() {
+func (d *sockDiag) closeLocked() {
 	if d.fd >= 0 {
 		_ = unix.Close(d.fd)
 		d.fd = -1
 	}
 }
 
-func (d *diag) close() error {
+func (d *sockDiag) close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.drop()
+	d.closeLocked()
 	d.closed = true
 	return nil
 }
 
-func (d *diag) ask(t tuple) (row, error) {
+func (d *sockDiag) queryLocked(t tuple) (socketInfo, error) {
 	d.seq++
-	request := d.request(t)
+	request := d.encodeRequestLocked(t)
 	if err := unix.Sendto(d.fd, request, unix.MSG_DONTWAIT, &unix.SockaddrNetlink{Family: unix.AF_NETLINK}); err != nil {
-		return row{}, err
+		return socketInfo{}, err
 	}
 	n, from, err := unix.Recvfrom(d.fd, d.buf[:], unix.MSG_DONTWAIT)
 	if err != nil {
-		return row{}, err
+		return socketInfo{}, err
 	}
 	if nl, ok := from.(*unix.SockaddrNetlink); !ok || nl.Pid != 0 {
-		return row{}, errors.New("the answer isn't the kernel's")
+		return socketInfo{}, errors.New("the answer isn't the kernel's")
 	}
 	return parseAnswer(d.buf[:n], d.seq, t)
 }
 
-// request writes the question for t into buf.
-func (d *diag) request(t tuple) []byte {
+// encodeRequestLocked writes the question for t into buf.
+func (d *sockDiag) encodeRequestLocked(t tuple) []byte {
 	b := d.buf[:headerLen+requestLen]
 	clear(b)
 	ne := binary.NativeEndian
@@ -124,31 +124,31 @@ func (d *diag) request(t tuple) []byte {
 }
 
 // parseAnswer reads the kernel's answer to the question seq for t.
-func parseAnswer(b []byte, seq uint32, t tuple) (row, error) {
+func parseAnswer(b []byte, seq uint32, t tuple) (socketInfo, error) {
 	ne := binary.NativeEndian
 	if len(b) < headerLen+4 || ne.Uint32(b[8:]) != seq {
-		return row{}, errors.New("the answer is to another question")
+		return socketInfo{}, errors.New("the answer is to another question")
 	}
 	body := b[headerLen:]
 	switch kind := ne.Uint16(b[4:]); kind {
 	case unix.NLMSG_ERROR:
 		errno := unix.Errno(-int32(ne.Uint32(body)))
 		if errno == unix.ENOENT {
-			return row{}, errNoSocket
+			return socketInfo{}, errNoSocket
 		}
-		return row{}, errno
+		return socketInfo{}, errno
 	case sockDiagByFamily:
 	default:
-		return row{}, fmt.Errorf("the answer is of kind %d", kind)
+		return socketInfo{}, fmt.Errorf("the answer is of kind %d", kind)
 	}
 	if len(body) < messageLen {
-		return row{}, errors.New("the answer is too short")
+		return socketInfo{}, errors.New("the answer is too short")
 	}
 	// Where no connection matches, the kernel offers a listener on the port.
 	if got, ok := answerTuple(body[0], body[4:4+sockIDLen]); !ok || got != t {
-		return row{}, errNoSocket
+		return socketInfo{}, errNoSocket
 	}
-	return row{state: body[1], uid: ne.Uint32(body[64:]), inode: ne.Uint32(body[68:])}, nil
+	return socketInfo{state: body[1], uid: ne.Uint32(body[64:]), inode: ne.Uint32(body[68:])}, nil
 }
 
 func answerTuple(family byte, id []byte) (tuple, bool) {
