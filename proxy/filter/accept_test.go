@@ -43,9 +43,9 @@ func TestAccept(t *testing.T) {
 // TestDecodable: both lists of encodings are the same.
 func TestDecodable(t *testing.T) {
 	for _, encoding := range []string{"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd", "GZIP", "compress", "dcb", "*", "gzip, br"} {
-		_, err := decoder(encoding, strings.NewReader(""))
-		if decodable(encoding) != (err == nil) {
-			t.Errorf("%q: decodable %v, and the decoder says %v", encoding, decodable(encoding), err)
+		_, err := newDecoder(encoding, strings.NewReader(""))
+		if isKnownEncoding(encoding) != (err == nil) {
+			t.Errorf("%q: decodable %v, and the decoder says %v", encoding, isKnownEncoding(encoding), err)
 		}
 	}
 }

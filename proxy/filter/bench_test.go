@@ -166,7 +166,7 @@ func BenchmarkStream(b *testing.B) {
 			if event == piece {
 				src.first = first
 			}
-			res := response("text/event-stream", src)
+			res := httpResponse("text/event-stream", src)
 			asked(b, "bash").Response(res)
 			p := make([]byte, 32<<10)
 			read := func() {

@@ -8,95 +8,95 @@ import "slices"
 // https://github.com/anomalyco/opencode/issues/31259 (white space). What a
 // message gets in its place says as little as can be said.
 const (
-	noText      = `"."`
-	noOutput    = `"(no output)"`
-	interrupted = `"(interrupted)"`
+	textPlaceholder        = `"."`
+	outputPlaceholder      = `"(no output)"`
+	interruptedPlaceholder = `"(interrupted)"`
 )
 
-// blank reports whether v, a text, says nothing. 0 is no text.
-func (r *request) blank(v int) bool {
-	return v == 0 || r.kind(v) == null || r.kind(v) == str && blankText(r.inner(v))
+// isBlank reports whether v, a text, says nothing. 0 is no text.
+func (r *request) isBlank(v int) bool {
+	return v == 0 || r.kind(v) == null || r.kind(v) == str && isBlankText(r.inner(v))
 }
 
-// hollow reports whether a tool_result's content has to change: it is blank, or
+// hasBlankPart reports whether a tool_result's content has to change: it is blank, or
 // has a block of blank text in it. A tool_result without any content is fine.
-func (r *request) hollow(content int) bool {
+func (r *request) hasBlankPart(content int) bool {
 	if content == 0 {
 		return false
 	}
 	if r.kind(content) != array {
-		return r.blank(content)
+		return r.isBlank(content)
 	}
 	for n := range r.elements(content) {
-		if b := r.readBlock(n); b.kind == textBlock && r.blank(b.text) {
+		if b := r.readBlock(n); b.kind == textBlock && r.isBlank(b.text) {
 			return true
 		}
 	}
 	return r.next(content) == content+1
 }
 
-// dropBlank drops the messages that say nothing and don't need to stand where
+// dropBlankMessages drops the messages that say nothing and don't need to stand where
 // they stand: system messages, and assistant messages at the very end.
-func (r *request) dropBlank() {
+func (r *request) dropBlankMessages() {
 	for i := range r.msgs {
 		m := &r.msgs[i]
-		m.drop = m.drop || m.role == systemRole && m.left == 0
+		m.dropped = m.dropped || m.role == systemRole && m.kept == 0
 	}
 	for i := len(r.msgs) - 1; i >= 0; i-- {
 		m := &r.msgs[i]
-		if m.drop {
+		if m.dropped {
 			continue
 		}
-		if m.role != assistantRole || m.left > 0 || m.calls != 0 {
+		if m.role != assistantRole || m.kept > 0 || m.toolCalls != 0 {
 			return
 		}
-		m.drop = true
+		m.dropped = true
 	}
 }
 
 // editMessages records the edits of all messages.
 func (r *request) editMessages() {
-	p := pruner{e: &r.edits}
-	before := -1 // the last message that stays
-	open := r.unanswered
+	p := pruner{edits: &r.edits}
+	previous := -1 // the last message that stays
+	unanswered := r.unanswered
 	for i := range r.msgs {
 		m := &r.msgs[i]
-		if m.drop {
+		if m.dropped {
 			p.drop(r.start(m.node), r.end(m.node))
 			continue
 		}
 		p.keep(r.start(m.node), r.end(m.node))
 		n := 0
-		for n < len(open) && open[n].msg == before {
+		for n < len(unanswered) && unanswered[n].message == previous {
 			n++
 		}
-		results := r.answerCalls(open[:n], m)
-		open = open[n:]
+		results := r.answerCalls(unanswered[:n], m)
+		unanswered = unanswered[n:]
 		if m.role != unknownRole {
 			r.editContent(m, results)
 		}
-		before = i
+		previous = i
 	}
 	p.finish()
 }
 
 // answerCalls answers calls of one message, which m follows. It returns the
 // answers that are to come first in m, as JSON.
-func (r *request) answerCalls(open []call, m *message) (results string) {
-	if len(open) == 0 {
+func (r *request) answerCalls(unanswered []messageCall, m *message) (results string) {
+	if len(unanswered) == 0 {
 		return ""
 	}
-	after := r.end(r.msgs[open[0].msg].node)
-	for _, c := range open {
+	after := r.end(r.msgs[unanswered[0].message].node)
+	for _, c := range unanswered {
 		id := string(r.raw(c.id))
-		if !c.block {
-			r.edits.replace(after, after, `,{"role":"tool","tool_call_id":`, id, `,"content":`, interrupted, `}`)
+		if !c.inBlock {
+			r.edits.replace(after, after, `,{"role":"tool","tool_call_id":`, id, `,"content":`, interruptedPlaceholder, `}`)
 			continue
 		}
 		if results != "" {
 			results += ","
 		}
-		results += `{"type":"tool_result","tool_use_id":` + id + `,"content":` + interrupted + `}`
+		results += `{"type":"tool_result","tool_use_id":` + id + `,"content":` + interruptedPlaceholder + `}`
 	}
 	if results != "" && m.role != userRole {
 		r.edits.replace(after, after, `,{"role":"user","content":[`, results, `]}`)
@@ -109,7 +109,7 @@ func (r *request) answerCalls(open []call, m *message) (results string) {
 // else.
 func (r *request) editContent(m *message, results string) {
 	switch {
-	case results != "" && m.left == 0:
+	case results != "" && m.kept == 0:
 		r.setContent(m, "["+results+"]")
 	case results != "" && r.kind(m.content) == str:
 		r.setContent(m, "["+results+`,{"type":"text","text":`+string(r.raw(m.content))+"}]")
@@ -117,63 +117,63 @@ func (r *request) editContent(m *message, results string) {
 		at := r.start(m.content) + 1
 		r.edits.replace(at, at, results, ",")
 		r.pruneBlocks(m.content)
-	case m.left > 0:
-		if m.prune {
+	case m.kept > 0:
+		if m.editBlocks {
 			r.pruneBlocks(m.content)
 		}
 	case m.role == toolRole:
-		r.setContent(m, noOutput)
-	case m.calls == 0:
-		r.setContent(m, noText)
+		r.setContent(m, outputPlaceholder)
+	case m.toolCalls == 0:
+		r.setContent(m, textPlaceholder)
 	case m.content != 0 && r.kind(m.content) != null:
 		r.setContent(m, "null")
 	}
 }
 
 func (r *request) setContent(m *message, value string) {
-	r.edits.set(&r.doc, m.node, member{m.content, "content", value})
+	r.edits.setMembers(&r.document, m.node, memberValue{m.content, "content", value})
 }
 
 // pruneBlocks takes the blocks that go out of a list that keeps some.
 func (r *request) pruneBlocks(list int) {
-	p := pruner{e: &r.edits}
+	p := pruner{edits: &r.edits}
 	for n := range r.elements(list) {
-		if _, gone := slices.BinarySearch(r.gone, n); gone {
+		if _, dropped := slices.BinarySearch(r.droppedBlocks, n); dropped {
 			p.drop(r.start(n), r.end(n))
 			continue
 		}
 		p.keep(r.start(n), r.end(n))
-		if b := r.readBlock(n); b.kind == toolResult && r.hollow(b.content) {
-			r.fillResult(b.content)
+		if b := r.readBlock(n); b.kind == toolResultBlock && r.hasBlankPart(b.content) {
+			r.fillToolResult(b.content)
 		}
 	}
 	p.finish()
 }
 
-// fillResult takes blank text out of a tool_result's content.
-func (r *request) fillResult(content int) {
-	if r.kind(content) != array || !r.pruneText(content) {
-		r.edits.replace(r.start(content), r.end(content), noOutput)
+// fillToolResult takes blank text out of a tool_result's content.
+func (r *request) fillToolResult(content int) {
+	if r.kind(content) != array || !r.pruneBlankText(content) {
+		r.edits.replace(r.start(content), r.end(content), outputPlaceholder)
 	}
 }
 
-// pruneText takes the blocks of blank text out of a list. It returns false, and
+// pruneBlankText takes the blocks of blank text out of a list. It returns false, and
 // leaves it, if there are no others.
-func (r *request) pruneText(list int) bool {
-	said := func(n int) bool {
+func (r *request) pruneBlankText(list int) bool {
+	keeps := func(n int) bool {
 		b := r.readBlock(n)
-		return b.kind != textBlock || !r.blank(b.text)
+		return b.kind != textBlock || !r.isBlank(b.text)
 	}
-	left := false
+	anyKept := false
 	for n := range r.elements(list) {
-		left = left || said(n)
+		anyKept = anyKept || keeps(n)
 	}
-	if !left {
+	if !anyKept {
 		return false
 	}
-	p := pruner{e: &r.edits}
+	p := pruner{edits: &r.edits}
 	for n := range r.elements(list) {
-		if said(n) {
+		if keeps(n) {
 			p.keep(r.start(n), r.end(n))
 		} else {
 			p.drop(r.start(n), r.end(n))
@@ -183,16 +183,16 @@ func (r *request) pruneText(list int) bool {
 	return true
 }
 
-// systemPrompt does the same for the system prompt of Anthropic's messages, which
+// pruneSystemPrompt does the same for the system prompt of Anthropic's messages, which
 // stands beside them.
-func (r *request) systemPrompt() {
+func (r *request) pruneSystemPrompt() {
 	v, sure := r.find(0, "system")
 	if v == 0 || !sure {
 		return
 	}
 	if r.kind(v) == array {
-		r.noSystem = !r.pruneText(v)
+		r.dropSystem = !r.pruneBlankText(v)
 	} else {
-		r.noSystem = r.blank(v)
+		r.dropSystem = r.isBlank(v)
 	}
 }

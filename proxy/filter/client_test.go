@@ -215,7 +215,7 @@ func (g *gen) answerOf() (plain, stream string, clean bool) {
 func (g *gen) callsOf(quote func(string) string, clean bool) (calls, pieces []string) {
 	var queues [][]string
 	for i := range g.n(4) {
-		name := g.of(wrapper, "bash", wrapper)
+		name := g.of(wrapperName, "bash", wrapperName)
 		if clean {
 			name = "bash"
 		}

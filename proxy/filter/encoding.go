@@ -27,17 +27,17 @@ var errEncoding = errors.New("content encoding isn't known")
 // header or in several, is one that isn't known.
 func encodingOf(h http.Header) string { return strings.Join(h["Content-Encoding"], ",") }
 
-// decoder returns what src holds once this Content-Encoding is off. What it
+// newDecoder returns what src holds once this Content-Encoding is off. What it
 // returns hands on what it can as soon as it can, and needs no Close but that
 // of a zstd one, which frees memory early.
-func decoder(encoding string, src io.Reader) (io.Reader, error) {
+func newDecoder(encoding string, src io.Reader) (io.Reader, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "", "identity":
 		return src, nil
 	case "gzip", "x-gzip":
-		return &lazy{src: src, open: func(src *bufio.Reader) (io.Reader, error) { return gzip.NewReader(src) }}, nil
+		return &lazyDecoder{src: src, open: func(src *bufio.Reader) (io.Reader, error) { return gzip.NewReader(src) }}, nil
 	case "deflate":
-		return &lazy{src: src, open: inflater}, nil
+		return &lazyDecoder{src: src, open: newInflater}, nil
 	case "br":
 		return brotli.NewReader(src), nil
 	case "zstd":
@@ -46,8 +46,8 @@ func decoder(encoding string, src io.Reader) (io.Reader, error) {
 	return nil, errEncoding
 }
 
-// decodable reports whether decoder knows the encoding.
-func decodable(encoding string) bool {
+// isKnownEncoding reports whether decoder knows the encoding.
+func isKnownEncoding(encoding string) bool {
 	switch strings.ToLower(encoding) {
 	case "", "identity", "gzip", "x-gzip", "deflate", "br", "zstd":
 		return true
@@ -60,13 +60,13 @@ func decodable(encoding string) bool {
 // there is nothing to leave out, h is left alone.
 func (c Call) Accept(h http.Header) {
 	const key = "Accept-Encoding"
-	if c.api != ChatCompletions || !slices.ContainsFunc(h[key], acceptsOthers) {
+	if c.api != ChatCompletions || !slices.ContainsFunc(h[key], acceptsUnknown) {
 		return
 	}
 	var kept []string
 	for _, value := range h[key] {
 		for item := range strings.SplitSeq(value, ",") {
-			if item = strings.TrimSpace(item); item != "" && decodable(coding(item)) {
+			if item = strings.TrimSpace(item); item != "" && isKnownEncoding(withoutWeight(item)) {
 				kept = append(kept, item)
 			}
 		}
@@ -77,24 +77,24 @@ func (c Call) Accept(h http.Header) {
 	h.Set(key, strings.Join(kept, ", "))
 }
 
-func acceptsOthers(value string) bool {
+func acceptsUnknown(value string) bool {
 	for item := range strings.SplitSeq(value, ",") {
-		if !decodable(coding(item)) {
+		if !isKnownEncoding(withoutWeight(item)) {
 			return true
 		}
 	}
 	return false
 }
 
-// coding returns an item of Accept-Encoding without its weight.
-func coding(item string) string {
+// withoutWeight returns an item of Accept-Encoding without its weight.
+func withoutWeight(item string) string {
 	name, _, _ := strings.Cut(item, ";")
 	return strings.TrimSpace(name)
 }
 
-// inflater reads "deflate", which is zlib by the standard, and raw deflate from
+// newInflater reads "deflate", which is zlib by the standard, and raw deflate from
 // some servers. The two bytes of a zlib header tell them apart.
-func inflater(src *bufio.Reader) (io.Reader, error) {
+func newInflater(src *bufio.Reader) (io.Reader, error) {
 	head, err := src.Peek(2)
 	if err != nil {
 		return nil, err
@@ -105,16 +105,16 @@ func inflater(src *bufio.Reader) (io.Reader, error) {
 	return flate.NewReader(src), nil
 }
 
-// lazy opens a decoder that reads its header when it is opened, at the first
+// lazyDecoder opens a decoder that reads its header when it is opened, at the first
 // Read.
-type lazy struct {
+type lazyDecoder struct {
 	src  io.Reader
 	open func(*bufio.Reader) (io.Reader, error)
 	dec  io.Reader
 	err  error
 }
 
-func (l *lazy) Read(p []byte) (int, error) {
+func (l *lazyDecoder) Read(p []byte) (int, error) {
 	if l.dec == nil && l.err == nil {
 		l.dec, l.err = l.open(bufio.NewReader(l.src))
 	}
@@ -126,29 +126,29 @@ func (l *lazy) Read(p []byte) (int, error) {
 
 // decodeBody returns what a body holds, and whether that took decoding. ok is
 // false if the body can't be decoded, or holds more than limit bytes.
-func decodeBody(encoding string, body []byte, limit int64) (plain []byte, decoded, ok bool) {
+func decodeBody(encoding string, body []byte, limit int64) (decoded []byte, wasEncoded, ok bool) {
 	switch encoding {
 	case "", "identity":
 		return body, false, true
 	}
-	dec, err := decoder(encoding, bytes.NewReader(body))
+	dec, err := newDecoder(encoding, bytes.NewReader(body))
 	if err != nil {
 		return nil, false, false
 	}
 	if z, ok := dec.(*zstd.Decoder); ok {
 		defer z.Close()
 	}
-	plain, err = io.ReadAll(io.LimitReader(dec, limit+1))
-	if err != nil || int64(len(plain)) > limit {
+	decoded, err = io.ReadAll(io.LimitReader(dec, limit+1))
+	if err != nil || int64(len(decoded)) > limit {
 		return nil, false, false
 	}
-	return plain, true, true
+	return decoded, true, true
 }
 
-// rewritten makes h true of a body that was changed. Its length is n bytes, -1
+// markRewritten makes h true of a body that was changed. Its length is n bytes, -1
 // if it isn't known yet.
-func rewritten(h http.Header, n int, decoded bool) {
-	if decoded {
+func markRewritten(h http.Header, n int, wasEncoded bool) {
+	if wasEncoded {
 		h.Del("Content-Encoding")
 	}
 	if n >= 0 {

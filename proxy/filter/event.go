@@ -5,32 +5,32 @@ import (
 	"iter"
 )
 
-// scanner finds where events end. Lines end with LF, CR or CRLF, and an event
+// eventScanner finds where events end. Lines end with LF, CR or CRLF, and an event
 // ends with a line that is empty. It looks at each byte once.
-type scanner struct {
-	empty bool // nothing of the line has come yet
-	cr    bool // the last byte was a CR: an LF would belong to it
+type eventScanner struct {
+	lineEmpty bool // nothing of the line has come yet
+	afterCR   bool // the last byte was a CR: an LF would belong to it
 }
 
 // scan looks at b, which follows what it saw before, and returns how much of it
 // belongs to the event, and whether that is all of the event. An LF that would
 // belong to the CR at its end isn't waited for: see rest.
-func (s *scanner) scan(b []byte) (n int, complete bool) {
+func (s *eventScanner) scan(b []byte) (n int, complete bool) {
 	ends := lineEnds{text: b}
 	for n < len(b) {
-		if s.rest(b[n]) {
+		if s.isPairedLF(b[n]) {
 			n++
 			continue
 		}
-		end := ends.after(n)
+		end := ends.next(n)
 		if end == len(b) {
-			s.empty = false
+			s.lineEmpty = false
 			return end, false
 		}
-		complete = s.empty && end == n
+		complete = s.lineEmpty && end == n
 		n = end + 1
-		s.cr = b[end] == '\r'
-		s.empty = true
+		s.afterCR = b[end] == '\r'
+		s.lineEmpty = true
 		if complete {
 			return n, true
 		}
@@ -38,11 +38,11 @@ func (s *scanner) scan(b []byte) (n int, complete bool) {
 	return n, false
 }
 
-// rest reports whether c, the next byte, is the LF of a CRLF whose CR has been
+// isPairedLF reports whether c, the next byte, is the LF of a CRLF whose CR has been
 // seen.
-func (s *scanner) rest(c byte) bool {
-	lf := s.cr && c == '\n'
-	s.cr = false
+func (s *eventScanner) isPairedLF(c byte) bool {
+	lf := s.afterCR && c == '\n'
+	s.afterCR = false
 	return lf
 }
 
@@ -53,9 +53,9 @@ type lineEnds struct {
 	lf   int // the next LF, or the end of text; behind at if it isn't known
 }
 
-// after returns the index of the first CR or LF from at on, the length of the
+// next returns the index of the first CR or LF from at on, the length of the
 // text if there is none.
-func (l *lineEnds) after(at int) int {
+func (l *lineEnds) next(at int) int {
 	if l.lf < at || l.lf == 0 {
 		l.lf = len(l.text)
 		if i := bytes.IndexByte(l.text[at:], '\n'); i >= 0 {
@@ -75,7 +75,7 @@ func lines(ev []byte) iter.Seq[line] {
 	return func(yield func(line) bool) {
 		ends := lineEnds{text: ev}
 		for at := 0; at < len(ev); {
-			end := ends.after(at)
+			end := ends.next(at)
 			l := line{at, end, min(end+1, len(ev))}
 			if end < len(ev) && ev[end] == '\r' && l.next < len(ev) && ev[l.next] == '\n' {
 				l.next++
@@ -88,8 +88,8 @@ func lines(ev []byte) iter.Seq[line] {
 	}
 }
 
-// dataOf returns where the value of a data line starts, and whether it is one.
-func dataOf(l []byte) (start int, ok bool) {
+// dataStart returns where the value of a data line starts, and whether it is one.
+func dataStart(l []byte) (start int, ok bool) {
 	switch {
 	case !bytes.HasPrefix(l, []byte("data")):
 		return 0, false
@@ -103,37 +103,37 @@ func dataOf(l []byte) (start int, ok bool) {
 	return len("data:"), true
 }
 
-// payload is the data of an event. The value of its first line of data stands
+// eventData is the data of an event. The value of its first line of data stands
 // at [start, end) of the event, and the line after it at next.
-type payload struct {
+type eventData struct {
 	json             []byte
-	lines            int
+	lineCount        int
 	start, end, next int
 }
 
-// payload finds an event's data. That of many lines is put together in s.data.
-func (s *stream) payload(ev []byte) payload {
-	var d payload
+// readData finds an event's data. That of many lines is put together in s.data.
+func (s *stream) readData(ev []byte) eventData {
+	var d eventData
 	for l := range lines(ev) {
 		text := ev[l.start:l.end]
 		if l.start == 0 && bytes.HasPrefix(text, []byte("\ufeff")) {
 			l.start += len("\ufeff")
 			text = ev[l.start:l.end]
 		}
-		start, ok := dataOf(text)
+		start, ok := dataStart(text)
 		if !ok {
 			continue
 		}
-		if d.lines++; d.lines == 1 {
+		if d.lineCount++; d.lineCount == 1 {
 			d.json = text[start:]
 			d.start, d.end, d.next = l.start+start, l.end, l.next
 			continue
 		}
-		if d.lines == 2 {
-			s.data = append(keep(s.data), d.json...)
+		if d.lineCount == 2 {
+			s.dataBuf = append(emptied(s.dataBuf), d.json...)
 		}
-		s.data = append(append(s.data, '\n'), text[start:]...)
-		d.json = s.data
+		s.dataBuf = append(append(s.dataBuf, '\n'), text[start:]...)
+		d.json = s.dataBuf
 	}
 	return d
 }

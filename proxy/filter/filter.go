@@ -60,32 +60,32 @@ type Call struct {
 // The model is the one in the path; "" means that the body names it.
 func Request(api API, model string, h http.Header, body []byte, spare func(n int) []byte) ([]byte, Call) {
 	call := Call{api: api}
-	if !looks(api, model) {
+	if !applies(api, model) {
 		return body, call
 	}
-	plain, decoded, ok := decodeBody(encodingOf(h), body, maxBody)
+	decoded, wasEncoded, ok := decodeBody(encodingOf(h), body, maxBody)
 	if !ok {
 		return body, call
 	}
 	r := requests.Get().(*request)
 	defer r.release()
-	if !r.parse(plain) {
+	if !r.parse(decoded) {
 		return body, call
 	}
-	r.filter(api, model)
-	call.tools = r.names
-	out := r.edits.result(&r.doc, spare)
+	r.applyRules(api, model)
+	call.tools = r.tools
+	out := r.edits.editedText(&r.document, spare)
 	if out == nil {
 		return body, call
 	}
 	if h != nil {
-		rewritten(h, len(out), decoded)
+		markRewritten(h, len(out), wasEncoded)
 	}
 	return out, call
 }
 
-// looks reports whether any rule is for such requests.
-func looks(api API, model string) bool {
+// applies reports whether any rule is for such requests.
+func applies(api API, model string) bool {
 	switch api {
 	case ChatCompletions, AnthropicMessages:
 		return true

@@ -21,8 +21,8 @@ func once(t *testing.T, api API, model string, in []byte) []byte {
 		t.Fatalf("it came in valid and goes out as\n%q", out)
 	}
 	if changed := !bytes.Equal(in, out); changed {
-		var d doc
-		if !d.parse(in) || !d.valid() {
+		var d document
+		if !d.parse(in) || !d.stringsValid() {
 			t.Fatalf("it was no JSON and goes out as\n%q", out)
 		}
 	}

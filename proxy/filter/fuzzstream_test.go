@@ -22,9 +22,9 @@ func FuzzStream(f *testing.F) {
 		if got := streamed(t, c, iotest.OneByteReader(strings.NewReader(in))); got != out {
 			t.Fatalf("byte by byte it is\n%q\nnot\n%q", got, out)
 		}
-		res := response("text/event-stream", strings.NewReader(in))
+		res := httpResponse("text/event-stream", strings.NewReader(in))
 		c.Response(res)
-		res.Body.(*stream).slow = true
+		res.Body.(*stream).noShortcut = true
 		if got, err := io.ReadAll(res.Body); err != nil || string(got) != out {
 			t.Fatalf("without the shortcut it is\n%q\nnot\n%q", got, out)
 		}
@@ -45,7 +45,7 @@ func FuzzStream(f *testing.F) {
 		}
 		before := events(in + "\n\n")
 		for _, data := range events(out + "\n\n") {
-			var d doc
+			var d document
 			if !d.parse([]byte(data)) && !slices.Contains(before, data) {
 				t.Fatalf("%q came out of %q", data, in)
 			}
@@ -77,12 +77,12 @@ func checkCalls(t *testing.T, g *gen) (mended int) {
 	t.Helper()
 	c := asked(t, "bash", "read")
 	plain, stream, clean := g.answerOf()
-	body := c.json([]byte(plain))
+	body := c.filteredJSON([]byte(plain))
 	if body == nil {
 		body = []byte(plain)
 	}
 	want := readPlain(t, body)
-	if another := c.json([]byte(escaped(plain))); (another == nil) != (string(body) == plain) || another != nil && !reflect.DeepEqual(readPlain(t, another), want) {
+	if another := c.filteredJSON([]byte(escaped(plain))); (another == nil) != (string(body) == plain) || another != nil && !reflect.DeepEqual(readPlain(t, another), want) {
 		t.Fatalf("written with escapes\n%s\nbecame\n%s", plain, another)
 	}
 	out := streamed(t, c, strings.NewReader(stream))
@@ -90,8 +90,8 @@ func checkCalls(t *testing.T, g *gen) (mended int) {
 		t.Fatalf("it was clean, and became\n%s\n%s", body, out)
 	}
 	renamed := func(call clientCall) bool {
-		return call.Name != wrapper && strings.HasPrefix(call.ID, "c") && slices.ContainsFunc(want.Calls, func(w clientCall) bool {
-			return w == call && strings.Contains(plain, `"`+w.ID+`","type":"function","function":{"name":"`+wrapper)
+		return call.Name != wrapperName && strings.HasPrefix(call.ID, "c") && slices.ContainsFunc(want.Calls, func(w clientCall) bool {
+			return w == call && strings.Contains(plain, `"`+w.ID+`","type":"function","function":{"name":"`+wrapperName)
 		})
 	}
 	got := readStream(t, out, renamed)

@@ -18,12 +18,12 @@ func TestKnownBugsOfStreams(t *testing.T) {
 		},
 		{
 			"a whole call in one chunk came after [DONE]",
-			calling(whole("0", wrapper, `{\"name\":\"bash\"}`)) + done,
+			calling(whole("0", wrapperName, `{\"name\":\"bash\"}`)) + done,
 			calling(whole("0", "bash", `{}`)) + done,
 		},
 		{
 			"parallel calls mixed",
-			calling(whole("0", wrapper, `{\"name\":\"bash\"`)) + calling(whole("1", wrapper, `{\"name\":\"read\"}`)) + calling(piece(`,\"cmd\":\"ls\"}`)) + done,
+			calling(whole("0", wrapperName, `{\"name\":\"bash\"`)) + calling(whole("1", wrapperName, `{\"name\":\"read\"}`)) + calling(piece(`,\"cmd\":\"ls\"}`)) + done,
 			calling(whole("0", "bash", `{\"cmd\":\"ls\"}`)) + calling(whole("1", "read", `{}`)) + calling(piece("")) + done,
 		},
 		{
@@ -43,12 +43,12 @@ func TestKnownBugsOfStreams(t *testing.T) {
 		},
 		{
 			"null for choices, delta or tool_calls cut the stream",
-			`data: {"choices":null}` + "\n\n" + `data: {"choices":[{"delta":null}]}` + "\n\n" + delta(`"tool_calls":null`) + calling(whole("0", wrapper, `{\"name\":\"bash\"}`)),
+			`data: {"choices":null}` + "\n\n" + `data: {"choices":[{"delta":null}]}` + "\n\n" + delta(`"tool_calls":null`) + calling(whole("0", wrapperName, `{\"name\":\"bash\"}`)),
 			`data: {"choices":null}` + "\n\n" + `data: {"choices":[{"delta":null}]}` + "\n\n" + delta(`"tool_calls":null`) + calling(whole("0", "bash", `{}`)),
 		},
 		{
 			"UTF-8 read as Latin-1",
-			said + calling(whole("0", wrapper, `{\"name\":\"bash\",\"cmd\":\"naïve \u00e9\"}`)),
+			said + calling(whole("0", wrapperName, `{\"name\":\"bash\",\"cmd\":\"naïve \u00e9\"}`)),
 			said + calling(whole("0", "bash", `{\"cmd\":\"naïve é\"}`)),
 		},
 		{

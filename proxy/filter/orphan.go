@@ -18,123 +18,123 @@ func (r *request) findOrphans() {
 		for to < len(r.msgs) && r.msgs[to].role != assistantRole {
 			to++
 		}
-		r.turn(from, to)
+		r.readTurn(from, to)
 		from = to
 	}
 }
 
-// turn drops the answers that the assistant message at from didn't ask for, and
+// readTurn drops the answers that the assistant message at from didn't ask for, and
 // notes which of its calls want one. If from is no assistant message, nobody
 // asked.
-func (r *request) turn(from, to int) {
-	known := r.readCalls(from)
-	for i := from; i < to && known; i++ {
-		known = r.msgs[i].role != unknownRole
+func (r *request) readTurn(from, to int) {
+	understood := r.collectCalls(from)
+	for i := from; i < to && understood; i++ {
+		understood = r.msgs[i].role != unknownRole
 	}
-	r.doubt = !known
+	r.turnUnclear = !understood
 	for i := from; i < to; i++ {
 		m := &r.msgs[i]
-		if m.role == toolRole && known {
-			m.drop = r.orphan(m.id)
+		if m.role == toolRole && understood {
+			m.dropped = r.isOrphan(m.callID)
 		}
-		r.weigh(m, known)
+		r.countKept(m, understood)
 	}
-	if r.doubt {
+	if r.turnUnclear {
 		return
 	}
-	for _, c := range r.asks {
+	for _, c := range r.turnCalls {
 		if !c.answered {
 			r.unanswered = append(r.unanswered, c)
 		}
 	}
 }
 
-// readCalls sets r.asks to the calls of the message at i. It returns false if
+// collectCalls sets r.asks to the calls of the message at i. It returns false if
 // one of them isn't understood.
-func (r *request) readCalls(i int) bool {
-	r.asks = r.asks[:0]
+func (r *request) collectCalls(i int) bool {
+	r.turnCalls = r.turnCalls[:0]
 	m := &r.msgs[i]
 	if m.role != assistantRole {
 		return true
 	}
-	if m.calls != 0 {
-		for c := range r.elements(m.calls) {
+	if m.toolCalls != 0 {
+		for c := range r.elements(m.toolCalls) {
 			id := r.getString(c, "id")
 			if id == 0 {
 				return false
 			}
-			r.asks = append(r.asks, call{msg: i, id: id})
+			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: id})
 		}
 	}
 	if m.content != 0 && r.kind(m.content) == array {
 		for n := range r.elements(m.content) {
 			b := r.readBlock(n)
-			if b.kind == toolUse && b.id != 0 {
-				r.asks = append(r.asks, call{msg: i, id: b.id, block: true})
-			} else if b.kind == toolUse || b.kind == doubtful {
+			if b.kind == toolUseBlock && b.id != 0 {
+				r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, inBlock: true})
+			} else if b.kind == toolUseBlock || b.kind == ambiguousBlock {
 				return false
 			}
 		}
 	}
-	return len(r.asks) <= maxCalls
+	return len(r.turnCalls) <= maxCalls
 }
 
-// orphan reports whether nobody asked for an answer with this id. If somebody
+// isOrphan reports whether nobody asked for an answer with this id. If somebody
 // did, the call is marked as answered.
-func (r *request) orphan(id int) bool {
+func (r *request) isOrphan(id int) bool {
 	if id == 0 {
-		r.doubt = true
+		r.turnUnclear = true
 		return false
 	}
 	found := false
-	for i := range r.asks {
-		if r.same(r.asks[i].id, id) {
-			r.asks[i].answered = true
+	for i := range r.turnCalls {
+		if r.sameString(r.turnCalls[i].id, id) {
+			r.turnCalls[i].answered = true
 			found = true
 		}
 	}
 	return !found
 }
 
-// weigh finds out what is left of a message's content. The blocks that go are
+// countKept finds out what is left of a message's content. The blocks that go are
 // noted: blank text, and, if the turn is known, the answers of a user message
 // that nobody asked for.
-func (r *request) weigh(m *message, known bool) {
-	if m.said {
-		m.left = 1
+func (r *request) countKept(m *message, understood bool) {
+	if m.hasOtherText {
+		m.kept = 1
 		return
 	}
-	if m.role == unknownRole || m.drop || m.content == 0 {
+	if m.role == unknownRole || m.dropped || m.content == 0 {
 		return
 	}
 	switch r.kind(m.content) {
 	case str:
-		if !blankText(r.inner(m.content)) {
-			m.left = 1
+		if !isBlankText(r.inner(m.content)) {
+			m.kept = 1
 		}
 	case array:
 		for n := range r.elements(m.content) {
-			if r.goes(m, n, known) {
-				r.gone = append(r.gone, n)
-				m.prune = true
+			if r.drops(m, n, understood) {
+				r.droppedBlocks = append(r.droppedBlocks, n)
+				m.editBlocks = true
 			} else {
-				m.left++
+				m.kept++
 			}
 		}
 	}
 }
 
-// goes reports whether the block n of m goes.
-func (r *request) goes(m *message, n int, known bool) bool {
+// drops reports whether the block n of m goes.
+func (r *request) drops(m *message, n int, understood bool) bool {
 	b := r.readBlock(n)
 	switch b.kind {
 	case textBlock:
-		return r.blank(b.text)
-	case toolResult:
-		m.prune = m.prune || r.hollow(b.content)
-		return m.role == userRole && known && r.orphan(b.id)
-	case doubtful:
-		r.doubt = true
+		return r.isBlank(b.text)
+	case toolResultBlock:
+		m.editBlocks = m.editBlocks || r.hasBlankPart(b.content)
+		return m.role == userRole && understood && r.isOrphan(b.id)
+	case ambiguousBlock:
+		r.turnUnclear = true
 	}
 	return false
 }

@@ -8,86 +8,88 @@ import (
 
 // quirk is something that some models refuse, and what is done about it.
 type quirk struct {
-	model func(name string) bool // the name is in lower case
+	matches func(name string) bool // the name is in lower case
 
-	drop    []string // members of the request that go
-	schemas bool     // the schemas of tools are cut down: see schema.go
-	callIDs bool     // id goes from functionCall and functionResponse
+	drop        []string // members of the request that go
+	cutSchemas  bool     // the schemas of tools are cut down: see schema.go
+	dropCallIDs bool     // id goes from functionCall and functionResponse
 
 	why    string
 	report string // where it was reported in public
 }
 
-// quirks is all that we know about single models. What isn't in it is sent on:
+// quirkTable is all that we know about single models. What isn't in it is sent on:
 // reasoning_effort, above all, which Databricks documents for GPT-5 and gpt-oss
 // (https://docs.databricks.com/aws/machine-learning/model-serving/query-reason-models).
-var quirks = []quirk{
+var quirkTable = []quirk{
 	{
-		model:  named("gemini"),
-		drop:   []string{"stream_options"},
-		why:    `400: Unknown name "stream_options" at 'generation_config': Cannot find field.`,
-		report: "https://github.com/aaif-goose/goose/pull/8042",
+		matches: nameContains("gemini"),
+		drop:    []string{"stream_options"},
+		why:     `400: Unknown name "stream_options" at 'generation_config': Cannot find field.`,
+		report:  "https://github.com/aaif-goose/goose/pull/8042",
 	},
 	{
-		model:   named("gemini"),
-		schemas: true,
-		why:     `400: Unknown name "exclusiveMinimum" at 'tools[0].function_declarations[0].parameters…': Cannot find field. ($ref: see opencode's pull request 7984)`,
-		report:  "https://github.com/danny-avila/LibreChat/pull/13850",
+		matches:    nameContains("gemini"),
+		cutSchemas: true,
+		why:        `400: Unknown name "exclusiveMinimum" at 'tools[0].function_declarations[0].parameters…': Cannot find field. ($ref: see opencode's pull request 7984)`,
+		report:     "https://github.com/danny-avila/LibreChat/pull/13850",
 	},
 	{
-		model:   named("gemini"),
-		callIDs: true,
-		why:     `400: Unknown name "id" at 'contents[1].parts[0].function_call': Cannot find field.`,
-		report:  "https://github.com/JetBrains/koog/issues/735",
+		matches:     nameContains("gemini"),
+		dropCallIDs: true,
+		why:         `400: Unknown name "id" at 'contents[1].parts[0].function_call': Cannot find field.`,
+		report:      "https://github.com/JetBrains/koog/issues/735",
 	},
 	{
-		model:  named("gpt"),
-		drop:   []string{"reasoningSummary"},
-		why:    `400: Unknown parameter: 'reasoningSummary'. OpenCode sends it.`,
-		report: "https://github.com/BerriAI/litellm/pull/24468",
+		matches: nameContains("gpt"),
+		drop:    []string{"reasoningSummary"},
+		why:     `400: Unknown parameter: 'reasoningSummary'. OpenCode sends it.`,
+		report:  "https://github.com/BerriAI/litellm/pull/24468",
 	},
 	{
-		model:  opusSince(4, 7),
-		drop:   []string{"temperature", "top_p", "top_k"},
-		why:    "400: `temperature` is deprecated for this model. (4.8: https://github.com/The-PR-Agent/pr-agent/issues/2456)",
-		report: "https://github.com/pollinations/pollinations/pull/11319",
+		matches: opusSince(4, 7),
+		drop:    []string{"temperature", "top_p", "top_k"},
+		why:     "400: `temperature` is deprecated for this model. (4.8: https://github.com/The-PR-Agent/pr-agent/issues/2456)",
+		report:  "https://github.com/pollinations/pollinations/pull/11319",
 	},
 }
 
-// rows is a set of quirks: bit i stands for quirks[i].
-type rows uint
+// quirkSet is a set of quirks: bit i stands for quirks[i].
+type quirkSet uint
 
 // quirksOf returns the quirks of the model with this name.
-func quirksOf(model string) rows {
-	var set rows
+func quirksOf(model string) quirkSet {
+	var set quirkSet
 	name := strings.ToLower(model)
-	for i := range quirks {
-		if quirks[i].model(name) {
+	for i := range quirkTable {
+		if quirkTable[i].matches(name) {
 			set |= 1 << i
 		}
 	}
 	return set
 }
 
-func (set rows) any(f func(q *quirk) bool) bool {
-	for i := range quirks {
-		if set&(1<<i) != 0 && f(&quirks[i]) {
+func (set quirkSet) some(f func(q *quirk) bool) bool {
+	for i := range quirkTable {
+		if set&(1<<i) != 0 && f(&quirkTable[i]) {
 			return true
 		}
 	}
 	return false
 }
 
-func (set rows) schemas() bool { return set.any(func(q *quirk) bool { return q.schemas }) }
-func (set rows) callIDs() bool { return set.any(func(q *quirk) bool { return q.callIDs }) }
-
-// drops reports whether the member of the request with this key goes.
-func (set rows) drops(key []byte) bool {
-	return set.any(func(q *quirk) bool { return slices.Contains(q.drop, string(key)) })
+func (set quirkSet) cutsSchemas() bool { return set.some(func(q *quirk) bool { return q.cutSchemas }) }
+func (set quirkSet) dropsCallIDs() bool {
+	return set.some(func(q *quirk) bool { return q.dropCallIDs })
 }
 
-// named matches the models whose name contains part.
-func named(part string) func(string) bool {
+// drops reports whether the member of the request with this key goes.
+func (set quirkSet) drops(key []byte) bool {
+	return set.some(func(q *quirk) bool { return slices.Contains(q.drop, string(key)) })
+}
+
+// nameContains matches the models whose name contains part.
+func nameContains(part string) func(string) bool {
 	return func(name string) bool { return strings.Contains(name, part) }
 }
 
@@ -142,7 +144,7 @@ func (r *request) dropCallIDs(contents int) {
 				continue
 			}
 			for k, v := range r.members(part) {
-				switch string(r.text(k)) {
+				switch string(r.stringValue(k)) {
 				case "functionCall", "function_call", "functionResponse", "function_response":
 					r.dropMember(v, "id")
 				}
@@ -157,9 +159,9 @@ func (r *request) dropMember(obj int, key string) {
 	if r.kind(obj) != object {
 		return
 	}
-	p := pruner{e: &r.edits}
+	p := pruner{edits: &r.edits}
 	for k, v := range r.members(obj) {
-		if r.is(k, key) {
+		if r.equals(k, key) {
 			p.drop(r.start(k), r.end(v))
 		} else {
 			p.keep(r.start(k), r.end(v))

@@ -7,21 +7,21 @@ import (
 
 // request is the work on one request.
 type request struct {
-	doc
-	edits edits
-	rows  rows // the quirks of its model
-	names toolNames
+	document
+	edits  edits
+	quirks quirkSet // the quirks of its model
+	tools  toolNames
 
 	// What orphan.go and blank.go find out, before anything is edited.
-	msgs       []message
-	gone       []int  // the blocks that go, as nodes, in order
-	asks       []call // the calls of the turn that is looked at
-	unanswered []call // the calls that want an answer, in order
-	doubt      bool   // an answer in that turn doesn't say to which call
+	msgs          []message
+	droppedBlocks []int         // the blocks that go, as nodes, in order
+	turnCalls     []messageCall // the calls of the turn that is looked at
+	unanswered    []messageCall // the calls that want an answer, in order
+	turnUnclear   bool          // an answer in that turn doesn't say to which call
 
-	noSystem bool // the top-level system prompt goes
-	schema   schema
-	scratch  []byte // where the names are put together
+	dropSystem   bool // the top-level system prompt goes
+	schemaWriter schemaWriter
+	nameBuf      []byte // where the names are put together
 
 	// Those of the request before.
 	lastModel string
@@ -31,73 +31,73 @@ type request struct {
 // Working memory larger than this isn't kept: one large body must not cost its
 // size for ever.
 const (
-	keepNodes = 1 << 17 // 2 MB
-	keepText  = 1 << 18
+	maxKeptNodes = 1 << 17 // 2 MB
+	maxKeptText  = 1 << 18
 )
 
 func (r *request) release() {
-	if cap(r.nodes) > keepNodes || cap(r.edits.text) > keepText || cap(r.schema.out) > keepText || cap(r.scratch)+len(r.lastModel) > keepText {
+	if cap(r.nodes) > maxKeptNodes || cap(r.edits.text) > maxKeptText || cap(r.schemaWriter.out) > maxKeptText || cap(r.nameBuf)+len(r.lastModel) > maxKeptText {
 		return
 	}
 	r.src = nil
 	r.edits.reset()
-	r.rows, r.names, r.noSystem = 0, "", false
-	r.msgs, r.gone, r.unanswered, r.asks = r.msgs[:0], r.gone[:0], r.unanswered[:0], r.asks[:0]
+	r.quirks, r.tools, r.dropSystem = 0, "", false
+	r.msgs, r.droppedBlocks, r.unanswered, r.turnCalls = r.msgs[:0], r.droppedBlocks[:0], r.unanswered[:0], r.turnCalls[:0]
 	requests.Put(r)
 }
 
-// filter records the edits of the request.
-func (r *request) filter(api API, model string) {
+// applyRules records the edits of the request.
+func (r *request) applyRules(api API, model string) {
 	if r.kind(0) != object {
 		return
 	}
 	if m := r.getString(0, "model"); model == "" && m != 0 {
-		r.lastModel = again(r.lastModel, r.text(m))
+		r.lastModel = intern(r.lastModel, r.stringValue(m))
 		model = r.lastModel
 	}
-	r.rows = quirksOf(model)
+	r.quirks = quirksOf(model)
 	if tools := r.get(0, "tools"); tools != 0 && r.kind(tools) == array {
 		if api == ChatCompletions {
-			r.names = r.readNames(tools)
+			r.tools = r.readToolNames(tools)
 		}
-		if r.rows.schemas() {
+		if r.quirks.cutsSchemas() {
 			r.cleanTools(tools)
 		}
 	}
 	if api == GeminiGenerate {
-		if contents := r.get(0, "contents"); contents != 0 && r.rows.callIDs() {
+		if contents := r.get(0, "contents"); contents != 0 && r.quirks.dropsCallIDs() {
 			r.dropCallIDs(contents)
 		}
 	} else {
 		if api == AnthropicMessages {
-			r.systemPrompt()
+			r.pruneSystemPrompt()
 		}
 		if list := r.get(0, "messages"); list != 0 && r.kind(list) == array {
-			r.messages(list)
+			r.filterMessages(list)
 		}
 	}
-	r.dropKeys()
+	r.dropRefusedMembers()
 }
 
-// again returns text as a string, the last one if that is the same: an agent
+// intern returns text as a string, the last one if that is the same: an agent
 // names the same model and tools in each request.
-func again(last string, text []byte) string {
-	if string(text) == last {
-		return last
+func intern(before string, text []byte) string {
+	if string(text) == before {
+		return before
 	}
 	return string(text)
 }
 
-// dropKeys takes the members of the request itself that the model refuses, or
+// dropRefusedMembers takes the members of the request itself that the model refuses, or
 // that have become empty.
-func (r *request) dropKeys() {
-	if r.rows == 0 && !r.noSystem {
+func (r *request) dropRefusedMembers() {
+	if r.quirks == 0 && !r.dropSystem {
 		return
 	}
-	p := pruner{e: &r.edits}
+	p := pruner{edits: &r.edits}
 	for k, v := range r.members(0) {
-		key := r.text(k)
-		if r.rows.drops(key) || r.noSystem && string(key) == "system" {
+		key := r.stringValue(k)
+		if r.quirks.drops(key) || r.dropSystem && string(key) == "system" {
 			p.drop(r.start(k), r.end(v))
 		} else {
 			p.keep(r.start(k), r.end(v))
@@ -106,16 +106,16 @@ func (r *request) dropKeys() {
 	p.finish()
 }
 
-// messages applies the rules for messages: first it finds out what goes and
+// filterMessages applies the rules for messages: first it finds out what goes and
 // what is to be said, then it records the edits.
-func (r *request) messages(list int) {
+func (r *request) filterMessages(list int) {
 	for n := range r.elements(list) {
 		r.msgs = append(r.msgs, message{node: n})
 		r.readMessage(&r.msgs[len(r.msgs)-1])
 	}
 	r.findOrphans()
-	r.dropBlank()
-	if !slices.ContainsFunc(r.msgs, func(m message) bool { return !m.drop }) {
+	r.dropBlankMessages()
+	if !slices.ContainsFunc(r.msgs, func(m message) bool { return !m.dropped }) {
 		return // an empty list would be refused where a blank message isn't
 	}
 	r.editMessages()
@@ -133,25 +133,25 @@ const (
 
 // message is one of the request's messages, as far as the rules need it.
 type message struct {
-	node    int
-	role    role
-	content int  // 0 if it has none
-	said    bool // it says something elsewhere, such as a refusal
-	calls   int  // OpenAI's tool_calls, 0 if there are none
-	id      int  // of the call that a tool message answers; 0 if it isn't known
+	node         int
+	role         role
+	content      int  // 0 if it has none
+	hasOtherText bool // it says something elsewhere, such as a refusal
+	toolCalls    int  // OpenAI's tool_calls, 0 if there are none
+	callID       int  // of the call that a tool message answers; 0 if it isn't known
 
 	// left is how many things to read its content holds once the blank and
 	// orphaned blocks are out of it: blocks, or one for a string.
-	left  int
-	prune bool // blocks of it go, or change
-	drop  bool
+	kept       int
+	editBlocks bool // blocks of it go, or change
+	dropped    bool
 }
 
-// call is a tool call of an assistant message.
-type call struct {
-	msg      int // the message, as an index into msgs
+// messageCall is a tool call of an assistant message.
+type messageCall struct {
+	message  int // the message, as an index into msgs
 	id       int // its id, as a node
-	block    bool
+	inBlock  bool
 	answered bool
 }
 
@@ -191,24 +191,24 @@ func messageKey(key []byte) int {
 // understood.
 func (r *request) readMessage(m *message) {
 	var v [msgMembers]int
-	twice := r.fields(m.node, messageKey, v[:])
+	duplicates := r.fields(m.node, messageKey, v[:])
 	m.content = v[msgContent]
-	if twice != 0 || v[msgRole] == 0 || !r.contentKnown(m.content) {
+	if duplicates != 0 || v[msgRole] == 0 || !r.contentUnderstood(m.content) {
 		return
 	}
 	if c := v[msgCalls]; c != 0 && r.kind(c) == array {
 		if r.next(c) > c+1 {
-			m.calls = c
+			m.toolCalls = c
 		}
 	} else if c != 0 && r.kind(c) != null {
 		return
 	}
 	if id := v[msgCallID]; id != 0 && r.kind(id) == str {
-		m.id = id
+		m.callID = id
 	}
 	m.role = r.readRole(v[msgRole])
 	for _, extra := range v[msgFunction:] {
-		m.said = m.said || m.role == assistantRole && extra != 0 && r.kind(extra) != null
+		m.hasOtherText = m.hasOtherText || m.role == assistantRole && extra != 0 && r.kind(extra) != null
 	}
 }
 
@@ -216,7 +216,7 @@ func (r *request) readRole(v int) role {
 	if r.kind(v) != str {
 		return unknownRole
 	}
-	switch string(r.text(v)) {
+	switch string(r.stringValue(v)) {
 	case "system", "developer":
 		return systemRole
 	case "user":
@@ -229,9 +229,9 @@ func (r *request) readRole(v int) role {
 	return unknownRole
 }
 
-// contentKnown reports whether a message's content, 0 if it has none, is of
+// contentUnderstood reports whether a message's content, 0 if it has none, is of
 // a form that the APIs have.
-func (r *request) contentKnown(content int) bool {
+func (r *request) contentUnderstood(content int) bool {
 	if content == 0 {
 		return true
 	}
@@ -254,9 +254,9 @@ type blockKind uint8
 const (
 	otherBlock blockKind = iota
 	textBlock
-	toolUse
-	toolResult
-	doubtful // it may be any of them
+	toolUseBlock
+	toolResultBlock
+	ambiguousBlock // it may be any of them
 )
 
 // block is one of the blocks of a message's content.
@@ -295,31 +295,31 @@ func blockKey(key []byte) int {
 
 func (r *request) readBlock(n int) block {
 	var v [blockMembers]int
-	twice := r.fields(n, blockKey, v[:])
-	one := func(i int) int { // 0 if it stands twice
-		if twice&(1<<i) != 0 {
+	duplicates := r.fields(n, blockKey, v[:])
+	unique := func(i int) int { // 0 if it stands twice
+		if duplicates&(1<<i) != 0 {
 			return 0
 		}
 		return v[i]
 	}
-	oneString := func(i int) int {
-		if s := one(i); s != 0 && r.kind(s) == str {
+	uniqueString := func(i int) int {
+		if s := unique(i); s != 0 && r.kind(s) == str {
 			return s
 		}
 		return 0
 	}
 	switch {
-	case twice&(1<<blockType) != 0:
-		return block{kind: doubtful}
+	case duplicates&(1<<blockType) != 0:
+		return block{kind: ambiguousBlock}
 	case v[blockType] == 0:
-	case r.is(v[blockType], "text"):
-		if twice&(1<<blockText) == 0 {
+	case r.equals(v[blockType], "text"):
+		if duplicates&(1<<blockText) == 0 {
 			return block{kind: textBlock, text: v[blockText]}
 		}
-	case r.is(v[blockType], "tool_use"):
-		return block{kind: toolUse, id: oneString(blockID)}
-	case r.is(v[blockType], "tool_result"):
-		return block{kind: toolResult, id: oneString(blockUseID), content: one(blockContent)}
+	case r.equals(v[blockType], "tool_use"):
+		return block{kind: toolUseBlock, id: uniqueString(blockID)}
+	case r.equals(v[blockType], "tool_result"):
+		return block{kind: toolResultBlock, id: uniqueString(blockUseID), content: unique(blockContent)}
 	}
 	return block{}
 }
@@ -332,22 +332,22 @@ func (t toolNames) has(name []byte) bool {
 	if len(name) == 0 || bytes.IndexByte(name, 0) >= 0 {
 		return false
 	}
-	for rest := t; len(rest) > 1; {
-		rest = rest[1:]
+	for remaining := t; len(remaining) > 1; {
+		remaining = remaining[1:]
 		end := 0
-		for rest[end] != 0 {
+		for remaining[end] != 0 {
 			end++
 		}
-		if string(rest[:end]) == string(name) {
+		if string(remaining[:end]) == string(name) {
 			return true
 		}
-		rest = rest[end:]
+		remaining = remaining[end:]
 	}
 	return false
 }
 
-func (r *request) readNames(tools int) toolNames {
-	names := append(r.scratch[:0], 0)
+func (r *request) readToolNames(tools int) toolNames {
+	names := append(r.nameBuf[:0], 0)
 	for t := range r.elements(tools) {
 		if fn := r.get(t, "function"); fn != 0 {
 			t = fn
@@ -356,15 +356,15 @@ func (r *request) readNames(tools int) toolNames {
 		if name == 0 {
 			continue
 		}
-		s := r.text(name)
-		if string(s) == wrapper {
+		s := r.stringValue(name)
+		if string(s) == wrapperName {
 			return "" // a call under this name is what it seems to be
 		}
 		if len(s) > 0 && bytes.IndexByte(s, 0) < 0 {
 			names = append(append(names, s...), 0)
 		}
 	}
-	r.scratch = names
-	r.lastNames = again(r.lastNames, names)
+	r.nameBuf = names
+	r.lastNames = intern(r.lastNames, names)
 	return toolNames(r.lastNames)
 }

@@ -80,8 +80,8 @@ func TestSpare(t *testing.T) {
 
 // TestKeptNames: what is kept of the request before doesn't get into the next.
 func TestKeptNames(t *testing.T) {
-	for _, tools := range [][]string{{"bash"}, {}, {"bash", "read"}, {"bash", wrapper}, {"read"}} {
-		wrapped := len(tools) > 1 && tools[1] == wrapper
+	for _, tools := range [][]string{{"bash"}, {}, {"bash", "read"}, {"bash", wrapperName}, {"read"}} {
+		wrapped := len(tools) > 1 && tools[1] == wrapperName
 		c := asked(t, tools...)
 		for _, name := range []string{"bash", "read"} {
 			if got, want := c.tools.has([]byte(name)), !wrapped && slices.Contains(tools, name); got != want {
@@ -289,7 +289,7 @@ func TestQuirks(t *testing.T) {
 		{"model twice", `{"model":"gemini","stream_options":1,"model":"x"}`, ""},
 		{"model of another kind", `{"model":["gemini"],"stream_options":1}`, ""},
 	})
-	for _, q := range quirks {
+	for _, q := range quirkTable {
 		if q.why == "" || q.report == "" {
 			t.Errorf("%+v: a quirk needs its reason and report", q)
 		}

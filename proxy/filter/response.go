@@ -27,24 +27,24 @@ func (c Call) Response(res *http.Response) {
 	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	switch {
 	case media == "text/event-stream":
-		c.stream(res)
+		c.filterStream(res)
 	case media == "application/json" || strings.HasSuffix(media, "+json"):
-		c.whole(res)
+		c.filterBody(res)
 	}
 }
 
-func (c Call) stream(res *http.Response) {
+func (c Call) filterStream(res *http.Response) {
 	encoding := encodingOf(res.Header)
-	src, err := decoder(encoding, res.Body)
+	src, err := newDecoder(encoding, res.Body)
 	if err != nil {
 		return
 	}
 	res.Body = newStream(src, res.Body, c.tools)
 	res.ContentLength = -1
-	rewritten(res.Header, -1, encoding != "")
+	markRewritten(res.Header, -1, encoding != "")
 }
 
-func (c Call) whole(res *http.Response) {
+func (c Call) filterBody(res *http.Response) {
 	if res.ContentLength > maxResponse {
 		return
 	}
@@ -52,58 +52,58 @@ func (c Call) whole(res *http.Response) {
 	if err != nil || len(raw) > maxResponse {
 		rest := io.Reader(res.Body)
 		if err != nil {
-			rest = failing{err}
+			rest = errorReader{err}
 		}
-		res.Body = body{io.MultiReader(bytes.NewReader(raw), rest), res.Body}
+		res.Body = readCloser{io.MultiReader(bytes.NewReader(raw), rest), res.Body}
 		return
 	}
-	if plain, decoded, ok := decodeBody(encodingOf(res.Header), raw, maxResponse); ok {
-		if out := c.json(plain); out != nil {
+	if decoded, wasEncoded, ok := decodeBody(encodingOf(res.Header), raw, maxResponse); ok {
+		if out := c.filteredJSON(decoded); out != nil {
 			raw = out
 			n := int64(len(out))
 			if res.ContentLength < 0 {
 				n = -1
 			}
 			res.ContentLength = n
-			rewritten(res.Header, int(n), decoded)
+			markRewritten(res.Header, int(n), wasEncoded)
 		}
 	}
-	res.Body = body{bytes.NewReader(raw), res.Body}
+	res.Body = readCloser{bytes.NewReader(raw), res.Body}
 }
 
-// json returns the filtered form of a response that is one JSON text, nil if
+// filteredJSON returns the filtered form of a response that is one JSON text, nil if
 // nothing needs to change.
-func (c Call) json(plain []byte) []byte {
-	a := answers.Get().(*answer)
-	defer a.release()
-	a.tools = c.tools
-	if !a.parse(plain) || a.kind(0) != object {
+func (c Call) filteredJSON(text []byte) []byte {
+	r := responses.Get().(*response)
+	defer r.release()
+	r.tools = c.tools
+	if !r.parse(text) || r.kind(0) != object {
 		return nil
 	}
-	a.plain()
-	return a.edits.result(&a.doc, nil)
+	r.editWhole()
+	return r.edits.editedText(&r.document, nil)
 }
 
-// answers keeps the working memory of Response.
-var answers = sync.Pool{New: func() any { return new(answer) }}
+// responses keeps the working memory of Response.
+var responses = sync.Pool{New: func() any { return new(response) }}
 
-func (a *answer) release() {
-	if cap(a.nodes) > keepNodes || cap(a.edits.text) > keepText || cap(a.args) > keepText {
+func (r *response) release() {
+	if cap(r.nodes) > maxKeptNodes || cap(r.edits.text) > maxKeptText || cap(r.argsBuf) > maxKeptText {
 		return
 	}
-	a.src, a.object.src = nil, nil
-	a.edits.reset()
-	a.tools = ""
-	answers.Put(a)
+	r.src, r.argsDoc.src = nil, nil
+	r.edits.reset()
+	r.tools = ""
+	responses.Put(r)
 }
 
-// body reads from one thing and closes another.
-type body struct {
+// readCloser reads from one thing and closes another.
+type readCloser struct {
 	io.Reader
 	io.Closer
 }
 
-// failing is the end of a body that broke off.
-type failing struct{ err error }
+// errorReader is the end of a body that broke off.
+type errorReader struct{ err error }
 
-func (f failing) Read([]byte) (int, error) { return 0, f.err }
+func (f errorReader) Read([]byte) (int, error) { return 0, f.err }

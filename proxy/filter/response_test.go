@@ -29,11 +29,11 @@ func TestPlainResponses(t *testing.T) {
 	for _, c := range []streamCase{
 		{"clean", of(`"content":"a"`, "stop"), ""},
 		{"clean call", of(calls(call("bash", "{}")), "tool_calls"), ""},
-		{"real name", of(calls(call(wrapper, `{\"cmd\":\"ls\",\"name\":\"bash\"}`)), "stop"), of(calls(call("bash", `{\"cmd\":\"ls\"}`)), "tool_calls")},
-		{"parallel", of(calls(call(wrapper, `{\"name\":\"bash\"}`)+","+call("read", "{}")+","+call(wrapper, `{\"name\":\"read\"}`)), "tool_calls"), of(calls(call("bash", `{}`)+","+call("read", "{}")+","+call("read", `{}`)), "tool_calls")},
-		{"not one of the tools", of(calls(call(wrapper, `{\"name\":\"Bob\"}`)), "tool_calls"), ""},
-		{"arguments that aren't JSON", of(calls(call(wrapper, `{\"name\":\"bash\"`)), "tool_calls"), ""},
-		{"something after the arguments", of(calls(call(wrapper, `{\"name\":\"bash\"} x`)), "tool_calls"), of(calls(call("bash", `{} x`)), "tool_calls")},
+		{"real name", of(calls(call(wrapperName, `{\"cmd\":\"ls\",\"name\":\"bash\"}`)), "stop"), of(calls(call("bash", `{\"cmd\":\"ls\"}`)), "tool_calls")},
+		{"parallel", of(calls(call(wrapperName, `{\"name\":\"bash\"}`)+","+call("read", "{}")+","+call(wrapperName, `{\"name\":\"read\"}`)), "tool_calls"), of(calls(call("bash", `{}`)+","+call("read", "{}")+","+call("read", `{}`)), "tool_calls")},
+		{"not one of the tools", of(calls(call(wrapperName, `{\"name\":\"Bob\"}`)), "tool_calls"), ""},
+		{"arguments that aren't JSON", of(calls(call(wrapperName, `{\"name\":\"bash\"`)), "tool_calls"), ""},
+		{"something after the arguments", of(calls(call(wrapperName, `{\"name\":\"bash\"} x`)), "tool_calls"), of(calls(call("bash", `{} x`)), "tool_calls")},
 		{"stop with a call", of(calls(call("bash", "{}")), "stop"), of(calls(call("bash", "{}")), "tool_calls")},
 		{"stop with no calls", of(`"content":"a","tool_calls":[]`, "stop"), ""},
 		{"length with a call", of(calls(call("bash", "{}")), "length"), ""},
@@ -50,7 +50,7 @@ func TestPlainResponses(t *testing.T) {
 				c.want = c.in
 			}
 			for range 2 { // the second time with what came out of the first
-				res := response("application/json", strings.NewReader(c.in))
+				res := httpResponse("application/json", strings.NewReader(c.in))
 				res.ContentLength = int64(len(c.in))
 				res.Header.Set("Content-Length", strconv.Itoa(len(c.in)))
 				res.Header.Set("Etag", `"x"`)
@@ -93,7 +93,7 @@ func TestResponsesThatPass(t *testing.T) {
 		"not in its encoding": func(r *http.Response, _ *Call) { r.Header.Set("Content-Encoding", "gzip") },
 	} {
 		t.Run(name, func(t *testing.T) {
-			res := response("application/json", strings.NewReader(dirtyResponse))
+			res := httpResponse("application/json", strings.NewReader(dirtyResponse))
 			c := asked(t)
 			change(res, &c)
 			encoding, length := res.Header.Get("Content-Encoding"), res.ContentLength
@@ -104,7 +104,7 @@ func TestResponsesThatPass(t *testing.T) {
 			}
 		})
 	}
-	res := response("application/json", nil)
+	res := httpResponse("application/json", nil)
 	res.Body = nil
 	asked(t).Response(res)
 	res.Body = http.NoBody
@@ -116,7 +116,7 @@ func TestResponsesThatPass(t *testing.T) {
 
 func TestLargeResponsePasses(t *testing.T) {
 	large := `{"x":"` + strings.Repeat("x", maxResponse) + `",` + dirtyResponse[1:]
-	res := response("application/json", strings.NewReader(large))
+	res := httpResponse("application/json", strings.NewReader(large))
 	asked(t).Response(res)
 	if got, err := io.ReadAll(res.Body); err != nil || string(got) != large {
 		t.Fatal("it has changed", err)
@@ -125,7 +125,7 @@ func TestLargeResponsePasses(t *testing.T) {
 
 func TestCutResponse(t *testing.T) {
 	cut := errors.New("cut")
-	res := response("application/json", io.MultiReader(strings.NewReader(dirtyResponse), iotest.ErrReader(cut)))
+	res := httpResponse("application/json", io.MultiReader(strings.NewReader(dirtyResponse), iotest.ErrReader(cut)))
 	asked(t).Response(res)
 	if got, err := io.ReadAll(res.Body); string(got) != dirtyResponse || !errors.Is(err, cut) {
 		t.Fatalf("%q, %v", got, err)
@@ -182,19 +182,19 @@ func TestEncodedBodies(t *testing.T) {
 			}
 
 			raw := encoded(t, name, cleanResponse)
-			res := response("application/json", bytes.NewReader(raw))
+			res := httpResponse("application/json", bytes.NewReader(raw))
 			res.Header.Set("Content-Encoding", encoding)
 			asked(t).Response(res)
 			if got, err := io.ReadAll(res.Body); err != nil || !bytes.Equal(got, raw) || res.Header.Get("Content-Encoding") != encoding {
 				t.Errorf("a clean response became %q, %v, %v", got, err, res.Header)
 			}
-			res = response("application/json", bytes.NewReader(encoded(t, name, dirtyResponse)))
+			res = httpResponse("application/json", bytes.NewReader(encoded(t, name, dirtyResponse)))
 			res.Header.Set("Content-Encoding", encoding)
 			asked(t).Response(res)
 			if got, err := io.ReadAll(res.Body); err != nil || string(got) != cleanResponse || res.Header.Get("Content-Encoding") != "" {
 				t.Errorf("a dirty response became %q, %v, %v", got, err, res.Header)
 			}
-			res = response("text/event-stream", bytes.NewReader(raw))
+			res = httpResponse("text/event-stream", bytes.NewReader(raw))
 			res.Header.Set("Content-Encoding", encoding)
 			res.Header.Set("Content-Length", "7")
 			asked(t).Response(res)
@@ -212,7 +212,7 @@ func TestEncodedStreamIsPrompt(t *testing.T) {
 	for name := range encoders {
 		t.Run(name, func(t *testing.T) {
 			src, feed := io.Pipe()
-			res := response("text/event-stream", src)
+			res := httpResponse("text/event-stream", src)
 			res.Header.Set("Content-Encoding", strings.TrimPrefix(name, "raw "))
 			asked(t).Response(res)
 			flushed := make(chan []byte, 3)
@@ -250,7 +250,7 @@ func TestEncodedTwice(t *testing.T) {
 	twice := string(encoded(t, "br", string(encoded(t, "gzip", dirtyResponse))))
 	for _, encodings := range [][]string{{"gzip, br"}, {"gzip", "br"}, {"br", "gzip"}} {
 		for _, media := range []string{"text/event-stream", "application/json"} {
-			res := response(media, strings.NewReader(twice))
+			res := httpResponse(media, strings.NewReader(twice))
 			res.Header["Content-Encoding"] = slices.Clone(encodings)
 			asked(t).Response(res)
 			if got, err := io.ReadAll(res.Body); err != nil || string(got) != twice || !slices.Equal(res.Header["Content-Encoding"], encodings) {

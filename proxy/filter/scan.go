@@ -19,7 +19,7 @@ const (
 
 // parse reads src, which must not change while d is used. It reports whether
 // src is one JSON value, as far as its structure goes, and within the bounds.
-func (d *doc) parse(src []byte) bool {
+func (d *document) parse(src []byte) bool {
 	d.src, d.nodes = src, d.nodes[:0]
 	if len(src) > maxBody {
 		return false
@@ -28,17 +28,17 @@ func (d *doc) parse(src []byte) bool {
 	if i < 0 {
 		return false
 	}
-	_, end := d.token(i)
+	_, end := d.nextToken(i)
 	return end == len(src)
 }
 
-// valid reports whether the strings are free of control characters.
-func (d *doc) valid() bool {
-	if !controls(d.src) {
+// stringsValid reports whether the strings are free of control characters.
+func (d *document) stringsValid() bool {
+	if !hasControl(d.src) {
 		return true
 	}
 	for i := range d.nodes {
-		if d.kind(i) == str && controls(d.inner(i)) {
+		if d.kind(i) == str && hasControl(d.inner(i)) {
 			return false
 		}
 	}
@@ -47,11 +47,11 @@ func (d *doc) valid() bool {
 
 // parseValue reads the value after i and returns where it ends, or -1. So do the
 // functions below.
-func (d *doc) parseValue(i, depth int) int {
+func (d *document) parseValue(i, depth int) int {
 	if depth > maxDepth || len(d.nodes) >= maxNodes {
 		return -1
 	}
-	c, i := d.token(i)
+	c, i := d.nextToken(i)
 	switch c {
 	case '"':
 		return d.parseString(i)
@@ -68,16 +68,16 @@ func (d *doc) parseValue(i, depth int) int {
 	}
 	end := scanNumber(d.src, i)
 	if end >= 0 {
-		d.add(i, end, number)
+		d.addNode(i, end, number)
 	}
 	return end
 }
 
-func (d *doc) parseObject(i, depth int) int {
-	at := d.opened(i, object)
-	c, i := d.token(i + 1)
+func (d *document) parseObject(i, depth int) int {
+	at := d.openNode(i, object)
+	c, i := d.nextToken(i + 1)
 	if c == '}' {
-		return d.closed(at, i+1)
+		return d.closeNode(at, i+1)
 	}
 	for {
 		if c != '"' {
@@ -86,34 +86,34 @@ func (d *doc) parseObject(i, depth int) int {
 		if i = d.parseString(i); i < 0 {
 			return -1
 		}
-		if c, i = d.token(i); c != ':' {
+		if c, i = d.nextToken(i); c != ':' {
 			return -1
 		}
 		if i = d.parseValue(i+1, depth+1); i < 0 {
 			return -1
 		}
-		if c, i = d.token(i); c == '}' {
-			return d.closed(at, i+1)
+		if c, i = d.nextToken(i); c == '}' {
+			return d.closeNode(at, i+1)
 		}
 		if c != ',' {
 			return -1
 		}
-		c, i = d.token(i + 1)
+		c, i = d.nextToken(i + 1)
 	}
 }
 
-func (d *doc) parseArray(i, depth int) int {
-	at := d.opened(i, array)
-	if c, end := d.token(i + 1); c == ']' {
-		return d.closed(at, end+1)
+func (d *document) parseArray(i, depth int) int {
+	at := d.openNode(i, array)
+	if c, end := d.nextToken(i + 1); c == ']' {
+		return d.closeNode(at, end+1)
 	}
 	for {
 		if i = d.parseValue(i+1, depth+1); i < 0 {
 			return -1
 		}
 		var c byte
-		if c, i = d.token(i); c == ']' {
-			return d.closed(at, i+1)
+		if c, i = d.nextToken(i); c == ']' {
+			return d.closeNode(at, i+1)
 		}
 		if c != ',' {
 			return -1
@@ -121,40 +121,40 @@ func (d *doc) parseArray(i, depth int) int {
 	}
 }
 
-func (d *doc) parseString(i int) int {
+func (d *document) parseString(i int) int {
 	end := endOfString(d.src, i)
 	if end >= 0 {
-		d.add(i, end, str)
+		d.addNode(i, end, str)
 	}
 	return end
 }
 
-func (d *doc) parseWord(i int, word string, k kind) int {
+func (d *document) parseWord(i int, word string, k kind) int {
 	end := i + len(word)
 	if end > len(d.src) || string(d.src[i:end]) != word {
 		return -1
 	}
-	d.add(i, end, k)
+	d.addNode(i, end, k)
 	return end
 }
 
-func (d *doc) add(start, end int, k kind) {
+func (d *document) addNode(start, end int, k kind) {
 	d.nodes = append(d.nodes, node{uint32(start), uint32(end), uint32(len(d.nodes) + 1), k})
 }
 
-func (d *doc) opened(start int, k kind) int {
+func (d *document) openNode(start int, k kind) int {
 	d.nodes = append(d.nodes, node{start: uint32(start), kind: k})
 	return len(d.nodes) - 1
 }
 
-func (d *doc) closed(at, end int) int {
+func (d *document) closeNode(at, end int) int {
 	d.nodes[at].end, d.nodes[at].next = uint32(end), uint32(len(d.nodes))
 	return end
 }
 
-// token returns the first byte from i on that isn't white space, and where it
+// nextToken returns the first byte from i on that isn't white space, and where it
 // is. It is 0 at the end.
-func (d *doc) token(i int) (c byte, at int) {
+func (d *document) nextToken(i int) (c byte, at int) {
 	for ; i < len(d.src); i++ {
 		if c = d.src[i]; c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
 			return c, i
@@ -179,8 +179,8 @@ func endOfString(src []byte, i int) int {
 			i += n
 		} else {
 			s := src[i : i+16]
-			a := zeros(binary.LittleEndian.Uint64(s) ^ '"'*ones)
-			b := zeros(binary.LittleEndian.Uint64(s[8:]) ^ '"'*ones)
+			a := zeroBytes(binary.LittleEndian.Uint64(s) ^ '"'*ones)
+			b := zeroBytes(binary.LittleEndian.Uint64(s[8:]) ^ '"'*ones)
 			if a|b == 0 {
 				i += 16
 				steps++
@@ -192,7 +192,7 @@ func endOfString(src []byte, i int) int {
 				i += 8 + bits.TrailingZeros64(b)/8
 			}
 		}
-		if src[i-1] != '\\' || !escapedAt(src, i) {
+		if src[i-1] != '\\' || !isEscaped(src, i) {
 			return i + 1
 		}
 		i++
@@ -200,8 +200,8 @@ func endOfString(src []byte, i int) int {
 	}
 }
 
-// escapedAt reports whether an odd number of backslashes stands before i.
-func escapedAt(src []byte, i int) bool {
+// isEscaped reports whether an odd number of backslashes stands before i.
+func isEscaped(src []byte, i int) bool {
 	from := i
 	for src[from-1] == '\\' {
 		from--
@@ -214,29 +214,29 @@ const (
 	highs = 0x80 * ones
 )
 
-// zeros finds the bytes of x that are zero: the lowest bit of the result is the
+// zeroBytes finds the bytes of x that are zero: the lowest bit of the result is the
 // highest of the first such byte, if there is one. What the subtraction borrows
 // can spoil the bits above it, never those below.
-func zeros(x uint64) uint64 { return (x - ones) &^ x & highs }
+func zeroBytes(x uint64) uint64 { return (x - ones) &^ x & highs }
 
-// controls reports whether there is a control character in s.
-func controls(s []byte) bool {
+// hasControl reports whether there is a control character in s.
+func hasControl(s []byte) bool {
 	// Of each byte the high bit of printable stays set, unless it is less than
 	// a space. If there is one, a byte above it may be taken for another.
-	clean := uint64(highs)
+	unset := uint64(highs)
 	for ; len(s) >= 64; s = s[64:] {
-		clean &= printable(s) & printable(s[8:]) & printable(s[16:]) & printable(s[24:]) &
-			printable(s[32:]) & printable(s[40:]) & printable(s[48:]) & printable(s[56:])
+		unset &= noControlBits(s) & noControlBits(s[8:]) & noControlBits(s[16:]) & noControlBits(s[24:]) &
+			noControlBits(s[32:]) & noControlBits(s[40:]) & noControlBits(s[48:]) & noControlBits(s[56:])
 	}
 	for _, c := range s {
 		if c < ' ' {
 			return true
 		}
 	}
-	return clean != highs
+	return unset != highs
 }
 
-func printable(s []byte) uint64 {
+func noControlBits(s []byte) uint64 {
 	x := binary.LittleEndian.Uint64(s)
 	return ' '*ones - 1 - x | x // the first three terms are the complement of x - ' '*ones
 }
@@ -264,11 +264,11 @@ func scanNumber(src []byte, i int) int {
 	}
 	if i < len(src) && src[i] == '0' {
 		i++
-	} else if i = digits(src, i); i < 0 {
+	} else if i = skipDigits(src, i); i < 0 {
 		return -1
 	}
 	if i < len(src) && src[i] == '.' {
-		if i = digits(src, i+1); i < 0 {
+		if i = skipDigits(src, i+1); i < 0 {
 			return -1
 		}
 	}
@@ -277,13 +277,13 @@ func scanNumber(src []byte, i int) int {
 		if i < len(src) && (src[i] == '+' || src[i] == '-') {
 			i++
 		}
-		return digits(src, i)
+		return skipDigits(src, i)
 	}
 	return i
 }
 
-// digits returns where the digits from i on end, -1 if there is none.
-func digits(src []byte, i int) int {
+// skipDigits returns where the digits from i on end, -1 if there is none.
+func skipDigits(src []byte, i int) int {
 	from := i
 	for i < len(src) && src[i]-'0' < 10 {
 		i++

@@ -19,8 +19,8 @@ var texts = []string{
 
 func TestParseAgreesWithEncodingJSON(t *testing.T) {
 	for _, text := range texts {
-		var d doc
-		got := d.parse([]byte(text)) && d.valid() && !badEscape(&d)
+		var d document
+		got := d.parse([]byte(text)) && d.stringsValid() && !badEscape(&d)
 		if want := json.Valid([]byte(text)); got != want {
 			t.Errorf("parse(%q) = %v, encoding/json says %v", text, got, want)
 		}
@@ -33,7 +33,7 @@ func TestControls(t *testing.T) {
 		for at := range s {
 			for c := range 256 {
 				s[at] = byte(c)
-				if got := controls(s); got != (c < ' ') {
+				if got := hasControl(s); got != (c < ' ') {
 					t.Fatalf("%#x at %d among %#x: %v", c, at, fill, got)
 				}
 			}
@@ -43,7 +43,7 @@ func TestControls(t *testing.T) {
 }
 
 func TestParseBounds(t *testing.T) {
-	var d doc
+	var d document
 	for depth, want := range map[int]bool{maxDepth: true, maxDepth + 2: false, 1 << 20: false} {
 		if got := d.parse([]byte(strings.Repeat("[", depth) + strings.Repeat("]", depth))); got != want {
 			t.Errorf("a depth of %d: %v", depth, got)
@@ -61,8 +61,8 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
-		var d doc
-		ok := d.parse(src) && d.valid() && !badEscape(&d)
+		var d document
+		ok := d.parse(src) && d.stringsValid() && !badEscape(&d)
 		if ok != json.Valid(src) && !tooDeep(src) {
 			t.Fatalf("parse = %v, encoding/json says %v", ok, !ok)
 		}
@@ -81,9 +81,9 @@ func FuzzParse(f *testing.F) {
 
 // badEscape reports whether a string has an escape in it that is none: the one
 // fault that parse and valid don't see.
-func badEscape(d *doc) bool {
+func badEscape(d *document) bool {
 	for n := range d.nodes {
-		if d.kind(n) == str && !validString(d.inner(n)) {
+		if d.kind(n) == str && !isValidString(d.inner(n)) {
 			return true
 		}
 	}
@@ -95,7 +95,7 @@ func tooDeep(src []byte) bool {
 }
 
 // sameValue fails if node n isn't what encoding/json made of it.
-func sameValue(t *testing.T, d *doc, n int, want any) {
+func sameValue(t *testing.T, d *document, n int, want any) {
 	t.Helper()
 	bad := func() { t.Fatalf("node %d, %q: want %#v", n, d.raw(n), want) }
 	switch want := want.(type) {
@@ -115,7 +115,7 @@ func sameValue(t *testing.T, d *doc, n int, want any) {
 		// encoding/json makes U+FFFD of what isn't UTF-8; so does appendQuoted's
 		// output once it is decoded.
 		var got string
-		if err := json.Unmarshal(appendQuoted(nil, d.text(n)), &got); err != nil || d.kind(n) != str || got != want {
+		if err := json.Unmarshal(appendQuoted(nil, d.stringValue(n)), &got); err != nil || d.kind(n) != str || got != want {
 			bad()
 		}
 	case []any:
@@ -131,7 +131,7 @@ func sameValue(t *testing.T, d *doc, n int, want any) {
 		last := map[string]int{} // encoding/json keeps the last of a key
 		for k, v := range d.members(n) {
 			var key string
-			if err := json.Unmarshal(appendQuoted(nil, d.text(k)), &key); err != nil {
+			if err := json.Unmarshal(appendQuoted(nil, d.stringValue(k)), &key); err != nil {
 				t.Fatal(err)
 			}
 			last[key] = v
@@ -162,8 +162,8 @@ func TestText(t *testing.T) {
 			t.Errorf("%s is %q, want %q", raw, got, want)
 		}
 		again := appendQuoted(nil, got)
-		var d doc
-		if !d.parse(again) || string(d.text(0)) != want {
+		var d document
+		if !d.parse(again) || string(d.stringValue(0)) != want {
 			t.Errorf("%s came back as %s", raw, again)
 		}
 	}
@@ -176,12 +176,12 @@ func TestText(t *testing.T) {
 
 func TestBlankText(t *testing.T) {
 	for _, s := range []string{``, ` `, `\n\t\r\f`, `\u0020\u00A0\u3000`, "\u00a0\u2003\u2028\u3000", `  \u2029  `} {
-		if !blankText([]byte(s)) {
+		if !isBlankText([]byte(s)) {
 			t.Errorf("%q isn't blank", s)
 		}
 	}
 	for _, s := range []string{`.`, ` a`, `\\`, `\u200b`, `\u0000`, `\b`, `\"`, "\xff", "\u200b", `\ud83d\ude00`} {
-		if blankText([]byte(s)) {
+		if isBlankText([]byte(s)) {
 			t.Errorf("%q is blank", s)
 		}
 	}

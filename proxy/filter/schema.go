@@ -15,12 +15,12 @@ import (
 type keyword uint8
 
 const (
-	data       keyword = iota // nothing that concerns us, such as default or enum
-	refused                   // what Gemini refuses
-	bound                     // minimum or maximum, refused for integers
-	reference                 // $ref
-	subschema                 // a schema, or a list of them
-	properties                // an object whose values are schemas
+	otherKeyword      keyword = iota // nothing that concerns us, such as default or enum
+	refusedKeyword                   // what Gemini refuses
+	boundKeyword                     // minimum or maximum, refused for integers
+	refKeyword                       // $ref
+	schemaKeyword                    // a schema, or a list of them
+	propertiesKeyword                // an object whose values are schemas
 )
 
 func keywordOf(key []byte) keyword {
@@ -31,19 +31,19 @@ func keywordOf(key []byte) keyword {
 		"minLength", "maxLength", "pattern",
 		"minItems", "maxItems", "uniqueItems",
 		"minProperties", "maxProperties":
-		return refused
+		return refusedKeyword
 	case "minimum", "maximum":
-		return bound
+		return boundKeyword
 	case "$ref":
-		return reference
+		return refKeyword
 	case "items", "prefixItems", "additionalItems", "unevaluatedItems", "contains",
 		"allOf", "anyOf", "oneOf", "not", "if", "then", "else",
 		"propertyNames", "unevaluatedProperties":
-		return subschema
+		return schemaKeyword
 	case "properties", "dependentSchemas", "dependencies":
-		return properties
+		return propertiesKeyword
 	}
-	return data
+	return otherKeyword
 }
 
 // cleanTools cuts the schemas of all tools down.
@@ -52,7 +52,7 @@ func (r *request) cleanTools(tools int) {
 		if r.kind(t) != object {
 			continue
 		}
-		if fn := r.get(t, "function"); fn != 0 && !r.strict(t) {
+		if fn := r.get(t, "function"); fn != 0 && !r.isStrict(t) {
 			r.cleanSchema(fn, "parameters")
 		}
 		r.cleanSchema(t, "input_schema")
@@ -66,7 +66,7 @@ func (r *request) cleanTools(tools int) {
 	}
 }
 
-func (r *request) strict(tool int) bool {
+func (r *request) isStrict(tool int) bool {
 	v := r.get(tool, "strict")
 	return v != 0 && string(r.raw(v)) == "true"
 }
@@ -75,67 +75,67 @@ func (r *request) strict(tool int) bool {
 // model is held to the schema as it is, and Gemini has none.
 func (r *request) cleanSchema(tool int, key string) {
 	v := r.get(tool, key)
-	if v == 0 || r.kind(v) != object || r.strict(tool) {
+	if v == 0 || r.kind(v) != object || r.isStrict(tool) {
 		return
 	}
-	s := &r.schema
-	s.doc, s.root, s.work = &r.doc, v, maxSchemaWork
+	s := &r.schemaWriter
+	s.document, s.root, s.budget = &r.document, v, maxSchemaCost
 	s.active, s.chains, s.out = append(s.active[:0], v), s.chains[:0], s.out[:0]
-	if !s.dirty(v) {
+	if !s.needsChange(v) {
 		return
 	}
-	if s.write(v); s.work > 0 {
+	if s.writeSchema(v); s.budget > 0 {
 		r.edits.begin(r.start(v), r.end(v))
 		r.edits.text = append(r.edits.text, s.out...)
-		r.edits.done()
+		r.edits.end()
 	}
 }
 
 // Definitions that each use the next one twice become two to the power of their
 // number. A schema that would cost more than this stays as it is.
 const (
-	maxSchemaWork = 1 << 19 // bytes written, and what takes as long
-	maxChain      = 64      // definitions inside one another
+	maxSchemaCost = 1 << 19 // bytes written, and what takes as long
+	maxRefDepth   = 64      // definitions inside one another
 )
 
-// schema writes a schema as Gemini takes it.
-type schema struct {
-	*doc
+// schemaWriter writes a schema as Gemini takes it.
+type schemaWriter struct {
+	*document
 	root   int   // what "#" refers to
 	active []int // the schemas that are being written, outermost first
 	chains []int // of those
 	out    []byte
-	work   int // what it may still cost
+	budget int // what it may still cost
 }
 
-// dirty reports whether write would change anything.
-func (s *schema) dirty(v int) bool {
+// needsChange reports whether write would change anything.
+func (s *schemaWriter) needsChange(v int) bool {
 	switch s.kind(v) {
 	case array:
 		for e := range s.elements(v) {
-			if s.dirty(e) {
+			if s.needsChange(e) {
 				return true
 			}
 		}
 	case object:
 		for k, m := range s.members(v) {
-			switch keywordOf(s.text(k)) {
-			case refused:
+			switch keywordOf(s.stringValue(k)) {
+			case refusedKeyword:
 				return true
-			case bound:
-				if s.integer([]int{v}) {
+			case boundKeyword:
+				if s.isInteger([]int{v}) {
 					return true
 				}
-			case reference:
-				if s.target(m) >= 0 {
+			case refKeyword:
+				if s.refTarget(m) >= 0 {
 					return true
 				}
-			case subschema:
-				if s.dirty(m) {
+			case schemaKeyword:
+				if s.needsChange(m) {
 					return true
 				}
-			case properties:
-				if s.anyDirty(m) {
+			case propertiesKeyword:
+				if s.anyNeedsChange(m) {
 					return true
 				}
 			}
@@ -144,27 +144,27 @@ func (s *schema) dirty(v int) bool {
 	return false
 }
 
-func (s *schema) anyDirty(v int) bool {
+func (s *schemaWriter) anyNeedsChange(v int) bool {
 	if s.kind(v) != object {
 		return false
 	}
 	for _, m := range s.members(v) {
-		if s.dirty(m) {
+		if s.needsChange(m) {
 			return true
 		}
 	}
 	return false
 }
 
-// copy writes a value as it is.
-func (s *schema) copy(v int) {
-	s.work -= s.end(v) - s.start(v)
+// writeRaw writes a value as it is.
+func (s *schemaWriter) writeRaw(v int) {
+	s.budget -= s.end(v) - s.start(v)
 	s.out = append(s.out, s.raw(v)...)
 }
 
-// write writes a schema, or a list of schemas.
-func (s *schema) write(v int) {
-	if s.work--; s.work <= 0 {
+// writeSchema writes a schema, or a list of schemas.
+func (s *schemaWriter) writeSchema(v int) {
+	if s.budget--; s.budget <= 0 {
 		return
 	}
 	switch s.kind(v) {
@@ -172,8 +172,8 @@ func (s *schema) write(v int) {
 		s.out = append(s.out, '[')
 		comma := false
 		for e := range s.elements(v) {
-			s.comma(&comma)
-			s.write(e)
+			s.writeComma(&comma)
+			s.writeSchema(e)
 		}
 		s.out = append(s.out, ']')
 	case object:
@@ -181,11 +181,11 @@ func (s *schema) write(v int) {
 		s.writeMembers(v)
 		s.out = append(s.out, '}')
 	default:
-		s.copy(v)
+		s.writeRaw(v)
 	}
 }
 
-func (s *schema) comma(before *bool) {
+func (s *schemaWriter) writeComma(before *bool) {
 	if *before {
 		s.out = append(s.out, ',')
 	}
@@ -194,88 +194,88 @@ func (s *schema) comma(before *bool) {
 
 // writeMembers writes the members of a schema, and those of the definition that it
 // refers to, and so on. What stands beside a $ref beats what it refers to.
-func (s *schema) writeMembers(v int) {
+func (s *schemaWriter) writeMembers(v int) {
 	outer, before := len(s.active), len(s.chains)
-	chain, recursive := s.chain(v)
-	integer := s.integer(chain)
+	chain, recursive := s.refChain(v)
+	integer := s.isInteger(chain)
 	comma := false
 	for i, v := range chain {
 		if i > 0 {
 			s.active = append(s.active, v)
 		}
 		for k, m := range s.members(v) {
-			if s.work--; s.work <= 0 {
+			if s.budget--; s.budget <= 0 {
 				break
 			}
-			key := s.text(k)
+			key := s.stringValue(k)
 			word := keywordOf(key)
 			switch {
-			case word == refused || word == bound && integer:
-			case word == reference && s.target(m) >= 0:
-			case s.has(chain[:i], key):
+			case word == refusedKeyword || word == boundKeyword && integer:
+			case word == refKeyword && s.refTarget(m) >= 0:
+			case s.hasKey(chain[:i], key):
 			default:
-				s.comma(&comma)
-				s.copy(k)
+				s.writeComma(&comma)
+				s.writeRaw(k)
 				s.out = append(s.out, ':')
 				s.writeValue(word, m)
 			}
 		}
 	}
 	s.active, s.chains = s.active[:outer], s.chains[:before]
-	if recursive && !s.has(chain, []byte("type")) {
-		s.comma(&comma)
+	if recursive && !s.hasKey(chain, []byte("type")) {
+		s.writeComma(&comma)
 		s.out = append(s.out, `"type":"object"`...)
 	}
 }
 
 // writeValue writes what stands under a keyword.
-func (s *schema) writeValue(word keyword, v int) {
+func (s *schemaWriter) writeValue(word keyword, v int) {
 	switch {
-	case word == subschema:
-		s.write(v)
-	case word == properties && s.kind(v) == object:
+	case word == schemaKeyword:
+		s.writeSchema(v)
+	case word == propertiesKeyword && s.kind(v) == object:
 		s.out = append(s.out, '{')
 		comma := false
 		for k, m := range s.members(v) {
-			s.comma(&comma)
-			s.copy(k)
+			s.writeComma(&comma)
+			s.writeRaw(k)
 			s.out = append(s.out, ':')
-			s.write(m)
+			s.writeSchema(m)
 		}
 		s.out = append(s.out, '}')
 	default:
-		s.copy(v)
+		s.writeRaw(v)
 	}
 }
 
-// chain returns the schema v, the definition that it refers to, that which that
+// refChain returns the schema v, the definition that it refers to, that which that
 // one refers to, and so on. It ends before a definition that is being written
 // already, and says so.
-func (s *schema) chain(v int) (chain []int, recursive bool) {
+func (s *schemaWriter) refChain(v int) (chain []int, recursive bool) {
 	from := len(s.chains)
 	for {
 		s.chains = append(s.chains, v)
 		chain = s.chains[from:]
-		ref, sure := s.find(v, "$ref")
-		if ref == 0 || !sure {
+		ref, unique := s.find(v, "$ref")
+		if ref == 0 || !unique {
 			return chain, false
 		}
-		if v = s.target(ref); v < 0 {
+		if v = s.refTarget(ref); v < 0 {
 			return chain, false
 		}
 		if slices.Contains(s.active, v) || slices.Contains(chain, v) {
 			return chain, true
 		}
-		if len(s.active)+len(chain) > maxChain {
-			s.work = 0
+		if len(s.active)+len(chain) > maxRefDepth {
+			s.budget = 0
 			return chain, false
 		}
 	}
 }
 
-// integer reports whether the first type in the chain is integer, or a list
+// isInteger reports whether the first type in the chain is integer, or a list
 // with integer in it.
-func (s *schema) integer(chain []int) bool {
+func (s *schemaWriter) isInteger(chain []int) bool {
 	for _, v := range chain {
 		typ := s.get(v, "type")
 		if typ == 0 {
@@ -283,22 +283,22 @@ func (s *schema) integer(chain []int) bool {
 		}
 		if s.kind(typ) == array {
 			for e := range s.elements(typ) {
-				if s.is(e, "integer") {
+				if s.equals(e, "integer") {
 					return true
 				}
 			}
 			return false
 		}
-		return s.is(typ, "integer")
+		return s.equals(typ, "integer")
 	}
 	return false
 }
 
-// has reports whether one of the schemas has this key.
-func (s *schema) has(chain []int, key []byte) bool {
+// hasKey reports whether one of the schemas has this key.
+func (s *schemaWriter) hasKey(chain []int, key []byte) bool {
 	for _, v := range chain {
 		for k := range s.members(v) {
-			if string(s.text(k)) == string(key) {
+			if string(s.stringValue(k)) == string(key) {
 				return true
 			}
 		}
@@ -306,14 +306,14 @@ func (s *schema) has(chain []int, key []byte) bool {
 	return false
 }
 
-// target returns the schema that a $ref refers to: the root, or something in
+// refTarget returns the schema that a $ref refers to: the root, or something in
 // its definitions. It is -1 if it isn't there, or is no object.
-func (s *schema) target(ref int) int {
-	s.work -= 64 // about what it costs, next to the copying of a byte
+func (s *schemaWriter) refTarget(ref int) int {
+	s.budget -= 64 // about what it costs, next to the copying of a byte
 	if s.kind(ref) != str {
 		return -1
 	}
-	pointer, ok := strings.CutPrefix(string(s.text(ref)), "#")
+	pointer, ok := strings.CutPrefix(string(s.stringValue(ref)), "#")
 	if !ok {
 		return -1
 	}
@@ -321,16 +321,16 @@ func (s *schema) target(ref int) int {
 	if pointer == "" {
 		return v
 	}
-	if plain, err := url.PathUnescape(pointer); err == nil {
-		pointer = plain
+	if decoded, err := url.PathUnescape(pointer); err == nil {
+		pointer = decoded
 	}
 	if !strings.HasPrefix(pointer, "/$defs/") && !strings.HasPrefix(pointer, "/definitions/") {
 		return -1
 	}
 	for token := range strings.SplitSeq(pointer[1:], "/") {
 		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
-		var sure bool
-		if v, sure = s.find(v, token); v == 0 || !sure {
+		var unique bool
+		if v, unique = s.find(v, token); v == 0 || !unique {
 			return -1
 		}
 	}

@@ -94,7 +94,7 @@ func TestSchemaThatExplodes(t *testing.T) {
 	runRequests(t, ChatCompletions, "", []requestCase{{"by twos", body, ""}})
 
 	defs.Reset()
-	for i := range 2 * maxChain {
+	for i := range 2 * maxRefDepth {
 		fmt.Fprintf(&defs, `"A%d":{"items":{"$ref":"#/$defs/A%d"}},`, i, i+1)
 	}
 	body = `{"model":"gemini","tools":[{"function":{"parameters":{"$ref":"#/$defs/A0","$defs":{` + defs.String() + `"A":{}}}}}]}`

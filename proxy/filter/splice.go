@@ -26,7 +26,7 @@ func (e *edits) replace(start, end int, s ...string) {
 	for _, s := range s {
 		e.text = append(e.text, s...)
 	}
-	e.done()
+	e.end()
 }
 
 // begin starts an edit of [start, end). What is appended to e.text up to done
@@ -35,11 +35,11 @@ func (e *edits) begin(start, end int) {
 	e.list = append(e.list, edit{start: start, end: end, from: len(e.text)})
 }
 
-func (e *edits) done() { e.list[len(e.list)-1].to = len(e.text) }
+func (e *edits) end() { e.list[len(e.list)-1].to = len(e.text) }
 
-// sort puts the edits of a text of n bytes in order. It returns false if two of
+// sortEdits puts the edits of a text of n bytes in order. It returns false if two of
 // them overlap, which is a fault of a rule.
-func (e *edits) sort(n int) bool {
+func (e *edits) sortEdits(n int) bool {
 	slices.SortStableFunc(e.list, func(a, b edit) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
 	})
@@ -53,8 +53,8 @@ func (e *edits) sort(n int) bool {
 	return true
 }
 
-// appendTo appends src with the edits made. They must be in order.
-func (e *edits) appendTo(dst, src []byte) []byte {
+// appendEdited appends src with the edits made. They must be in order.
+func (e *edits) appendEdited(dst, src []byte) []byte {
 	at := 0
 	for _, ed := range e.list {
 		dst = append(dst, src[at:ed.start]...)
@@ -64,10 +64,10 @@ func (e *edits) appendTo(dst, src []byte) []byte {
 	return append(dst, src[at:]...)
 }
 
-// result returns the text of d with the edits made, nil if there are none, or if
+// editedText returns the text of d with the edits made, nil if there are none, or if
 // d turns out not to be valid. spare is Request's.
-func (e *edits) result(d *doc, spare func(n int) []byte) []byte {
-	if len(e.list) == 0 || !d.valid() || !e.sort(len(d.src)) {
+func (e *edits) editedText(d *document, spare func(n int) []byte) []byte {
+	if len(e.list) == 0 || !d.stringsValid() || !e.sortEdits(len(d.src)) {
 		return nil
 	}
 	n := len(d.src) + len(e.text)
@@ -81,67 +81,67 @@ func (e *edits) result(d *doc, spare func(n int) []byte) []byte {
 	if out == nil {
 		out = make([]byte, 0, n)
 	}
-	return e.appendTo(out, d.src)
+	return e.appendEdited(out, d.src)
 }
 
 // pruner records the edits that take some of the elements of an array, or of
 // the members of an object, out together with the right commas. It is told of
 // all of them, in order.
 type pruner struct {
-	e       *edits
-	keptEnd int // where the last one kept ends; 0 if there is none yet
-	from    int // where the run of dropped ones that is still open starts
-	to      int // and ends; 0 if there is no open run
+	edits    *edits
+	keptEnd  int // where the last one kept ends; 0 if there is none yet
+	runStart int // where the run of dropped ones that is still open starts
+	runEnd   int // and ends; 0 if there is no open run
 }
 
 func (p *pruner) keep(start, end int) {
-	if p.to > 0 {
-		p.e.replace(p.from, start)
-		p.to = 0
+	if p.runEnd > 0 {
+		p.edits.replace(p.runStart, start)
+		p.runEnd = 0
 	}
 	p.keptEnd = end
 }
 
 func (p *pruner) drop(start, end int) {
-	if p.to == 0 {
-		p.from = start
+	if p.runEnd == 0 {
+		p.runStart = start
 	}
-	p.to = end
+	p.runEnd = end
 }
 
 // finish records the edit for a run at the end, which takes the comma before
 // it along.
 func (p *pruner) finish() {
-	if p.to == 0 {
+	if p.runEnd == 0 {
 		return
 	}
 	if p.keptEnd > 0 {
-		p.from = p.keptEnd
+		p.runStart = p.keptEnd
 	}
-	p.e.replace(p.from, p.to)
+	p.edits.replace(p.runStart, p.runEnd)
 }
 
-// member is a member to be set in an object: v is its value there, 0 if the
+// memberValue is a member to be set in an object: v is its value there, 0 if the
 // object has none of that key.
-type member struct {
-	v     int
+type memberValue struct {
+	node  int
 	key   string
 	value string // JSON
 }
 
-// set records that these members of obj get these values. Those that it doesn't
+// setMembers records that these members of obj get these values. Those that it doesn't
 // have yet come first. It must be called at most once for an object.
-func (e *edits) set(d *doc, obj int, members ...member) {
+func (e *edits) setMembers(d *document, obj int, members ...memberValue) {
 	for _, m := range members {
-		if m.v != 0 {
-			e.replace(d.start(m.v), d.end(m.v), m.value)
+		if m.node != 0 {
+			e.replace(d.start(m.node), d.end(m.node), m.value)
 		}
 	}
 	inside := d.start(obj) + 1
 	e.begin(inside, inside)
 	comma := ""
 	for _, m := range members {
-		if m.v == 0 {
+		if m.node == 0 {
 			e.text = append(append(append(append(append(e.text, comma...), '"'), m.key...), `":`...), m.value...)
 			comma = ","
 		}
@@ -149,5 +149,5 @@ func (e *edits) set(d *doc, obj int, members ...member) {
 	if comma != "" && d.next(obj) > obj+1 {
 		e.text = append(e.text, comma...)
 	}
-	e.done()
+	e.end()
 }

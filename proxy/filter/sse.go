@@ -12,8 +12,8 @@ const (
 
 	// A stream reads this much at a time, at most. A buffer that an event has
 	// made larger than keepBuffer isn't kept.
-	readSize   = 4 << 10
-	keepBuffer = 64 << 10
+	readSize      = 4 << 10
+	maxKeptBuffer = 64 << 10
 )
 
 // stream filters a stream of server-sent events as it is read.
@@ -23,29 +23,29 @@ const (
 // held back (see toolcall.go). One without data, such as a comment that keeps
 // the connection alive, is never held back.
 type stream struct {
-	calls
-	src  io.Reader // decoded
-	body io.Closer
-	err  error // how the source ended
+	callTracker
+	src    io.Reader // decoded
+	body   io.Closer
+	srcErr error // how the source ended
 
-	max  int  // maxEvent, but for tests
-	slow bool // for tests: all events are parsed
+	limit      int  // maxEvent, but for tests
+	noShortcut bool // for tests: all events are parsed
 
-	in     []byte // what was read of events that aren't complete
-	seen   int    // how much of it the scanner has seen
-	lines  scanner
-	skip   bool // the event is too large: the rest of it passes
-	inHeld bool // the last event is the last that is held back
+	partial  []byte // what was read of events that aren't complete
+	scanned  int    // how much of it the scanner has seen
+	scanner  eventScanner
+	tooLarge bool // the event is too large: the rest of it passes
+	lastHeld bool // the last event is the last that is held back
 
-	wait []byte // the events that are held back
-	ends []int  // where each of them ends
-	out  []byte // what may leave
-	left int    // how much of it has left
-	data []byte // the data of an event with many data lines
+	held     []byte // the events that are held back
+	heldEnds []int  // where each of them ends
+	ready    []byte // what may leave
+	sent     int    // how much of it has left
+	dataBuf  []byte // the data of an event with many data lines
 }
 
 func newStream(src io.Reader, body io.Closer, tools toolNames) *stream {
-	s := &stream{src: src, body: body, max: maxEvent, lines: scanner{empty: true}}
+	s := &stream{src: src, body: body, limit: maxEvent, scanner: eventScanner{lineEmpty: true}}
 	s.tools = tools
 	return s
 }
@@ -55,152 +55,152 @@ func (s *stream) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
-	for s.left == len(s.out) {
-		s.out, s.left = keep(s.out), 0
-		if s.err != nil {
-			return 0, s.err
+	for s.sent == len(s.ready) {
+		s.ready, s.sent = emptied(s.ready), 0
+		if s.srcErr != nil {
+			return 0, s.srcErr
 		}
-		s.fill(p)
+		s.readSource(p)
 	}
-	n := copy(p, s.out[s.left:])
-	s.left += n
+	n := copy(p, s.ready[s.sent:])
+	s.sent += n
 	return n, nil
 }
 
 // Close closes the source's body.
 func (s *stream) Close() error { return s.body.Close() }
 
-// keep empties a buffer, and lets go of it if it is a large one.
-func keep(b []byte) []byte {
-	if cap(b) > keepBuffer {
+// emptied empties a buffer, and lets go of it if it is a large one.
+func emptied(b []byte) []byte {
+	if cap(b) > maxKeptBuffer {
 		return nil
 	}
 	return b[:0]
 }
 
-// fill reads once, and deals with the events that are complete. It reads into
+// readSource reads once, and deals with the events that are complete. It reads into
 // p, its caller's: a buffer of the stream's own would lie there as long as it
 // waits, and most events are far smaller.
-func (s *stream) fill(p []byte) {
+func (s *stream) readSource(p []byte) {
 	n, err := s.src.Read(p[:min(len(p), readSize)])
-	s.in = append(s.in, p[:n]...)
-	s.cut()
+	s.partial = append(s.partial, p[:n]...)
+	s.takeEvents()
 	if err != nil {
-		s.end(err)
+		s.endOfSource(err)
 	}
 }
 
-// cut takes the complete events off s.in.
-func (s *stream) cut() {
+// takeEvents takes the complete events off s.in.
+func (s *stream) takeEvents() {
 	from := 0
-	for s.seen < len(s.in) {
-		if s.seen == from && !s.skip && s.lines.rest(s.in[s.seen]) {
-			s.lineFeed()
-			s.seen++
-			from = s.seen
+	for s.scanned < len(s.partial) {
+		if s.scanned == from && !s.tooLarge && s.scanner.isPairedLF(s.partial[s.scanned]) {
+			s.passLineFeed()
+			s.scanned++
+			from = s.scanned
 			continue
 		}
-		n, complete := s.lines.scan(s.in[s.seen:])
-		s.seen += n
-		ev := s.in[from:s.seen]
+		n, complete := s.scanner.scan(s.partial[s.scanned:])
+		s.scanned += n
+		ev := s.partial[from:s.scanned]
 		switch {
-		case s.skip:
-			s.out = append(s.out, ev...)
-			s.skip = !complete
-		case len(ev) > s.max:
+		case s.tooLarge:
+			s.ready = append(s.ready, ev...)
+			s.tooLarge = !complete
+		case len(ev) > s.limit:
 			s.flush()
-			s.out = append(s.out, ev...)
-			s.skip = !complete
+			s.ready = append(s.ready, ev...)
+			s.tooLarge = !complete
 		case complete:
-			s.event(ev)
+			s.handleEvent(ev)
 		default:
 			continue
 		}
-		from = s.seen
+		from = s.scanned
 	}
-	if from == len(s.in) {
-		s.in = keep(s.in)
+	if from == len(s.partial) {
+		s.partial = emptied(s.partial)
 	} else if from > 0 {
-		s.in = append(s.in[:0], s.in[from:]...)
+		s.partial = append(s.partial[:0], s.partial[from:]...)
 	}
-	s.seen -= from
+	s.scanned -= from
 }
 
-// lineFeed passes on a line feed whose carriage return ended an event.
-func (s *stream) lineFeed() {
-	if s.inHeld {
-		s.wait = append(s.wait, '\n')
-		s.ends[len(s.ends)-1]++
+// passLineFeed passes on a line feed whose carriage return ended an event.
+func (s *stream) passLineFeed() {
+	if s.lastHeld {
+		s.held = append(s.held, '\n')
+		s.heldEnds[len(s.heldEnds)-1]++
 	} else {
-		s.out = append(s.out, '\n')
+		s.ready = append(s.ready, '\n')
 	}
 }
 
-// end deals with the end of the source. What it leaves of an event without its
+// endOfSource deals with the end of the source. What it leaves of an event without its
 // last line is no event for most clients, but passes, and last.
-func (s *stream) end(err error) {
-	s.err = err
+func (s *stream) endOfSource(err error) {
+	s.srcErr = err
 	switch {
-	case s.skip:
+	case s.tooLarge:
 		// The rest of the event has left already.
-	case s.payload(s.in).lines > 0:
-		s.event(s.in)
+	case s.readData(s.partial).lineCount > 0:
+		s.handleEvent(s.partial)
 		s.flush()
 	default:
 		s.flush()
-		s.out = append(s.out, s.in...)
+		s.ready = append(s.ready, s.partial...)
 	}
-	s.in = nil
+	s.partial = nil
 }
 
-// event deals with one event.
-func (s *stream) event(ev []byte) {
-	s.inHeld = false
-	d := s.payload(ev)
-	if d.lines == 0 || len(s.ends) == 0 && !s.slow && s.plainText(d.json) {
-		s.out = append(s.out, ev...)
+// handleEvent deals with one event.
+func (s *stream) handleEvent(ev []byte) {
+	s.lastHeld = false
+	d := s.readData(ev)
+	if d.lineCount == 0 || len(s.heldEnds) == 0 && !s.noShortcut && s.surelyUnchanged(d.json) {
+		s.ready = append(s.ready, ev...)
 		return
 	}
-	known := s.load(d.json)
-	if known && s.failed() || string(bytes.TrimSpace(d.json)) == "[DONE]" {
+	understood := s.parseChunk(d.json)
+	if understood && s.isError() || string(bytes.TrimSpace(d.json)) == "[DONE]" {
 		s.flush()
-		s.out = append(s.out, ev...)
+		s.ready = append(s.ready, ev...)
 		return
 	}
-	if known && s.clash() {
-		mixed := s.mixed
+	if understood && s.checkClashes() {
+		ambiguous := s.ambiguous
 		s.flush()
-		d = s.payload(ev)
-		s.load(d.json)
-		s.mixed = mixed
+		d = s.readData(ev)
+		s.parseChunk(d.json)
+		s.ambiguous = ambiguous
 	}
-	if known {
-		s.read()
+	if understood {
+		s.readChunk()
 	}
-	if s.pending() || len(s.ends) > 0 {
-		s.hold(ev)
+	if s.anyUndecided() || len(s.heldEnds) > 0 {
+		s.holdBack(ev)
 		return
 	}
-	s.release()
-	s.write(ev, d, known)
-	s.released()
-	s.mixed = false
+	s.quoteArguments()
+	s.writeEvent(ev, d, understood)
+	s.markFlushed()
+	s.ambiguous = false
 }
 
-// plainText reports whether a chunk surely needs no look, which most don't: they
+// surelyUnchanged reports whether a chunk surely needs no look, which most don't: they
 // carry a piece of text. A tool call, and a content of parts, stand in an array
 // inside that of the choices.
-func (s *stream) plainText(json []byte) bool {
-	return len(s.called) == 0 && bytes.Count(json, []byte("[")) < 2
+func (s *stream) surelyUnchanged(json []byte) bool {
+	return len(s.callingChoices) == 0 && bytes.Count(json, []byte("[")) < 2
 }
 
-// hold puts an event behind those that are held back. If it was the last that
+// holdBack puts an event behind those that are held back. If it was the last that
 // they waited for, or they have become too many, all leave.
-func (s *stream) hold(ev []byte) {
-	s.wait = append(s.wait, ev...)
-	s.ends = append(s.ends, len(s.wait))
-	s.inHeld = true
-	if !s.pending() || len(s.wait)+s.held() > s.max {
+func (s *stream) holdBack(ev []byte) {
+	s.held = append(s.held, ev...)
+	s.heldEnds = append(s.heldEnds, len(s.held))
+	s.lastHeld = true
+	if !s.anyUndecided() || len(s.held)+s.heldBytes() > s.limit {
 		s.flush()
 	}
 }
@@ -208,49 +208,49 @@ func (s *stream) hold(ev []byte) {
 // flush lets all leave that is held back. Calls that aren't settled yet leave as
 // they came.
 func (s *stream) flush() {
-	s.settle(-1)
-	s.release()
-	s.mixed = false
+	s.giveUp(-1)
+	s.quoteArguments()
+	s.ambiguous = false
 	from := 0
-	for _, end := range s.ends {
-		ev := s.wait[from:end]
-		d := s.payload(ev)
-		s.write(ev, d, s.load(d.json))
+	for _, end := range s.heldEnds {
+		ev := s.held[from:end]
+		d := s.readData(ev)
+		s.writeEvent(ev, d, s.parseChunk(d.json))
 		from = end
 	}
-	s.released()
-	s.wait, s.ends, s.inHeld = keep(s.wait), s.ends[:0], false
+	s.markFlushed()
+	s.held, s.heldEnds, s.lastHeld = emptied(s.held), s.heldEnds[:0], false
 }
 
-// write lets an event leave, with what is to be changed in its data. known says
+// writeEvent lets an event leave, with what is to be changed in its data. known says
 // whether the data is loaded.
-func (s *stream) write(ev []byte, d payload, known bool) {
+func (s *stream) writeEvent(ev []byte, d eventData, understood bool) {
 	s.edits.reset()
-	if known {
-		s.edit()
+	if understood {
+		s.editChunk()
 	}
-	if len(s.edits.list) == 0 || !s.edits.sort(len(d.json)) {
-		s.out = append(s.out, ev...)
+	if len(s.edits.list) == 0 || !s.edits.sortEdits(len(d.json)) {
+		s.ready = append(s.ready, ev...)
 		return
 	}
-	s.out = append(s.out, ev[:d.start]...)
-	from := len(s.out)
-	s.out = s.edits.appendTo(s.out, d.json)
-	if d.lines == 1 {
-		s.out = append(s.out, ev[d.end:]...)
+	s.ready = append(s.ready, ev[:d.start]...)
+	from := len(s.ready)
+	s.ready = s.edits.appendEdited(s.ready, d.json)
+	if d.lineCount == 1 {
+		s.ready = append(s.ready, ev[d.end:]...)
 		return
 	}
 	// The lines of the data become one: a line feed can only stand between
 	// JSON's tokens, where a space does as well.
-	for i, c := range s.out[from:] {
+	for i, c := range s.ready[from:] {
 		if c == '\n' {
-			s.out[from+i] = ' '
+			s.ready[from+i] = ' '
 		}
 	}
-	s.out = append(s.out, ev[d.end:d.next]...)
+	s.ready = append(s.ready, ev[d.end:d.next]...)
 	for l := range lines(ev) {
-		if _, isData := dataOf(ev[l.start:l.end]); !isData && l.start >= d.next {
-			s.out = append(s.out, ev[l.start:l.next]...)
+		if _, isData := dataStart(ev[l.start:l.end]); !isData && l.start >= d.next {
+			s.ready = append(s.ready, ev[l.start:l.next]...)
 		}
 	}
 }

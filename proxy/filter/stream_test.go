@@ -24,14 +24,14 @@ func asked(tb testing.TB, tools ...string) Call {
 	return c
 }
 
-func response(contentType string, body io.Reader) *http.Response {
+func httpResponse(contentType string, body io.Reader) *http.Response {
 	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(body), ContentLength: -1}
 }
 
 // streamed returns a stream as it comes out.
 func streamed(tb testing.TB, c Call, in io.Reader) string {
 	tb.Helper()
-	res := response("text/event-stream; charset=utf-8", in)
+	res := httpResponse("text/event-stream; charset=utf-8", in)
 	c.Response(res)
 	out, err := io.ReadAll(res.Body)
 	if err != nil {
@@ -151,7 +151,7 @@ func TestContentParts(t *testing.T) {
 // What can leave does so in the Read in which its last byte came.
 func TestNothingIsHeldBack(t *testing.T) {
 	src, feed := io.Pipe()
-	res := response("text/event-stream", src)
+	res := httpResponse("text/event-stream", src)
 	asked(t, "bash").Response(res)
 	text := delta(`"content":"a"`)
 	read := func(want string) {
@@ -184,7 +184,7 @@ func TestNothingIsHeldBack(t *testing.T) {
 func TestCutStream(t *testing.T) {
 	cut := errors.New("cut")
 	held := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{"}}`) + delta(`"content":"a"`) + "data: {"
-	res := response("text/event-stream", io.MultiReader(strings.NewReader(held), iotest.ErrReader(cut)))
+	res := httpResponse("text/event-stream", io.MultiReader(strings.NewReader(held), iotest.ErrReader(cut)))
 	asked(t, "bash").Response(res)
 	got, err := io.ReadAll(res.Body)
 	if string(got) != held || !errors.Is(err, cut) {
@@ -195,9 +195,9 @@ func TestCutStream(t *testing.T) {
 func TestLargeEvents(t *testing.T) {
 	const limit = 2000
 	run := func(in string, read func(string) io.Reader) string {
-		res := response("text/event-stream", read(in))
+		res := httpResponse("text/event-stream", read(in))
 		asked(t, "bash").Response(res)
-		res.Body.(*stream).max = limit
+		res.Body.(*stream).limit = limit
 		out, err := io.ReadAll(res.Body)
 		if err != nil {
 			t.Fatal(err)

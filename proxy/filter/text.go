@@ -120,9 +120,9 @@ func appendEscape(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
 }
 
-// blankText reports whether the inside of a JSON string is white space
+// isBlankText reports whether the inside of a JSON string is white space
 // only, as Unicode has it, or empty.
-func blankText(s []byte) bool {
+func isBlankText(s []byte) bool {
 	for i := 0; i < len(s); {
 		var r rune
 		var n int
@@ -139,8 +139,8 @@ func blankText(s []byte) bool {
 	return true
 }
 
-// validString reports whether s may stand between the quotes of a string.
-func validString(s []byte) bool {
+// isValidString reports whether s may stand between the quotes of a string.
+func isValidString(s []byte) bool {
 	for i := 0; i < len(s); {
 		n := bytes.IndexByte(s[i:], '\\')
 		if n < 0 {
@@ -153,5 +153,5 @@ func validString(s []byte) bool {
 		}
 		i += n
 	}
-	return !controls(s)
+	return !hasControl(s)
 }

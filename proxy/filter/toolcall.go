@@ -15,109 +15,109 @@ import "slices"
 type callState uint8
 
 const (
-	nameless callState = iota // its name hasn't come yet
-	wrapped                   // its arguments aren't complete yet
-	settled                   // what is to be done with it is known
+	unnamed callState = iota // its name hasn't come yet
+	wrapped                  // its arguments aren't complete yet
+	decided                  // what is to be done with it is known
 )
 
-// toolCall is what has come of one call of a stream.
-type toolCall struct {
+// streamCall is what has come of one call of a stream.
+type streamCall struct {
 	choice, index int
 	state         callState
 	id, typ       []byte // as JSON, nil if they haven't come
 	args          []byte // what has come of the arguments; while it is of use
-	balance       balance
+	scanner       objectScanner
 
-	name []byte // the name for its first chunk, as JSON; nil if it leaves as it came
-	rest []byte // its arguments without the name, nil if they leave as they came
-	json []byte // the same as JSON, once they leave
-	sent bool   // its first chunk has left
-	out  bool   // all that was held back of it has left
+	newName     []byte // the name for its first chunk, as JSON; nil if it leaves as it came
+	newArgs     []byte // its arguments without the name, nil if they leave as they came
+	newArgsJSON []byte // the same as JSON, once they leave
+	firstSent   bool   // its first chunk has left
+	flushed     bool   // all that was held back of it has left
 }
 
 const (
-	maxStreamCalls  = 256  // how many calls of a stream are followed
-	keepStreamNodes = 4096 // how many nodes a stream keeps room for: 64 KB
+	maxStreamCalls     = 256  // how many calls of a stream are followed
+	maxKeptStreamNodes = 4096 // how many nodes a stream keeps room for: 64 KB
 )
 
-// calls are the calls of a stream.
-type calls struct {
-	answer
-	list   []toolCall
-	called []int    // the choices that have made calls
-	chunk  []choice // those of the chunk that was parsed
-	mixed  bool     // its calls can't be told apart
+// callTracker are the calls of a stream.
+type callTracker struct {
+	response
+	calls          []streamCall
+	callingChoices []int    // the choices that have made calls
+	choicesOfChunk []choice // those of the chunk that was parsed
+	ambiguous      bool     // its calls can't be told apart
 }
 
-// callOf returns the call of a tool_calls element. It is nil if the element has
+// findCall returns the call of a tool_calls element. It is nil if the element has
 // no index: such a call comes whole.
-func (s *calls) callOf(choice, element int) *toolCall {
+func (s *callTracker) findCall(choice, element int) *streamCall {
 	index, ok := s.smallInt(s.get(element, "index"))
 	if !ok {
 		return nil
 	}
-	for i := range s.list {
-		if c := &s.list[i]; c.choice == choice && c.index == index {
+	for i := range s.calls {
+		if c := &s.calls[i]; c.choice == choice && c.index == index {
 			return c
 		}
 	}
 	return nil
 }
 
-// pending reports whether a call isn't settled yet, and so nothing may leave.
-func (s *calls) pending() bool {
-	for i := range s.list {
-		if s.list[i].state != settled {
+// anyUndecided reports whether a call isn't settled yet, and so nothing may leave.
+func (s *callTracker) anyUndecided() bool {
+	for i := range s.calls {
+		if s.calls[i].state != decided {
 			return true
 		}
 	}
 	return false
 }
 
-// held returns how many bytes of arguments are kept.
-func (s *calls) held() int {
+// heldBytes returns how many bytes of arguments are kept.
+func (s *callTracker) heldBytes() int {
 	n := 0
-	for i := range s.list {
-		n += len(s.list[i].args) + len(s.list[i].rest)
+	for i := range s.calls {
+		n += len(s.calls[i].args) + len(s.calls[i].newArgs)
 	}
 	return n
 }
 
-// settle gives up on the calls of a choice that aren't settled yet, of all
+// giveUp gives up on the calls of a choice that aren't settled yet, of all
 // choices if it is -1: they leave as they came.
-func (s *calls) settle(choice int) {
-	for i := range s.list {
-		if c := &s.list[i]; choice < 0 || c.choice == choice {
-			c.state = settled
+func (s *callTracker) giveUp(choice int) {
+	for i := range s.calls {
+		if c := &s.calls[i]; choice < 0 || c.choice == choice {
+			c.state = decided
 		}
 	}
 }
 
-// clash reports whether the chunk that was parsed has a call under the index of
+// checkClashes reports whether the chunk that was parsed has a call under the index of
 // one that is still held back, or two under one index, which can't be told apart
 // by the index. So it is with more calls than are followed.
-func (s *calls) clash() bool {
-	held := false
-	s.mixed = false
-	for _, ch := range s.chunk {
-		if ch.calls == 0 {
+func (s *callTracker) checkClashes() bool {
+	clash := false
+	s.ambiguous = false
+	for _, ch := range s.choicesOfChunk {
+		if ch.toolCalls == 0 {
 			continue
 		}
 		n := 0
-		for el := range s.elements(ch.calls) {
-			if c := s.callOf(ch.index, el); c != nil && !c.out && s.other(c, el) {
-				held = true
+		for el := range s.elements(ch.toolCalls) {
+			if c := s.findCall(ch.index, el); c != nil && !c.flushed && s.isOtherCall(c, el) {
+				clash = true
 			}
 			n++
-			s.mixed = s.mixed || n > maxStreamCalls || s.indexBefore(ch.calls, el)
+			s.ambiguous = s.ambiguous || n > maxStreamCalls || s.sharesIndex(ch.toolCalls, el)
 		}
 	}
-	return held || s.mixed
+	return clash || s.ambiguous
 }
 
-// indexBefore reports whether an element before el has its index and another
+// sharesIndex reports whether an element before el has its index and another
 // id.
-func (s *calls) indexBefore(list, el int) bool {
+func (s *callTracker) sharesIndex(list, el int) bool {
 	index, ok := s.smallInt(s.get(el, "index"))
 	if !ok {
 		return false
@@ -130,63 +130,63 @@ func (s *calls) indexBefore(list, el int) bool {
 		if i, ok := s.smallInt(s.get(before, "index")); !ok || i != index {
 			continue
 		}
-		if other := s.getString(before, "id"); id != 0 && other != 0 && !s.same(id, other) {
+		if other := s.getString(before, "id"); id != 0 && other != 0 && !s.sameString(id, other) {
 			return true
 		}
 	}
 	return false
 }
 
-// other reports whether the element belongs to another call than c: its id is
+// isOtherCall reports whether the element belongs to another call than c: its id is
 // another one.
-func (s *calls) other(c *toolCall, element int) bool {
+func (s *callTracker) isOtherCall(c *streamCall, element int) bool {
 	id := s.getString(element, "id")
 	return id != 0 && c.id != nil && len(s.inner(id)) > 0 && string(s.raw(id)) != string(c.id)
 }
 
-// read takes in what the chunk that was parsed says about calls.
-func (s *calls) read() {
-	for _, ch := range s.chunk {
-		if ch.calls != 0 {
-			s.call(ch.index)
-			for el := range s.elements(ch.calls) {
-				if !s.mixed {
+// readChunk takes in what the chunk that was parsed says about calls.
+func (s *callTracker) readChunk() {
+	for _, ch := range s.choicesOfChunk {
+		if ch.toolCalls != 0 {
+			s.noteCalling(ch.index)
+			for el := range s.elements(ch.toolCalls) {
+				if !s.ambiguous {
 					s.readCall(ch.index, el)
 				}
 			}
 		}
-		if ch.finish != 0 {
-			s.settle(ch.index)
+		if ch.finishReason != 0 {
+			s.giveUp(ch.index)
 		}
 	}
 }
 
-// call notes that a choice makes calls.
-func (s *calls) call(choice int) {
-	if !s.hasCalled(choice) && len(s.called) < maxStreamCalls {
-		s.called = append(s.called, choice)
+// noteCalling notes that a choice makes calls.
+func (s *callTracker) noteCalling(choice int) {
+	if !s.hasCalled(choice) && len(s.callingChoices) < maxStreamCalls {
+		s.callingChoices = append(s.callingChoices, choice)
 	}
 }
 
-func (s *calls) hasCalled(choice int) bool {
-	return slices.Contains(s.called, choice)
+func (s *callTracker) hasCalled(choice int) bool {
+	return slices.Contains(s.callingChoices, choice)
 }
 
-func (s *calls) readCall(choice, el int) {
+func (s *callTracker) readCall(choice, el int) {
 	index, ok := s.smallInt(s.get(el, "index"))
 	if !ok || s.kind(el) != object {
 		return
 	}
-	c := s.callOf(choice, el)
+	c := s.findCall(choice, el)
 	first := c == nil
 	switch {
-	case first && len(s.list) == maxStreamCalls:
+	case first && len(s.calls) == maxStreamCalls:
 		return
 	case first:
-		s.list = append(s.list, toolCall{choice: choice, index: index})
-		c = &s.list[len(s.list)-1]
-	case s.other(c, el):
-		*c = toolCall{choice: choice, index: index}
+		s.calls = append(s.calls, streamCall{choice: choice, index: index})
+		c = &s.calls[len(s.calls)-1]
+	case s.isOtherCall(c, el):
+		*c = streamCall{choice: choice, index: index}
 		first = true
 	}
 	if id := s.getString(el, "id"); id != 0 && c.id == nil && len(s.inner(id)) > 0 {
@@ -194,183 +194,183 @@ func (s *calls) readCall(choice, el int) {
 	}
 	if typ := s.getString(el, "type"); typ != 0 && c.typ == nil {
 		c.typ = append(c.typ, s.raw(typ)...)
-		if !s.is(typ, "function") {
-			c.state = settled
+		if !s.equals(typ, "function") {
+			c.state = decided
 		}
 	}
-	if c.out {
+	if c.flushed {
 		return
 	}
 	fn := s.get(el, "function")
 	if fn == 0 {
 		return
 	}
-	if name := s.getString(fn, "name"); name != 0 && c.state == nameless && len(s.inner(name)) > 0 {
+	if name := s.getString(fn, "name"); name != 0 && c.state == unnamed && len(s.inner(name)) > 0 {
 		s.readName(c, name, first)
 	}
 	s.readArguments(c, s.get(fn, "arguments"))
 }
 
 // readName takes in the name of a call that had none.
-func (s *calls) readName(c *toolCall, name int, first bool) {
-	c.state = settled
-	if s.tools != "" && s.is(name, wrapper) {
+func (s *callTracker) readName(c *streamCall, name int, first bool) {
+	c.state = decided
+	if s.tools != "" && s.equals(name, wrapperName) {
 		c.state = wrapped
 	}
 	if !first {
-		c.name = append(c.name, s.raw(name)...)
+		c.newName = append(c.newName, s.raw(name)...)
 	}
 }
 
 // readArguments takes in a piece of a call's arguments.
-func (s *calls) readArguments(c *toolCall, piece int) {
-	if c.state == settled && c.rest == nil {
+func (s *callTracker) readArguments(c *streamCall, piece int) {
+	if c.state == decided && c.newArgs == nil {
 		c.args = nil
 		return
 	}
 	if piece != 0 && s.kind(piece) != null {
-		if s.kind(piece) != str || !validString(s.inner(piece)) {
-			c.state, c.args = settled, nil
+		if s.kind(piece) != str || !isValidString(s.inner(piece)) {
+			c.state, c.args = decided, nil
 			return
 		}
 		from := len(c.args)
 		c.args = appendUnescaped(c.args, s.inner(piece))
-		if c.rest != nil { // they were complete: it comes after them
-			c.rest = append(c.rest, c.args[from:]...)
+		if c.newArgs != nil { // they were complete: it comes after them
+			c.newArgs = append(c.newArgs, c.args[from:]...)
 			c.args = c.args[:from]
 		}
 	}
 	if c.state != wrapped {
 		return
 	}
-	end := c.balance.find(c.args)
+	end := c.scanner.scan(c.args)
 	if end == 0 {
 		return
 	}
-	c.state = settled
+	c.state = decided
 	if end > 0 {
-		if name, rest, ok := s.unwrap(c.args[:end]); ok {
-			c.name = append(c.name[:0], name...)
-			c.rest = append(rest, c.args[end:]...)
+		if name, remaining, ok := s.extractName(c.args[:end]); ok {
+			c.newName = append(c.newName[:0], name...)
+			c.newArgs = append(remaining, c.args[end:]...)
 		}
 	}
 	c.args = nil
 }
 
-// load parses a chunk. It reports whether that is a JSON object. One that isn't
+// parseChunk parses a chunk. It reports whether that is a JSON object. One that isn't
 // valid can't be edited, so nothing is read out of it either.
-func (s *calls) load(json []byte) bool {
-	s.chunk = s.chunk[:0]
-	if cap(s.nodes) > keepStreamNodes {
+func (s *callTracker) parseChunk(json []byte) bool {
+	s.choicesOfChunk = s.choicesOfChunk[:0]
+	if cap(s.nodes) > maxKeptStreamNodes {
 		s.nodes = nil
 	}
-	if !s.parse(json) || s.kind(0) != object || !s.valid() {
+	if !s.parse(json) || s.kind(0) != object || !s.stringsValid() {
 		return false
 	}
 	for c := range s.choices(choiceDelta) {
-		s.chunk = append(s.chunk, c)
+		s.choicesOfChunk = append(s.choicesOfChunk, c)
 	}
 	return true
 }
 
-// failed reports whether the chunk that was parsed is an error.
-func (s *calls) failed() bool {
+// isError reports whether the chunk that was parsed is an error.
+func (s *callTracker) isError() bool {
 	v := s.get(0, "error")
 	return v != 0 && s.kind(v) != null
 }
 
-// release makes the calls ready to leave. All are settled.
-func (s *calls) release() {
-	for i := range s.list {
-		if c := &s.list[i]; c.rest != nil && c.json == nil {
-			c.json = appendQuoted(nil, c.rest)
+// quoteArguments makes the calls ready to leave. All are settled.
+func (s *callTracker) quoteArguments() {
+	for i := range s.calls {
+		if c := &s.calls[i]; c.newArgs != nil && c.newArgsJSON == nil {
+			c.newArgsJSON = appendQuoted(nil, c.newArgs)
 		}
 	}
 }
 
-// released notes that all that was held back has left.
-func (s *calls) released() {
-	for i := range s.list {
-		c := &s.list[i]
-		c.out, c.args, c.rest, c.json = true, nil, nil, nil
+// markFlushed notes that all that was held back has left.
+func (s *callTracker) markFlushed() {
+	for i := range s.calls {
+		c := &s.calls[i]
+		c.flushed, c.args, c.newArgs, c.newArgsJSON = true, nil, nil, nil
 	}
 }
 
-// edit records the edits of the chunk that was parsed.
-func (s *calls) edit() {
-	for _, ch := range s.chunk {
+// editChunk records the edits of the chunk that was parsed.
+func (s *callTracker) editChunk() {
+	for _, ch := range s.choicesOfChunk {
 		if ch.message != 0 {
-			s.joinContent(ch.message)
+			s.joinContentParts(ch.message)
 		}
-		if ch.calls != 0 {
-			for el := range s.elements(ch.calls) {
-				if s.mixed {
-					s.rename(el)
+		if ch.toolCalls != 0 {
+			for el := range s.elements(ch.toolCalls) {
+				if s.ambiguous {
+					s.unwrapCall(el)
 				} else {
-					s.editCall(s.callOf(ch.index, el), el)
+					s.editCall(s.findCall(ch.index, el), el)
 				}
 			}
 		}
-		if ch.finish != 0 && s.hasCalled(ch.index) {
-			s.finishCalls(ch.finish)
+		if ch.finishReason != 0 && s.hasCalled(ch.index) {
+			s.fixFinishReason(ch.finishReason)
 		}
 	}
 }
 
 // editCall records the edits of a tool_calls element. c is its call, nil if
 // that came whole.
-func (s *calls) editCall(c *toolCall, el int) {
+func (s *callTracker) editCall(c *streamCall, el int) {
 	if c == nil {
-		s.rename(el)
+		s.unwrapCall(el)
 		return
 	}
-	if c.name == nil {
+	if c.newName == nil {
 		return
 	}
 	fn := s.get(el, "function")
-	if !c.sent {
-		c.sent = true
-		s.editFirst(c, el, fn)
+	if !c.firstSent {
+		c.firstSent = true
+		s.editFirstChunk(c, el, fn)
 		return
 	}
 	if fn == 0 || s.kind(fn) != object {
 		return
 	}
-	p := pruner{e: &s.edits}
+	p := pruner{edits: &s.edits}
 	for k, v := range s.members(fn) {
-		if s.is(k, "name") && s.kind(v) == str {
+		if s.equals(k, "name") && s.kind(v) == str {
 			p.drop(s.start(k), s.end(v))
 			continue
 		}
 		p.keep(s.start(k), s.end(v))
-		if c.json != nil && s.is(k, "arguments") && s.kind(v) == str {
+		if c.newArgsJSON != nil && s.equals(k, "arguments") && s.kind(v) == str {
 			s.edits.replace(s.start(v), s.end(v), `""`)
 		}
 	}
 	p.finish()
 }
 
-// editFirst makes el the first chunk of a call, with all that belongs there.
-func (s *calls) editFirst(c *toolCall, el, fn int) {
-	var members []member
+// editFirstChunk makes el the first chunk of a call, with all that belongs there.
+func (s *callTracker) editFirstChunk(c *streamCall, el, fn int) {
+	var members []memberValue
 	if id := s.get(el, "id"); c.id != nil && (id == 0 || string(s.raw(id)) != string(c.id)) {
-		members = append(members, member{id, "id", string(c.id)})
+		members = append(members, memberValue{id, "id", string(c.id)})
 	}
 	if typ := s.get(el, "type"); typ == 0 || s.kind(typ) != str {
-		members = append(members, member{typ, "type", `"function"`})
+		members = append(members, memberValue{typ, "type", `"function"`})
 	}
-	name, args := string(c.name), string(c.json)
+	name, args := string(c.newName), string(c.newArgsJSON)
 	switch {
 	case fn != 0 && s.kind(fn) == object:
-		function := []member{{s.get(fn, "name"), "name", name}}
+		function := []memberValue{{s.get(fn, "name"), "name", name}}
 		if args != "" {
-			function = append(function, member{s.get(fn, "arguments"), "arguments", args})
+			function = append(function, memberValue{s.get(fn, "arguments"), "arguments", args})
 		}
-		s.edits.set(&s.doc, fn, function...)
+		s.edits.setMembers(&s.document, fn, function...)
 	case args == "":
-		members = append(members, member{fn, "function", `{"name":` + name + `}`})
+		members = append(members, memberValue{fn, "function", `{"name":` + name + `}`})
 	default:
-		members = append(members, member{fn, "function", `{"name":` + name + `,"arguments":` + args + `}`})
+		members = append(members, memberValue{fn, "function", `{"name":` + name + `,"arguments":` + args + `}`})
 	}
-	s.edits.set(&s.doc, el, members...)
+	s.edits.setMembers(&s.document, el, members...)
 }

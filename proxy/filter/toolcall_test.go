@@ -92,7 +92,7 @@ func TestRealNames(t *testing.T) {
 		{"the stream is cut", calling(first) + calling(piece("0", `{\"name\":\"bash\"`)) + "data: {\"choices\":[{\"del", ""},
 		{"an error comes in between", calling(first) + calling(piece("0", `{\"name\":\"bash\"`)) + `data: {"error":{"message":"x"}}` + "\n\n", ""},
 	})
-	runStreams(t, asked(t, "bash", wrapper), []streamCase{{"a tool of that very name", calling(whole) + done, ""}})
+	runStreams(t, asked(t, "bash", wrapperName), []streamCase{{"a tool of that very name", calling(whole) + done, ""}})
 	runStreams(t, Call{api: ChatCompletions}, []streamCase{{"no tools", calling(whole) + done, ""}})
 	runStreams(t, Call{}, []streamCase{{"no call", calling(whole) + finish("stop"), ""}})
 }

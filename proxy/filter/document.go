@@ -25,7 +25,7 @@ type node struct {
 	kind       kind
 }
 
-// doc is a JSON text and its nodes in the order in which they stand. Node 0 is
+// document is a JSON text and its nodes in the order in which they stand. Node 0 is
 // the root, so that 0 can mean "none" for everything below it.
 //
 // It is the whole of our JSON: an index into the text, nothing decoded. The
@@ -35,23 +35,23 @@ type node struct {
 // be. parse finds the structure; valid is asked before an edit is made. Together
 // they find all that is wrong with a JSON text but for escapes that are none,
 // such as \q: those stay where they are, and reading them does no harm.
-type doc struct {
+type document struct {
 	src   []byte
 	nodes []node
 }
 
-func (d *doc) kind(n int) kind  { return d.nodes[n].kind }
-func (d *doc) start(n int) int  { return int(d.nodes[n].start) }
-func (d *doc) end(n int) int    { return int(d.nodes[n].end) }
-func (d *doc) next(n int) int   { return int(d.nodes[n].next) }
-func (d *doc) raw(n int) []byte { return d.src[d.nodes[n].start:d.nodes[n].end] }
+func (d *document) kind(n int) kind  { return d.nodes[n].kind }
+func (d *document) start(n int) int  { return int(d.nodes[n].start) }
+func (d *document) end(n int) int    { return int(d.nodes[n].end) }
+func (d *document) next(n int) int   { return int(d.nodes[n].next) }
+func (d *document) raw(n int) []byte { return d.src[d.nodes[n].start:d.nodes[n].end] }
 
 // inner returns what stands between the quotes of a string, the brackets of an
 // array or the braces of an object.
-func (d *doc) inner(n int) []byte { return d.src[d.nodes[n].start+1 : d.nodes[n].end-1] }
+func (d *document) inner(n int) []byte { return d.src[d.nodes[n].start+1 : d.nodes[n].end-1] }
 
 // members yields the key and the value of each member of an object.
-func (d *doc) members(obj int) iter.Seq2[int, int] {
+func (d *document) members(obj int) iter.Seq2[int, int] {
 	return func(yield func(k, v int) bool) {
 		for k := obj + 1; k < d.next(obj); k = d.next(k + 1) {
 			if !yield(k, k+1) {
@@ -62,7 +62,7 @@ func (d *doc) members(obj int) iter.Seq2[int, int] {
 }
 
 // elements yields the values of an array.
-func (d *doc) elements(arr int) iter.Seq[int] {
+func (d *document) elements(arr int) iter.Seq[int] {
 	return func(yield func(v int) bool) {
 		for v := arr + 1; v < d.next(arr); v = d.next(v) {
 			if !yield(v) {
@@ -72,8 +72,8 @@ func (d *doc) elements(arr int) iter.Seq[int] {
 	}
 }
 
-// text returns a string's value. It allocates only if there are escapes in it.
-func (d *doc) text(n int) []byte {
+// stringValue returns a string's value. It allocates only if there are escapes in it.
+func (d *document) stringValue(n int) []byte {
 	s := d.inner(n)
 	if bytes.IndexByte(s, '\\') < 0 {
 		return s
@@ -81,8 +81,8 @@ func (d *doc) text(n int) []byte {
 	return appendUnescaped(nil, s)
 }
 
-// is reports whether n is a string of this value, which has no backslash in it.
-func (d *doc) is(n int, s string) bool {
+// equals reports whether n is a string of this value, which has no backslash in it.
+func (d *document) equals(n int, s string) bool {
 	if d.kind(n) != str {
 		return false
 	}
@@ -93,16 +93,16 @@ func (d *doc) is(n int, s string) bool {
 	return bytes.IndexByte(raw, '\\') >= 0 && string(appendUnescaped(nil, raw)) == s
 }
 
-// same reports whether the strings a and b have the same value.
-func (d *doc) same(a, b int) bool {
-	return string(d.inner(a)) == string(d.inner(b)) || string(d.text(a)) == string(d.text(b))
+// sameString reports whether the strings a and b have the same value.
+func (d *document) sameString(a, b int) bool {
+	return string(d.inner(a)) == string(d.inner(b)) || string(d.stringValue(a)) == string(d.stringValue(b))
 }
 
 // fields finds members of an object by their keys: vals[i] becomes the value of
 // the key of which index says i, 0 if there is none. Of other keys it says -1.
 // A key that stands twice means one thing to one parser and another to the next:
 // bit i of twice is set then.
-func (d *doc) fields(obj int, index func(key []byte) int, vals []int) (twice uint) {
+func (d *document) fields(obj int, index func(key []byte) int, vals []int) (duplicates uint) {
 	clear(vals)
 	if d.kind(obj) != object {
 		return 0
@@ -110,45 +110,45 @@ func (d *doc) fields(obj int, index func(key []byte) int, vals []int) (twice uin
 	for k, v := range d.members(obj) {
 		i := index(d.inner(k))
 		if i < 0 && bytes.IndexByte(d.inner(k), '\\') >= 0 {
-			i = index(d.text(k))
+			i = index(d.stringValue(k))
 		}
 		if i < 0 {
 			continue
 		}
 		if vals[i] != 0 {
-			twice |= 1 << i
+			duplicates |= 1 << i
 		}
 		vals[i] = v
 	}
-	return twice
+	return duplicates
 }
 
 // find is fields for one key.
-func (d *doc) find(obj int, key string) (v int, sure bool) {
-	sure = true
+func (d *document) find(obj int, key string) (v int, unique bool) {
+	unique = true
 	if d.kind(obj) != object {
-		return 0, sure
+		return 0, unique
 	}
 	for k, member := range d.members(obj) {
-		if d.is(k, key) {
-			sure = v == 0
+		if d.equals(k, key) {
+			unique = v == 0
 			v = member
 		}
 	}
-	return v, sure
+	return v, unique
 }
 
 // get is find for those who treat a doubtful member as none.
-func (d *doc) get(obj int, key string) int {
-	v, sure := d.find(obj, key)
-	if !sure {
+func (d *document) get(obj int, key string) int {
+	v, unique := d.find(obj, key)
+	if !unique {
 		return 0
 	}
 	return v
 }
 
 // getString is get for a member that is of no use unless it is a string.
-func (d *doc) getString(obj int, key string) int {
+func (d *document) getString(obj int, key string) int {
 	if v := d.get(obj, key); v != 0 && d.kind(v) == str {
 		return v
 	}
