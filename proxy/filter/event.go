@@ -12,19 +12,20 @@ type eventScanner struct {
 	afterCR   bool // the last byte was a CR: an LF would belong to it
 }
 
-// scan looks at b, which follows what it saw before, and returns how much of it
-// belongs to the event, and whether that is all of the event. An LF that would
-// belong to the CR at its end isn't waited for: see rest.
+// scan looks at b, which follows what it saw before. It returns how many bytes of
+// b belong to the event, and whether the event is complete. If the event ends
+// with a CR, an LF that would belong to that CR may still follow: see isPairedLF.
 func (s *eventScanner) scan(b []byte) (n int, complete bool) {
 	ends := lineEnds{text: b}
 	for n < len(b) {
 		if s.isPairedLF(b[n]) {
+			s.afterCR = false
 			n++
 			continue
 		}
 		end := ends.next(n)
 		if end == len(b) {
-			s.lineEmpty = false
+			s.lineEmpty, s.afterCR = false, false
 			return end, false
 		}
 		complete = s.lineEmpty && end == n
@@ -38,13 +39,9 @@ func (s *eventScanner) scan(b []byte) (n int, complete bool) {
 	return n, false
 }
 
-// isPairedLF reports whether c, the next byte, is the LF of a CRLF whose CR has been
-// seen.
-func (s *eventScanner) isPairedLF(c byte) bool {
-	lf := s.afterCR && c == '\n'
-	s.afterCR = false
-	return lf
-}
+// isPairedLF reports whether c, the next byte, is the LF of a CRLF whose CR was
+// the last byte.
+func (s *eventScanner) isPairedLF(c byte) bool { return s.afterCR && c == '\n' }
 
 // lineEnds finds CRs and LFs from left to right. It looks at each byte once for
 // either, also in a text that has only one of them.

@@ -1,5 +1,7 @@
 package filter
 
+import "slices"
+
 // A tool answer that nobody asked for, and a tool call that nobody answered,
 // are refused by every model family:
 // https://github.com/anomalyco/opencode/issues/3230 (tool_use ids were found
@@ -11,7 +13,8 @@ package filter
 // More aren't understood.
 const maxCalls = 256
 
-// findOrphans looks at each turn: an assistant message and all up to the next.
+// findOrphans looks at each turn: an assistant message and all messages up to
+// the next one.
 func (r *request) findOrphans() {
 	for from := 0; from < len(r.msgs); {
 		to := from + 1
@@ -23,34 +26,31 @@ func (r *request) findOrphans() {
 	}
 }
 
-// readTurn drops the answers that the assistant message at from didn't ask for, and
-// notes which of its calls want one. If from is no assistant message, nobody
-// asked.
+// readTurn notes which calls of the assistant message at from have no answer in
+// its turn, and which answers no call. If the message at from isn't the
+// assistant's, there are no calls. What isn't understood makes the whole turn
+// stay: no answer of it is dropped and none is added.
 func (r *request) readTurn(from, to int) {
 	understood := r.collectCalls(from)
 	for i := from; i < to && understood; i++ {
 		understood = r.msgs[i].role != unknownRole
 	}
-	r.turnUnclear = !understood
+	if understood && r.markAnswered(r.msgs[from:to]) {
+		for _, c := range r.turnCalls {
+			if !c.answered {
+				r.unanswered = append(r.unanswered, c)
+			}
+		}
+	}
 	for i := from; i < to; i++ {
 		m := &r.msgs[i]
-		if m.role == toolRole && understood {
-			m.dropped = r.isOrphan(m.callID)
-		}
+		m.dropped = understood && m.role == toolRole && r.isOrphan(m.callID)
 		r.countKept(m, understood)
-	}
-	if r.turnUnclear {
-		return
-	}
-	for _, c := range r.turnCalls {
-		if !c.answered {
-			r.unanswered = append(r.unanswered, c)
-		}
 	}
 }
 
-// collectCalls sets r.asks to the calls of the message at i. It returns false if
-// one of them isn't understood.
+// collectCalls sets r.turnCalls to the calls of the message at i. It returns
+// false if one of them isn't understood, or if there are too many.
 func (r *request) collectCalls(i int) bool {
 	r.turnCalls = r.turnCalls[:0]
 	m := &r.msgs[i]
@@ -66,39 +66,65 @@ func (r *request) collectCalls(i int) bool {
 			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: id})
 		}
 	}
-	if m.content != 0 && r.kind(m.content) == array {
-		for n := range r.elements(m.content) {
-			b := r.readBlock(n)
-			if b.kind == toolUseBlock && b.id != 0 {
-				r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, inBlock: true})
-			} else if b.kind == toolUseBlock || b.kind == ambiguousBlock {
-				return false
-			}
+	for n := range r.blocks(m) {
+		b := r.readBlock(n)
+		if b.kind == toolUseBlock && b.id != 0 {
+			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, inBlock: true})
+		} else if b.kind == toolUseBlock || b.kind == ambiguousBlock {
+			return false
 		}
 	}
 	return len(r.turnCalls) <= maxCalls
 }
 
-// isOrphan reports whether nobody asked for an answer with this id. If somebody
-// did, the call is marked as answered.
-func (r *request) isOrphan(id int) bool {
-	if id == 0 {
-		r.turnUnclear = true
-		return false
+// markAnswered marks the calls that the messages of their turn answer. It
+// returns false if a message may hold an answer that doesn't say to which call.
+func (r *request) markAnswered(turn []message) bool {
+	if len(r.turnCalls) == 0 {
+		return true
 	}
-	found := false
+	for i := range turn {
+		m := &turn[i]
+		if m.role == toolRole {
+			if m.callID == 0 {
+				return false
+			}
+			if r.isOrphan(m.callID) {
+				continue // it will be dropped, whatever its blocks are
+			}
+			r.markCall(m.callID)
+		}
+		for n := range r.blocks(m) {
+			b := r.readBlock(n)
+			isAnswer := m.role == userRole && b.kind == toolResultBlock
+			if b.kind == ambiguousBlock || isAnswer && b.id == 0 {
+				return false
+			}
+			if isAnswer {
+				r.markCall(b.id)
+			}
+		}
+	}
+	return true
+}
+
+// markCall marks the calls with this id as answered.
+func (r *request) markCall(id int) {
 	for i := range r.turnCalls {
 		if r.sameString(r.turnCalls[i].id, id) {
 			r.turnCalls[i].answered = true
-			found = true
 		}
 	}
-	return !found
 }
 
-// countKept finds out what is left of a message's content. The blocks that go are
-// noted: blank text, and, if the turn is known, the answers of a user message
-// that nobody asked for.
+// isOrphan reports whether no call of the turn has this id. An answer without
+// an id, 0, may belong to any of them.
+func (r *request) isOrphan(id int) bool {
+	return id != 0 && !slices.ContainsFunc(r.turnCalls, func(c messageCall) bool { return r.sameString(c.id, id) })
+}
+
+// countKept counts what m says once the blocks that its turn doesn't need are
+// out of it, and notes those blocks.
 func (r *request) countKept(m *message, understood bool) {
 	if m.hasOtherText {
 		m.kept = 1
@@ -107,34 +133,29 @@ func (r *request) countKept(m *message, understood bool) {
 	if m.role == unknownRole || m.dropped || m.content == 0 {
 		return
 	}
-	switch r.kind(m.content) {
-	case str:
-		if !isBlankText(r.inner(m.content)) {
-			m.kept = 1
+	if r.kind(m.content) == str && !isBlankText(r.inner(m.content)) {
+		m.kept = 1
+	}
+	for n := range r.blocks(m) {
+		b := r.readBlock(n)
+		if r.drops(m, b, understood) {
+			r.droppedBlocks = append(r.droppedBlocks, n)
+			m.editBlocks = true
+			continue
 		}
-	case array:
-		for n := range r.elements(m.content) {
-			if r.drops(m, n, understood) {
-				r.droppedBlocks = append(r.droppedBlocks, n)
-				m.editBlocks = true
-			} else {
-				m.kept++
-			}
-		}
+		m.kept++
+		m.editBlocks = m.editBlocks || b.kind == toolResultBlock && r.hasBlankPart(b.content)
 	}
 }
 
-// drops reports whether the block n of m goes.
-func (r *request) drops(m *message, n int, understood bool) bool {
-	b := r.readBlock(n)
+// drops reports whether the block b of m goes: blank text, and, if the turn is
+// understood, a user message's answer to no call of the turn.
+func (r *request) drops(m *message, b block, understood bool) bool {
 	switch b.kind {
 	case textBlock:
 		return r.isBlank(b.text)
 	case toolResultBlock:
-		m.editBlocks = m.editBlocks || r.hasBlankPart(b.content)
-		return m.role == userRole && understood && r.isOrphan(b.id)
-	case ambiguousBlock:
-		r.turnUnclear = true
+		return understood && m.role == userRole && r.isOrphan(b.id)
 	}
 	return false
 }

@@ -2,6 +2,7 @@ package filter
 
 import (
 	"bytes"
+	"iter"
 	"slices"
 )
 
@@ -17,7 +18,6 @@ type request struct {
 	droppedBlocks []int         // the blocks that go, as nodes, in order
 	turnCalls     []messageCall // the calls of the turn that is looked at
 	unanswered    []messageCall // the calls that want an answer, in order
-	turnUnclear   bool          // an answer in that turn doesn't say to which call
 
 	dropSystem   bool // the top-level system prompt goes
 	schemaWriter schemaWriter
@@ -247,6 +247,14 @@ func (r *request) contentUnderstood(content int) bool {
 		return true
 	}
 	return false
+}
+
+// blocks yields the blocks of a message whose content is a list.
+func (r *request) blocks(m *message) iter.Seq[int] {
+	if m.content == 0 || r.kind(m.content) != array {
+		return func(func(int) bool) {}
+	}
+	return r.elements(m.content)
 }
 
 type blockKind uint8

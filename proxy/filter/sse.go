@@ -128,6 +128,7 @@ func (s *stream) takeEvents() {
 
 // passLineFeed passes on a line feed whose carriage return ended an event.
 func (s *stream) passLineFeed() {
+	s.scanner.afterCR = false
 	if s.lastHeld {
 		s.held = append(s.held, '\n')
 		s.heldEnds[len(s.heldEnds)-1]++
@@ -167,14 +168,14 @@ func (s *stream) handleEvent(ev []byte) {
 		s.ready = append(s.ready, ev...)
 		return
 	}
-	if understood && s.checkClashes() {
-		ambiguous := s.ambiguous
-		s.flush()
-		d = s.readData(ev)
-		s.parseChunk(d.json)
-		s.ambiguous = ambiguous
-	}
 	if understood {
+		clash, ambiguous := s.findClashes()
+		if clash || ambiguous {
+			s.flush()
+			d = s.readData(ev) // flush has used the memory of both
+			s.parseChunk(d.json)
+		}
+		s.ambiguous = ambiguous
 		s.readChunk()
 	}
 	if s.anyUndecided() || len(s.heldEnds) > 0 {
@@ -184,7 +185,6 @@ func (s *stream) handleEvent(ev []byte) {
 	s.quoteArguments()
 	s.writeEvent(ev, d, understood)
 	s.markFlushed()
-	s.ambiguous = false
 }
 
 // surelyUnchanged reports whether a chunk surely needs no look, which most don't: they
@@ -210,7 +210,6 @@ func (s *stream) holdBack(ev []byte) {
 func (s *stream) flush() {
 	s.giveUp(-1)
 	s.quoteArguments()
-	s.ambiguous = false
 	from := 0
 	for _, end := range s.heldEnds {
 		ev := s.held[from:end]

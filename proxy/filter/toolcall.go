@@ -93,26 +93,24 @@ func (s *callTracker) giveUp(choice int) {
 	}
 }
 
-// checkClashes reports whether the chunk that was parsed has a call under the index of
-// one that is still held back, or two under one index, which can't be told apart
-// by the index. So it is with more calls than are followed.
-func (s *callTracker) checkClashes() bool {
-	clash := false
-	s.ambiguous = false
+// findClashes looks for calls of the parsed chunk that their index alone doesn't
+// identify. clash: one has the index of another call that is still held back.
+// ambiguous: two of the chunk have the same index, or there are more than are
+// followed.
+func (s *callTracker) findClashes() (clash, ambiguous bool) {
 	for _, ch := range s.choicesOfChunk {
 		if ch.toolCalls == 0 {
 			continue
 		}
 		n := 0
 		for el := range s.elements(ch.toolCalls) {
-			if c := s.findCall(ch.index, el); c != nil && !c.flushed && s.isOtherCall(c, el) {
-				clash = true
-			}
+			c := s.findCall(ch.index, el)
+			clash = clash || c != nil && !c.flushed && s.isOtherCall(c, el)
 			n++
-			s.ambiguous = s.ambiguous || n > maxStreamCalls || s.sharesIndex(ch.toolCalls, el)
+			ambiguous = ambiguous || n > maxStreamCalls || s.sharesIndex(ch.toolCalls, el)
 		}
 	}
-	return clash || s.ambiguous
+	return clash, ambiguous
 }
 
 // sharesIndex reports whether an element before el has its index and another
@@ -260,7 +258,7 @@ func (s *callTracker) readArguments(c *streamCall, piece int) {
 // parseChunk parses a chunk. It reports whether that is a JSON object. One that isn't
 // valid can't be edited, so nothing is read out of it either.
 func (s *callTracker) parseChunk(json []byte) bool {
-	s.choicesOfChunk = s.choicesOfChunk[:0]
+	s.choicesOfChunk, s.ambiguous = s.choicesOfChunk[:0], false
 	if cap(s.nodes) > maxKeptStreamNodes {
 		s.nodes = nil
 	}
