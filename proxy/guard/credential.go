@@ -6,14 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
-	"slices"
 	"strings"
 )
 
 const (
-	minKeyLen        = 16   // characters of a client key
-	maxCredentialLen = 4096 // bytes of one that is looked at
-	maxCredentials   = 8    // of one request that are looked at
+	minKeyLen        = 16   // characters
+	maxCredentialLen = 4096 // bytes; a longer one isn't checked
+	maxCredentials   = 8    // of one request; more aren't checked
 )
 
 // checkKey says what is wrong with a client key, never how it reads.
@@ -36,28 +35,38 @@ func checkKey(key string) error {
 // client key or a token that the ledger knows. Agents send two at once, and
 // not always the same, so one good one is enough.
 func (g *Guard) hasValidCredential(h http.Header) bool {
+	var room [maxCredentials]string // spares nearly every request an allocation
 	checked := 0
-	isValid := func(value string) bool {
+	for _, value := range appendCredentials(room[:0], h) {
 		value = strings.Trim(value, " \t")
-		if value == "" || len(value) > maxCredentialLen || checked == maxCredentials {
-			return false
+		if value == "" || len(value) > maxCredentialLen {
+			continue
 		}
-		checked++
-		return g.isValidCredential(value)
-	}
-	for _, value := range h["Authorization"] {
-		scheme, credential, ok := strings.Cut(value, " ")
-		if ok && equalFoldASCII(scheme, "bearer") && isValid(credential) {
+		if checked++; checked > maxCredentials {
+			break
+		}
+		if g.isValidCredential(value) {
 			return true
 		}
 	}
-	return slices.ContainsFunc(h["X-Api-Key"], isValid) || slices.ContainsFunc(h["X-Goog-Api-Key"], isValid)
+	return false
 }
 
+// appendCredentials appends the credentials that h carries.
+func appendCredentials(values []string, h http.Header) []string {
+	for _, value := range h["Authorization"] {
+		scheme, credential, ok := strings.Cut(value, " ")
+		if ok && equalFoldASCII(scheme, "bearer") {
+			values = append(values, credential)
+		}
+	}
+	return append(append(values, h["X-Api-Key"]...), h["X-Goog-Api-Key"]...)
+}
+
+// isValidCredential compares hashes, and all keys in any case, so that the time
+// that it takes tells nothing about a key. The ledger is asked by hash too.
 func (g *Guard) isValidCredential(value string) bool {
 	sum := sha256.Sum256([]byte(value))
-	// Hashed and without a branch per key, so that the time taken tells
-	// nothing of a key; the ledger's look-up is by hash too.
 	match := matchesKey(g.keyHashes, sum)
 	if g.keyFile != nil {
 		match |= matchesKey(g.keyFile.refresh(), sum)
@@ -65,15 +74,16 @@ func (g *Guard) isValidCredential(value string) bool {
 	return match == 1 || g.knownToLedger(hex.EncodeToString(sum[:]))
 }
 
-func matchesKey(keys [][sha256.Size]byte, sum [sha256.Size]byte) (match int) {
-	for i := range keys {
-		match |= subtle.ConstantTimeCompare(keys[i][:], sum[:])
+// matchesKey returns 1 if sum is one of the hashes, else 0.
+func matchesKey(hashes [][sha256.Size]byte, sum [sha256.Size]byte) (match int) {
+	for i := range hashes {
+		match |= subtle.ConstantTimeCompare(hashes[i][:], sum[:])
 	}
 	return match
 }
 
-// sendsCredential reports whether h has any of the headers that may carry
-// one, so that a refusal can tell a missing credential from a wrong one.
+// sendsCredential reports whether h has a header that may carry a credential,
+// so that a refusal can tell a missing credential from a wrong one.
 func sendsCredential(h http.Header) bool {
 	return len(h["Authorization"])+len(h["X-Api-Key"])+len(h["X-Goog-Api-Key"]) > 0
 }
