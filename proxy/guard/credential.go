@@ -15,7 +15,8 @@ const (
 	maxCredentials   = 8    // of one request; more aren't checked
 )
 
-// checkKey says what is wrong with a client key, never how it reads.
+// checkKey returns an error that says what is wrong with a client key, without
+// the key in it.
 func checkKey(key string) error {
 	for i := range len(key) {
 		if key[i] <= ' ' || key[i] > '~' {

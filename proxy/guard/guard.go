@@ -1,26 +1,28 @@
-// Package guard decides who may use the proxy. What passes the proxy leaves
-// it with a token, so whoever passes the guard acts as the token's user.
+// Package guard decides who may use the proxy. The proxy sends each request on
+// with a token, so whoever passes the guard acts as the token's user.
 //
 // A request is let in if all of these hold:
 //
 //   - it asks for a path, not for another server (no absolute-form target, no
 //     CONNECT);
-//   - its Host is one of ours, exactly: a page that rebinds its own name to
-//     127.0.0.1 still sends that name;
-//   - no web page of another origin made it: no foreign Origin, no
-//     Sec-Fetch-Site but same-origin or none, whatever the method;
+//   - its Host is exactly one of ours: a web page that makes its own name point
+//     to 127.0.0.1 still sends that name;
+//   - no web page of another origin made it: an Origin, if there is one, is our
+//     own, and a Sec-Fetch-Site is same-origin or none, whatever the method.
+//     Under a name of Config.AllowHosts, what calls itself a browser and sends
+//     neither of them needs a credential;
 //   - its connection comes from this machine, and the kernel says that the
 //     client's socket belongs to the user who runs patrol, to root or to an
 //     allowed user. Where the owner can't be known (another system than
 //     Linux, another network namespace, another machine), the request must
 //     carry a credential instead: one that the ledger knows, or a client key.
 //
-// The kernel is asked once per connection. A client may hold any token, a
-// stale one or none: on its own machine, its user is its credential.
+// The kernel is asked once per connection. A client whose user is let in may
+// send any token, a stale one or none.
 //
-// What the guard can't see: a program that runs as root or as the user and
-// passes on what others send to it (a forwarder, a shared notebook server)
-// lends them its rights.
+// The guard can't see whether a program that runs as root or as the user passes
+// on what others send to it (a forwarder, a shared notebook server): such a
+// program lends them its rights.
 package guard
 
 import (
@@ -36,34 +38,36 @@ import (
 // Config says who is let in besides the user who runs the process and root,
 // who always are. The zero Config is fit for use.
 type Config struct {
-	// AllowUsers are further users whose sockets are let in, each a name or a
-	// numeric user id. An error of New where owners can't be known.
+	// AllowUsers are further users whose clients are let in, each a name or a
+	// numeric user id. Where the system doesn't tell who owns a socket, New
+	// returns an error if there are any.
 	AllowUsers []string
 
-	// AllowHosts are further names (or IP addresses) that a request's Host may
-	// have besides localhost, 127.0.0.1 and [::1], without port or scheme. Any
-	// port goes with each.
+	// AllowHosts are names or IP addresses that a request's Host may have
+	// besides localhost, 127.0.0.1 and [::1]. They are written without port and
+	// scheme, and a request may have any port with them.
 	AllowHosts []string
 
 	// ClientKeys are secrets of at least 16 characters that let in clients
 	// whose user can't be known.
 	ClientKeys []string
 
-	// KeyFile, if not "", is a file with more of them: one per line, blank
-	// lines and lines that start with # apart. Nobody but its owner, us or
-	// root, may read it. It is read again once a second at most, when a
-	// credential is checked; while it can't be read, none of its keys is valid.
+	// KeyFile, if not "", is a file with more client keys, one per line. Blank
+	// lines and lines that start with # are skipped. It must belong to us or to
+	// root, and nobody else may read it. It is read again when a credential is
+	// checked, once a second at most; while it can't be read, none of its keys
+	// is valid.
 	KeyFile string
 
-	// Known reports whether the ledger knows a token with this pat.Hash,
-	// retired ones included. It must be quick and safe for concurrent use.
-	// Nil: none is known.
+	// Known reports whether the ledger knows a token with this pat.Hash, even
+	// a retired one. It must be quick and safe for concurrent use. Nil: no token
+	// is known.
 	Known func(hash string) bool
 
-	// MaxConns is the number of connections that may be open through all
-	// listeners of Limit together. 0: 4096, or fewer where the process may not
-	// open twice as many files. Clients that need a credential get half of
-	// them, except where every client needs one.
+	// MaxConns is how many connections may be open at a time through all
+	// listeners of Limit together. 0: 4096, or fewer if the process may not open
+	// two files for each. Clients that aren't let in by their user get half of
+	// them, unless this system can't tell users apart.
 	MaxConns int
 
 	// Log receives refusals, at most a few a minute for each reason. Nil:
@@ -75,18 +79,19 @@ type Config struct {
 type Guard struct {
 	log           *slog.Logger
 	hosts         map[string]struct{}
-	hostList      string // the names in hosts, for people
+	hostList      string // the names in hosts, for messages
 	users         map[uint32]struct{}
-	userList      string // the ids in users, for people
+	userList      string // the ids in users, for messages
 	owners        *owners
 	keyHashes     [][sha256.Size]byte
 	keyFile       *keyFile // nil: none
 	knownToLedger func(string) bool
-	slots         chan struct{} // one per open connection
+	slots         chan struct{} // holds one element per open connection
 	stats         reasonStats
 }
 
-// New returns a Guard, or an error that says which part of cfg is wrong.
+// New returns a Guard, or an error that says which field of cfg is wrong. It reads
+// KeyFile, if there is one.
 func New(cfg Config) (*Guard, error) {
 	g := &Guard{log: cfg.Log, knownToLedger: cfg.Known, owners: newOwners()}
 	if g.log == nil {
@@ -124,20 +129,21 @@ func New(cfg Config) (*Guard, error) {
 	return g, nil
 }
 
-// Close frees what the Guard holds open. Requests that are checked later are
-// still judged, at greater cost.
+// Close closes the socket over which the kernel is asked. Check still works
+// afterwards, by reading /proc/net, which takes longer.
 func (g *Guard) Close() error { return g.owners.close() }
 
-// ConnContext is for http.Server.ConnContext. It keeps the connection for the
-// first request's Check, which runs in the connection's own goroutine: the
-// accepting one never waits for the kernel's answer.
+// ConnContext is for http.Server.ConnContext. It hands the connection to the
+// Check of its first request. That runs in the connection's own goroutine, so
+// the goroutine that accepts connections never waits for the kernel.
 func (g *Guard) ConnContext(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, &peer{conn: c})
 }
 
-// Check returns nil if r is let in. It blocks for the first request of a
-// connection only, usually for microseconds and for five seconds at most. A
-// request whose connection didn't pass ConnContext needs a credential.
+// Check returns nil if r is let in, and else why not; that is counted and logged.
+// It blocks only for the first request of a connection, usually for microseconds
+// and at most for five seconds. A request whose connection didn't pass
+// ConnContext needs a credential.
 func (g *Guard) Check(r *http.Request) *Refusal {
 	if r.URL.Host != "" || r.URL.Scheme != "" || r.Method == http.MethodConnect {
 		return g.refuse(r, reasonTarget, nil)

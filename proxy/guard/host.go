@@ -10,8 +10,8 @@ import (
 	"strings"
 )
 
-// allowedHosts returns the set of hosts that a request may name, and the same
-// for people.
+// allowedHosts returns the set of hosts that a request may name, and a list of
+// them for messages.
 func allowedHosts(more []string) (map[string]struct{}, string, error) {
 	hosts := map[string]struct{}{"localhost": {}, "127.0.0.1": {}, "[::1]": {}}
 	list := "localhost, 127.0.0.1 and [::1]"
@@ -28,7 +28,8 @@ func allowedHosts(more []string) (map[string]struct{}, string, error) {
 	return hosts, list, nil
 }
 
-// allowedHost returns an entry of the configuration as hostOf would return it.
+// allowedHost returns an entry of Config.AllowHosts in the form that hostOf gives
+// to a request's Host.
 func allowedHost(entry string) (string, error) {
 	bare := strings.TrimSuffix(strings.TrimPrefix(entry, "["), "]")
 	if addr, err := netip.ParseAddr(bare); err == nil {
@@ -38,7 +39,7 @@ func allowedHost(entry string) (string, error) {
 		case addr.IsUnspecified():
 			return "", errors.New("this address stands for no host: name those that clients use")
 		case addr.Is6():
-			// As clients write it: the shortest form, in brackets.
+			// Clients write the shortest form, in brackets.
 			return "[" + addr.String() + "]", nil
 		}
 		return addr.String(), nil
@@ -61,17 +62,17 @@ func allowedHost(entry string) (string, error) {
 
 func (g *Guard) allowsHost(host string) bool {
 	switch host {
-	case "localhost", "127.0.0.1", "[::1]": // spares nearly every request the map
+	case "localhost", "127.0.0.1", "[::1]": // spares nearly every request the look-up below
 		return true
 	}
 	_, ok := g.hosts[host]
 	return ok
 }
 
-// maybeBrowser reports whether a request may be a web page's although nothing in it
-// says so. Browsers tell a request's site to https and to loopback alone, and
-// an image's origin to nobody; so under the names of --allow-host what calls
-// itself a browser is one.
+// maybeBrowser reports whether a web page may have made r, although r has neither
+// Origin nor Sec-Fetch-Site. Browsers send Sec-Fetch-Site only to https and to
+// loopback hosts, and no Origin when they load an image. So if r names one of
+// Config.AllowHosts, its User-Agent decides.
 func maybeBrowser(r *http.Request, host string) bool {
 	switch host {
 	case "localhost", "127.0.0.1", "[::1]":
@@ -80,10 +81,10 @@ func maybeBrowser(r *http.Request, host string) bool {
 	return len(r.Header["Origin"]) == 0 && len(r.Header["Sec-Fetch-Site"]) == 0 && strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
 
-// hostOf returns the host of an authority, host or host:port, in lower case.
-// It is not ok if the authority has another form. It decodes nothing and
-// normalizes nothing else: 127.1 and 0x7f.1 reach 127.0.0.1 too, but no client
-// that was pointed at patrol sends them.
+// hostOf returns the host of an authority, which is host or host:port, in lower
+// case; ok is false for any other form. It decodes and normalizes nothing else:
+// 127.1 and 0x7f.1 reach 127.0.0.1 too, but a client that was told to use patrol
+// doesn't send them.
 func hostOf(authority string) (host string, ok bool) {
 	end := len(authority)
 	if strings.HasPrefix(authority, "[") {
@@ -106,7 +107,7 @@ func hostOf(authority string) (host string, ok bool) {
 			upper = true
 		case host[0] == '[' && (c == ':' || i == 0 || i == len(host)-1):
 		default:
-			// Anything beyond ASCII too: ſ and K fold to s and k.
+			// Not in ASCII either: Unicode folds ſ and K to s and k.
 			return "", false
 		}
 	}
@@ -132,36 +133,37 @@ func validPort(s string) bool {
 	return true
 }
 
-// sameOrigin reports whether a request's Origin headers name the origin that
-// it was sent to: one of them, of a page that was itself loaded from host, the
-// request's Host, port included. The caller has checked that host is ours. A
-// page at localhost:3000 is another origin; so is "null".
+// sameOrigin reports whether a request comes from a page that was loaded from
+// host, the request's own Host, port included: there is one Origin, and it names
+// host. The caller has checked that host is ours. A page at localhost:3000 is
+// another origin; so is "null".
 func sameOrigin(origins []string, host string) bool {
 	authority, ok := originAuthority(origins)
 	return ok && equalFoldASCII(authority, host)
 }
 
-// originAuthority returns host and port of the only Origin.
+// originAuthority returns the host and port that a request's Origin names. It is
+// not ok if there are several, or if it isn't an http or https origin.
 func originAuthority(origins []string) (string, bool) {
 	if len(origins) != 1 {
 		return "", false
 	}
-	// https as well: a name of AllowHosts may be served through a TLS server
-	// in front of us.
+	// https is possible too: a TLS server may stand in front of patrol and serve
+	// one of Config.AllowHosts.
 	if a, ok := strings.CutPrefix(origins[0], "http://"); ok {
 		return a, true
 	}
 	return strings.CutPrefix(origins[0], "https://")
 }
 
-// fetchSiteAllowed reports whether a request's Sec-Fetch-Site headers say that no page
-// of another origin made it. same-site isn't enough: for a browser, all ports
-// of localhost are one site.
+// fetchSiteAllowed reports whether a request's Sec-Fetch-Site says that no page
+// of another origin made it. same-site doesn't: for a browser, all ports of
+// localhost are one site.
 func fetchSiteAllowed(sites []string) bool {
 	return len(sites) == 1 && (sites[0] == "same-origin" || sites[0] == "none")
 }
 
-// equalFoldASCII is strings.EqualFold without its foldings beyond ASCII.
+// equalFoldASCII is strings.EqualFold for ASCII letters alone.
 func equalFoldASCII(a, b string) bool {
 	if len(a) != len(b) {
 		return false

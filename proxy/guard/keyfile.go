@@ -21,13 +21,14 @@ const (
 	keyFileInterval = time.Second // between two readings
 )
 
-// keyFile holds the client keys of a file, and follows its changes.
+// keyFile holds the hashes of a file's client keys, and reads it again when it
+// may have changed.
 type keyFile struct {
 	path   string
 	log    *slog.Logger
 	hashes atomic.Pointer[[][sha256.Size]byte]
 
-	mu      sync.Mutex // held while the file is read
+	mu      sync.Mutex // guards what follows; held while the file is read
 	readAt  time.Time
 	lastErr string // why the last reading failed; "" if it didn't
 }
@@ -43,10 +44,10 @@ func openKeyFile(path string, log *slog.Logger) (*keyFile, error) {
 	return f, nil
 }
 
-// refresh returns the hashes of the keys that stand in the file, as of a second
-// ago at most. It reads the file whole each time instead of comparing times
-// and sizes, which miss a quick second edit; it is small. While one goroutine
-// reads, the others take the keys as they were.
+// refresh returns the hashes of the keys that stood in the file a second ago, or
+// later. It reads the whole file, which is small, instead of comparing times and
+// sizes, which can miss a second edit. While one goroutine reads, the others get
+// the hashes from before.
 func (f *keyFile) refresh() [][sha256.Size]byte {
 	if f.mu.TryLock() {
 		defer f.mu.Unlock()
@@ -57,7 +58,7 @@ func (f *keyFile) refresh() [][sha256.Size]byte {
 	return *f.hashes.Load()
 }
 
-// rereadLocked fails closed: of a file that can't be trusted, no key is valid.
+// rereadLocked reads the file. If it can't be read or trusted, no key is valid.
 func (f *keyFile) rereadLocked() {
 	hashes, err := readKeyFile(f.path)
 	f.readAt = time.Now()
@@ -75,7 +76,7 @@ func (f *keyFile) rereadLocked() {
 // readKeyFile returns the hashes of the keys in the file. Its errors name
 // lines, never what stands in them.
 func readKeyFile(path string) ([][sha256.Size]byte, error) {
-	// Without O_NONBLOCK, opening a pipe would wait for a writer.
+	// Without O_NONBLOCK, opening a named pipe would wait for a writer.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the client key file: %w", err)
@@ -105,6 +106,7 @@ func readKeyFile(path string) ([][sha256.Size]byte, error) {
 	return hashes, nil
 }
 
+// parseKeys returns the hashes of the keys in a file's text.
 func parseKeys(data []byte) (hashes [][sha256.Size]byte, err error) {
 	lines := bufio.NewScanner(bytes.NewReader(data))
 	lines.Buffer(nil, maxKeyFileSize+1)

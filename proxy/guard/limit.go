@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// Limit returns a listener whose connections, with those of all other
-// listeners of this Guard's Limit, number MaxConns at most. Past that, one per
-// listener waits to be handed out, and more in the kernel's queue, until others
-// end.
+// Limit returns a listener that hands out connections of l. At most MaxConns of
+// them are open at a time, counted over all listeners that Limit has returned.
+// Beyond that Accept blocks until one is closed, and further connections wait in
+// the kernel's queue.
 //
-// Where owners can be known, half of the places are kept for users who are let
-// in, so that nobody else can take them all: once half are in use, a connection
-// of anybody else is closed at once.
+// Where a socket's owner can be known, half of the MaxConns are reserved for
+// users who are let in: once the other half is in use, a connection of anybody
+// else is closed at once.
 func (g *Guard) Limit(l net.Listener) net.Listener {
 	return &limitListener{Listener: l, guard: g, closed: make(chan struct{})}
 }
@@ -31,7 +31,7 @@ func (l *limitListener) Close() error {
 	return l.Listener.Close()
 }
 
-// Accept returns the next connection, once there is a place for it.
+// Accept blocks until there is a connection and a slot for it.
 func (l *limitListener) Accept() (net.Conn, error) {
 	for {
 		c, err := l.Listener.Accept()
@@ -52,7 +52,8 @@ func (l *limitListener) Accept() (net.Conn, error) {
 	}
 }
 
-// takeSlot blocks until there is one. It is false once l is closed.
+// takeSlot blocks until a slot is free, and takes it. It returns false if l is
+// closed before.
 func (l *limitListener) takeSlot(c net.Conn) bool {
 	select {
 	case l.guard.slots <- struct{}{}:
@@ -73,7 +74,8 @@ func (l *limitListener) takeSlot(c net.Conn) bool {
 
 func (g *Guard) freeSlot() { <-g.slots }
 
-// isOverHalf reports whether c must go so that room is kept.
+// isOverHalf reports whether half of the slots are in use and c's client isn't
+// one of the users for whom the other half is reserved.
 func (g *Guard) isOverHalf(c net.Conn) bool {
 	if !ownersKnown || len(g.slots) < (cap(g.slots)+1)/2 {
 		return false
@@ -82,7 +84,7 @@ func (g *Guard) isOverHalf(c net.Conn) bool {
 	return class != peerAllowed
 }
 
-// track returns c, which gives its place back when it is closed.
+// track returns c, which holds a slot, so that its Close frees the slot.
 func (g *Guard) track(c net.Conn) net.Conn {
 	release := sync.OnceFunc(g.freeSlot)
 	if tcp, ok := c.(*net.TCPConn); ok {
@@ -91,8 +93,9 @@ func (g *Guard) track(c net.Conn) net.Conn {
 	return &trackedConn{Conn: c, release: release}
 }
 
-// trackedTCPConn has all methods of a TCPConn: net/http wants CloseWrite, without
-// which a client that still sends may lose the answer, and we SyscallConn.
+// trackedTCPConn has all methods of a TCPConn. net/http needs CloseWrite (without
+// it a client that is still sending may lose the answer), and rawConn needs
+// SyscallConn.
 type trackedTCPConn struct {
 	*net.TCPConn
 	release func()
@@ -113,5 +116,5 @@ func (c *trackedConn) Close() error {
 	return c.Conn.Close()
 }
 
-// NetConn returns the connection underneath.
+// NetConn returns the connection inside, for rawConn.
 func (c *trackedConn) NetConn() net.Conn { return c.Conn }

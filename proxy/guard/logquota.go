@@ -5,13 +5,13 @@ import (
 	"time"
 )
 
-// LogQuota lets a burst of a log's lines through, then one a minute. Its zero
-// value is ready, for several goroutines.
+// LogQuota limits how often one kind of line is logged: ten at once, then one a
+// minute. The zero LogQuota is ready for use, by several goroutines at once.
 type LogQuota struct {
 	mu       sync.Mutex
-	used     int
+	used     int       // lines of the burst that are used up
 	refilled time.Time // when used was last lowered
-	unlogged uint64
+	unlogged uint64    // lines refused since the last one that was logged
 }
 
 const (
@@ -19,8 +19,8 @@ const (
 	logEvery = time.Minute
 )
 
-// Take reports whether a line may be logged now, and how many weren't since
-// the last one.
+// Take reports whether a line may be logged now, and how many lines were refused
+// since the last one that was.
 func (q *LogQuota) Take(now time.Time) (unlogged uint64, ok bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

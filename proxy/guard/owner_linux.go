@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ownersKnown says that this system can tell who owns a socket.
+// ownersKnown is true: this system tells who owns a socket.
 const ownersKnown = true
 
 // States of a TCP socket, from the kernel's include/net/tcp_states.h.
@@ -34,19 +34,19 @@ type socketInfo struct {
 	inode uint32 // 0: no process has it open
 }
 
-// A table finds a socket among the kernel's, or returns errNoSocket.
+// A socketTable finds one of the kernel's sockets, or returns errNoSocket.
 type socketTable interface {
 	find(t tuple) (socketInfo, error)
 }
 
 var errNoSocket = errors.New("the kernel knows no such socket")
 
-// owners tells whose socket a loopback client's is.
+// owners finds out which user owns the socket of a loopback client.
 type owners struct {
 	sockDiag    *sockDiag
 	tables      []socketTable // the quickest first
-	overflowUID uint32        // the uid that stands for each one without an id in our user namespace
-	hasOverflow bool          // some have none
+	overflowUID uint32        // shown for every user who has no id in our user namespace
+	hasOverflow bool          // there may be such users
 }
 
 func newOwners() *owners {
@@ -56,7 +56,8 @@ func newOwners() *owners {
 	return o
 }
 
-// warnOfOverflow logs what New's caller may not expect of these users.
+// warnOfOverflow logs that an allowed user can't be told from users without an
+// id in our user namespace, and so needs a credential.
 func (o *owners) warnOfOverflow(log *slog.Logger, users map[uint32]struct{}) {
 	if _, ok := users[o.overflowUID]; ok && o.hasOverflow {
 		log.Warn("connections of this user need a credential: in this user namespace its id stands for others too", "uid", o.overflowUID)
@@ -65,16 +66,16 @@ func (o *owners) warnOfOverflow(log *slog.Logger, users map[uint32]struct{}) {
 
 func (o *owners) close() error { return o.sockDiag.close() }
 
-// lookUp returns standingOurs with the uid of the client's socket if that is
-// known. Whether this user is let in is the caller's to say. conn is our end
-// of the connection, and t its ends as it sees them.
+// lookUp returns peerKnown and the uid that owns the client's socket, or why
+// that can't be known. conn is our end of the connection, and t names it.
 //
-// The client's end is looked up by address, and addresses are used again: a
-// client may have gone, and left in our queue a request that would pass for
-// that of the next user of its port. So our own end is looked up after it. It
-// is there, with our inode, only as long as the connection lives, and while it
-// does, no other socket can be its other end. That our end is found also
-// shows that the table is that of the right network namespace.
+// The client's end is looked up by its address, and an address can be used
+// again: a client may have left a request in our queue and gone, and the next
+// user of its port would then be taken for its sender. So our own end is looked
+// up after the client's. The table shows our end with our inode only while the
+// connection lives, and while it lives no other socket can be its other end.
+// That our end is found also proves that the table shows the right network
+// namespace.
 func (o *owners) lookUp(conn syscall.RawConn, t tuple) (peerClass, uint32) {
 	inode, err := inodeOf(conn)
 	if err != nil {
@@ -87,7 +88,7 @@ func (o *owners) lookUp(conn syscall.RawConn, t tuple) (peerClass, uint32) {
 			if isClosed(conn) {
 				return peerGone, 0
 			}
-			continue // this table doesn't show our sockets
+			continue // this table doesn't show our network namespace, or can't be read
 		}
 		switch {
 		case errClient == nil:
@@ -99,19 +100,20 @@ func (o *owners) lookUp(conn syscall.RawConn, t tuple) (peerClass, uint32) {
 	return peerUnknown, 0
 }
 
+// classify returns the class of a connection's client whose socket this is.
 func (o *owners) classify(client socketInfo) (peerClass, uint32) {
 	switch {
 	case client.inode == 0:
-		// Closed by its process. Such a socket may show uid 0, which isn't
-		// root, or still its owner, who is no longer there.
+		// Its process has closed it. The kernel then shows the former owner or
+		// uid 0, which doesn't stand for root.
 		return peerGone, 0
 	case client.state != tcpEstablished && client.state != tcpFinWait1 && client.state != tcpFinWait2:
-		// The two FIN_WAITs are clients that closed their sending side only.
+		// In the two FIN_WAIT states the client has closed its sending side only.
 		return peerUnknown, 0
 	case o.hasOverflow && client.uid == o.overflowUID:
 		return peerUnknown, 0
 	}
-	return peerAllowed, client.uid
+	return peerKnown, client.uid
 }
 
 // inodeOf returns the inode of a socket, by which the kernel's tables name it.
@@ -121,7 +123,7 @@ func inodeOf(conn syscall.RawConn) (inode uint32, err error) {
 	return uint32(stat.Ino), errors.Join(errControl, err)
 }
 
-// isClosed reports whether the connection is over, on both sides.
+// isClosed reports whether both sides have closed the connection.
 func isClosed(conn syscall.RawConn) bool {
 	var info *unix.TCPInfo
 	var err error
@@ -131,10 +133,10 @@ func isClosed(conn syscall.RawConn) bool {
 	return errControl != nil || err == nil && info.State == tcpClose
 }
 
-// readOverflowUID returns the uid by which the kernel shows all users that have
-// none in our user namespace, and whether there can be such. In a rootless
-// container that may be every other user of the machine, and nothing tells
-// them from one whose uid that really is.
+// readOverflowUID returns the uid that the kernel shows for every user who has
+// none in our user namespace, and whether there can be such users. In a rootless
+// container these may be all other users of the machine, and nothing tells them
+// from the one user whose uid it really is.
 func readOverflowUID() (uid uint32, present bool) {
 	const common = 65534
 	uid = common
@@ -150,8 +152,8 @@ func readOverflowUID() (uid uint32, present bool) {
 	return uid, strings.Join(strings.Fields(string(mapped)), " ") != "0 0 4294967295"
 }
 
-// allowedUsers returns the ids of the users who are let in, and the same for
-// people.
+// allowedUsers returns the ids of the users who are let in, and a list of them
+// for messages.
 func allowedUsers(names []string) (map[uint32]struct{}, string, error) {
 	users := map[uint32]struct{}{0: {}, uint32(os.Geteuid()): {}}
 	for _, name := range names {
@@ -168,6 +170,7 @@ func allowedUsers(names []string) (map[uint32]struct{}, string, error) {
 	return users, strings.Join(list, ", "), nil
 }
 
+// uidOf returns the id of a user who is given by name or by id.
 func uidOf(name string) (uint32, error) {
 	id := name
 	if u, err := user.Lookup(name); err == nil {

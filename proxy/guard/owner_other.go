@@ -8,7 +8,7 @@ import (
 	"syscall"
 )
 
-// ownersKnown says that this system doesn't tell who owns a socket.
+// ownersKnown is false: this system doesn't tell who owns a socket.
 const ownersKnown = false
 
 type owners struct{}

@@ -16,23 +16,24 @@ type peerClass uint32
 
 const (
 	peerUnclassified peerClass = iota
+	peerKnown                  // its user is known; lookUpPeer makes it one of the next two
 	peerAllowed                // its user is let in
-	peerForeign                // its user is known, and not let in
-	peerGone                   // its socket is closed: it is nobody's, and nobody would read an answer
+	peerForeign                // its user isn't let in
+	peerGone                   // it has closed its socket: nobody would read an answer
 	peerUnknown                // it is on this machine, but its user can't be known
-	peerRemote                 // it isn't on this machine, as far as can be seen
+	peerRemote                 // its address isn't a loopback address
 )
 
 // peer is the client of one connection.
 type peer struct {
 	conn  net.Conn
-	mu    sync.Mutex // held while the kernel is asked
-	class atomic.Uint32
-	uid   uint32 // set before standing, if that is ours or foreign
+	mu    sync.Mutex    // held while the kernel is asked
+	class atomic.Uint32 // a peerClass
+	uid   uint32        // set before class is stored; its user, if class is peerAllowed or peerForeign
 }
 
-// classOf asks the kernel who the peer is, if no earlier request of its
-// connection has. The answer stands: a socket has the owner that made it.
+// classOf returns the class of p. The first call asks the kernel and keeps the
+// answer, since the owner of a socket never changes.
 func (g *Guard) classOf(p *peer) peerClass {
 	if p == nil {
 		return peerUnknown
@@ -51,7 +52,8 @@ func (g *Guard) classOf(p *peer) peerClass {
 	return class
 }
 
-// lookUpPeer returns the standing of the client of c, and its uid where it is known.
+// lookUpPeer asks the kernel for the class of c's client, and for its uid if
+// the class is peerAllowed or peerForeign.
 func (g *Guard) lookUpPeer(c net.Conn) (peerClass, uint32) {
 	local, okLocal := addrPort(c.LocalAddr())
 	remote, okRemote := addrPort(c.RemoteAddr())
@@ -66,21 +68,22 @@ func (g *Guard) lookUpPeer(c net.Conn) (peerClass, uint32) {
 		return peerUnknown, 0
 	}
 	class, uid := g.owners.lookUp(raw, tuple{local: local, remote: remote})
-	if class != peerAllowed {
+	if class != peerKnown {
 		return class, 0
 	}
 	if _, ok := g.users[uid]; !ok {
-		class = peerForeign
+		return peerForeign, uid
 	}
-	return class, uid
+	return peerAllowed, uid
 }
 
-// tuple names a TCP socket by its two ends, its own first. IPv4 addresses are
-// in their short form, also those of an IPv6 socket.
+// tuple names a TCP socket by the addresses of its two ends, its own first. An
+// IPv4 address has four bytes, also where the socket is an IPv6 one.
 type tuple struct{ local, remote netip.AddrPort }
 
 func (t tuple) reversed() tuple { return tuple{local: t.remote, remote: t.local} }
 
+// addrPort returns a TCP address as a tuple has it.
 func addrPort(a net.Addr) (netip.AddrPort, bool) {
 	tcp, ok := a.(*net.TCPAddr)
 	if !ok {
@@ -91,7 +94,7 @@ func addrPort(a net.Addr) (netip.AddrPort, bool) {
 	return ap, ap.IsValid()
 }
 
-// rawConn reaches the socket under what wraps it, such as TLS.
+// rawConn returns the socket inside c, which TLS or Limit may have wrapped.
 func rawConn(c net.Conn) (syscall.RawConn, bool) {
 	for {
 		if sc, ok := c.(syscall.Conn); ok {

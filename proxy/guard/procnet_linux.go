@@ -11,14 +11,15 @@ import (
 	"time"
 )
 
-// procNetTimeout bounds one search of /proc/net, waiting for its turn included.
+// procNetTimeout bounds one search of /proc/net, with the wait for the searches
+// before it.
 const procNetTimeout = 2 * time.Second
 
-// procNet finds a socket by reading the kernel's list of all of them. It is
-// for where the kernel can't be asked for one: the module is missing, a
-// sandbox forbids netlink sockets. Its price grows with the machine's sockets,
-// so one search runs at a time.
-type procNet struct{ searching chan struct{} }
+// procNet finds a socket by reading the kernel's list of all sockets. It is used
+// where the kernel can't be asked for a single one: its module is missing, or a
+// sandbox forbids netlink sockets. A search takes longer the more sockets the
+// machine has, so only one runs at a time.
+type procNet struct{ searching chan struct{} } // full while a search runs
 
 func newProcNet() procNet { return procNet{searching: make(chan struct{}, 1)} }
 
@@ -34,13 +35,15 @@ func (p procNet) find(t tuple) (socketInfo, error) {
 	}
 	r, err := searchProcNet(t, deadline)
 	if errors.Is(err, errNoSocket) {
-		// The list is read piece by piece, and an entry can slip between two
-		// of them when those before it go.
+		// The kernel hands out the list in pieces. If entries vanish between
+		// two pieces, the one that we look for can move past the reader.
 		r, err = searchProcNet(t, deadline)
 	}
 	return r, err
 }
 
+// searchProcNet looks among the IPv4 sockets, and then among the IPv6 sockets,
+// which may have IPv4 addresses too.
 func searchProcNet(t tuple, deadline time.Time) (socketInfo, error) {
 	if t.local.Addr().Is4() {
 		want := procAddr(t.local.Addr().AsSlice(), t.local.Port()) + procAddr(t.remote.Addr().AsSlice(), t.remote.Port())
@@ -52,8 +55,8 @@ func searchProcNet(t tuple, deadline time.Time) (socketInfo, error) {
 	return searchFile("/proc/net/tcp6", procAddr(l[:], t.local.Port())+procAddr(r[:], t.remote.Port()), deadline)
 }
 
-// procAddr writes an address as /proc/net does: 32-bit words in the machine's
-// order.
+// procAddr writes an address as /proc/net does: in 32-bit words of the machine's
+// byte order.
 func procAddr(addr []byte, port uint16) string {
 	var out []byte
 	for ; len(addr) >= 4; addr = addr[4:] {
@@ -62,7 +65,8 @@ func procAddr(addr []byte, port uint16) string {
 	return string(fmt.Appendf(out, ":%04X ", port))
 }
 
-// searchFile returns the socket whose line in the file has these two addresses.
+// searchFile returns the socket whose line in the file has want, two addresses,
+// in it.
 func searchFile(path, want string, deadline time.Time) (socketInfo, error) {
 	file, err := os.Open(path)
 	if errors.Is(err, os.ErrNotExist) {
@@ -88,8 +92,8 @@ func searchFile(path, want string, deadline time.Time) (socketInfo, error) {
 	return socketInfo{}, errNoSocket
 }
 
-// parseProcLine reads what follows the two addresses: state, queues, timer,
-// retransmits, uid, timeout, inode and more.
+// parseProcLine reads what follows the two addresses in a line: state, queues,
+// timer, retransmits, uid, timeout, inode and more.
 func parseProcLine(line []byte) (socketInfo, error) {
 	fields := bytes.Fields(line)
 	if len(fields) < 7 {

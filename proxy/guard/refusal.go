@@ -12,14 +12,14 @@ import (
 type Refusal struct {
 	Status  int    // for the answer: 400, 401 or 403
 	Reason  string // one of Counters' keys, for logs and metrics
-	Message string // for the user: what is wrong, and how to be let in
+	Message string // for the user: what is wrong, and what to do
 
-	// Close says that the client does better with another connection, or with
-	// none: the answer should end this one ("Connection: close").
+	// Close says that the answer should end the connection ("Connection:
+	// close"): a new one may be let in, or the client has gone.
 	Close bool
 }
 
-// reason is why a request or a connection was turned away.
+// reason is why a request or a connection was turned away, or had to wait.
 type reason int
 
 const (
@@ -36,23 +36,24 @@ const (
 	reasonCount
 )
 
-// String returns the word for logs and metrics.
+// String returns the reason's name in logs and metrics.
 func (why reason) String() string {
 	return [reasonCount]string{
-		reasonTarget:    "target",        // asked for another server
+		reasonTarget:    "target",        // the request is for another server
 		reasonHost:      "host",          // its Host isn't ours
-		reasonOrigin:    "origin",        // from a web page of another origin
-		reasonFetchSite: "fetch_site",    // the same, as Sec-Fetch-Site says
+		reasonOrigin:    "origin",        // its Origin names a web page of another origin
+		reasonFetchSite: "fetch_site",    // its Sec-Fetch-Site, or the lack of it, points to such a page
 		reasonForeign:   "foreign_user",  // the client's user isn't let in
 		reasonGone:      "client_gone",   // the client has closed its socket
-		reasonUnknown:   "owner_unknown", // no credential, and the client's user isn't known
-		reasonRemote:    "remote",        // no credential, and the client is on another machine
-		reasonOverHalf:  "crowded",       // a connection closed to keep room for the user's own
-		reasonFull:      "full",          // a connection that had to wait for the end of another
+		reasonUnknown:   "owner_unknown", // no credential, and the client's user can't be known
+		reasonRemote:    "remote",        // no credential, and the client isn't on loopback
+		reasonOverHalf:  "crowded",       // a connection was closed to keep slots for the user's own
+		reasonFull:      "full",          // a connection had to wait until another was closed
 	}[why]
 }
 
-// refuse counts and logs a refusal, and returns it. p may be nil.
+// refuse counts and logs a refusal, and returns it. p may be nil, except for
+// reasonForeign.
 func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 	refusal := &Refusal{Status: http.StatusForbidden, Reason: why.String()}
 	detail := slog.Attr{}
@@ -77,7 +78,7 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 		refusal.Message = "The client closed its connection before patrol could see whose it was: keep it open until the answer has come."
 	case reasonUnknown:
 		refusal.Status = http.StatusUnauthorized
-		refusal.Close = true // the kernel may answer for the next one
+		refusal.Close = true // on a new connection the kernel may know the user
 		refusal.Message = credentialMessage(r, "patrol can't see which user this connection belongs to")
 	default:
 		refusal.Status = http.StatusUnauthorized
@@ -89,6 +90,7 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 	return refusal
 }
 
+// credentialMessage asks for a credential, and says why one is needed.
 func credentialMessage(r *http.Request, because string) string {
 	sent := "sent none"
 	if sendsCredential(r.Header) {
@@ -98,8 +100,8 @@ func credentialMessage(r *http.Request, because string) string {
 		": send what `patrol token` prints, or a key of the file given to patrol with --client-key-file, as Authorization: Bearer, x-api-key or x-goog-api-key."
 }
 
-// displayAuthority returns an authority that the client sent as far as it may stand
-// in a log or an answer: well-formed and of a size that people read.
+// displayAuthority returns an authority that the client sent for a log or an
+// answer: in words instead, unless it is well-formed and short.
 func displayAuthority(authority string) string {
 	const longest = 255 // of a host name, by RFC 1035
 	switch _, ok := hostOf(authority); {
@@ -111,8 +113,8 @@ func displayAuthority(authority string) string {
 	return authority
 }
 
-// Counters returns how many requests and connections were turned away or made
-// to wait so far, by reason. Each reason is there, also with none.
+// Counters returns how many requests and connections were turned away or had to
+// wait so far, by reason. It has all reasons, also those with a count of 0.
 func (g *Guard) Counters() map[string]uint64 {
 	counts := make(map[string]uint64, reasonCount)
 	for why := range reasonCount {
@@ -121,14 +123,15 @@ func (g *Guard) Counters() map[string]uint64 {
 	return counts
 }
 
-// reasonStats holds what is counted and logged for each reason.
+// reasonStats holds a counter and a log quota for each reason.
 type reasonStats [reasonCount]struct {
 	count atomic.Uint64
 	quota LogQuota
 }
 
-// record counts, and returns what to log if the reason's quota lets it: whoever
-// is refused can be refused a million times, and must not fill the disk by it.
+// record counts a refusal or a wait. It is ok to log it if the reason's quota
+// allows that, with attrs: a client that is refused a million times must not fill
+// the disk.
 func (g *Guard) record(why reason, remote string) (attrs []slog.Attr, ok bool) {
 	s := &g.stats[why]
 	s.count.Add(1)

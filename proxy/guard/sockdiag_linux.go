@@ -11,8 +11,8 @@ import (
 )
 
 // The sock_diag protocol, from the kernel's uapi/linux/sock_diag.h and
-// inet_diag.h. Numbers are in the machine's order, addresses and ports in the
-// network's.
+// inet_diag.h. Numbers are in the machine's byte order, addresses and ports in
+// the network's.
 const (
 	sockDiagByFamily = 20
 	loopbackIndex    = 1 // of the interface lo, the same in every network namespace
@@ -23,11 +23,11 @@ const (
 	messageLen = 72 // struct inet_diag_msg
 )
 
-// sockDiag finds a socket by asking the kernel for just this one. The kernel
-// answers within the call that asks, so it never waits.
+// sockDiag finds a socket by asking the kernel for this one alone, over a netlink
+// socket. The kernel answers within the call that asks, so find never waits.
 type sockDiag struct {
-	mu     sync.Mutex
-	fd     int // -1: not open
+	mu     sync.Mutex // guards all below; held during find
+	fd     int        // of the netlink socket; -1: not open
 	closed bool
 	seq    uint32
 	buf    [1024]byte
@@ -41,7 +41,7 @@ func (d *sockDiag) find(t tuple) (socketInfo, error) {
 	}
 	r, err := d.queryLocked(t)
 	if err != nil && !errors.Is(err, errNoSocket) {
-		d.closeLocked() // an answer that comes late must not be taken for the next one
+		d.closeLocked() // so that a late answer isn't taken for the answer to the next question
 		return socketInfo{}, fmt.Errorf("asking the kernel for a socket: %w", err)
 	}
 	return r, err
@@ -116,7 +116,7 @@ func (d *sockDiag) encodeRequestLocked(t tuple) []byte {
 	binary.BigEndian.PutUint16(id[2:], t.remote.Port())
 	copy(id[4:20], t.local.Addr().AsSlice())
 	copy(id[20:36], t.remote.Addr().AsSlice())
-	// Without the interface, sockets bound to it wouldn't be found.
+	// Sockets that are bound to an interface are found only if it is named.
 	ne.PutUint32(id[36:], loopbackIndex)
 	ne.PutUint32(id[40:], ^uint32(0)) // any cookie
 	ne.PutUint32(id[44:], ^uint32(0))
@@ -144,13 +144,14 @@ func parseAnswer(b []byte, seq uint32, t tuple) (socketInfo, error) {
 	if len(body) < messageLen {
 		return socketInfo{}, errors.New("the answer is too short")
 	}
-	// Where no connection matches, the kernel offers a listener on the port.
+	// If no connection matches, the kernel returns the listener on the port.
 	if got, ok := answerTuple(body[0], body[4:4+sockIDLen]); !ok || got != t {
 		return socketInfo{}, errNoSocket
 	}
 	return socketInfo{state: body[1], uid: ne.Uint32(body[64:]), inode: ne.Uint32(body[68:])}, nil
 }
 
+// answerTuple reads the struct inet_diag_sockid of an answer.
 func answerTuple(family byte, id []byte) (tuple, bool) {
 	size := 4
 	if family == unix.AF_INET6 {

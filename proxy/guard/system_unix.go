@@ -20,8 +20,8 @@ func checkPrivate(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// defaultMaxConns leaves each connection a file for itself, one for its
-// upstream, and some for the rest of the process.
+// defaultMaxConns is how many connections the process can have if each needs one
+// file for itself and one for its upstream, and some files are reserved.
 func defaultMaxConns() int {
 	const most, reserved, least = 4096, 64, 16
 	var limit syscall.Rlimit
