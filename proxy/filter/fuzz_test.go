@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"reflect"
 	"testing"
-
-	"patrol/rotator/workspacetest"
 )
 
 // once filters a request, and checks what has to hold for all of them.
@@ -49,19 +47,18 @@ func FuzzMessages(f *testing.F) {
 		f.Add(randomGen(seed).data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
-		for i := range families {
-			checkMessages(t, i, &gen{data})
+		for _, fam := range families {
+			checkConversation(t, fam, &gen{data})
 		}
 	})
 }
 
-// checkMessages reports whether the family accepted the request before it was
+// checkConversation reports whether the family accepted the request before it was
 // filtered, and after.
-func checkMessages(t *testing.T, family int, g *gen) (before, after bool) {
+func checkConversation(t *testing.T, fam family, g *gen) (before, after bool) {
 	t.Helper()
-	fam := families[family]
-	in := []byte(g.request(apiOf(fam), fam.Model))
-	out := once(t, apiOf(fam), "", in)
+	in := []byte(g.request(fam.api, fam.model))
+	out := once(t, fam.api, "", in)
 	var want, got map[string]any
 	if err := json.Unmarshal(in, &want); err != nil {
 		t.Fatalf("%v: %s", err, in)
@@ -91,15 +88,15 @@ func checkMessages(t *testing.T, family int, g *gen) (before, after bool) {
 		t.Fatalf("it was clean\n%s\nand became\n%s", in, out)
 	}
 	var another map[string]any
-	if err := json.Unmarshal(once(t, apiOf(fam), "", []byte(escaped(string(in)))), &another); err != nil {
+	if err := json.Unmarshal(once(t, fam.api, "", []byte(escaped(string(in)))), &another); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(another, got) {
 		t.Fatalf("written with escapes\n%s\nbecame\n%v\nand not\n%v", in, another, got)
 	}
-	errBefore, errAfter := fam.Validate(in), fam.Validate(out)
+	errBefore, errAfter := fam.validate(in), fam.validate(out)
 	if errBefore == nil && errAfter != nil {
-		t.Fatalf("%s accepts\n%s\nbut not (%v)\n%s", fam.Model, in, errAfter, out)
+		t.Fatalf("%s accepts\n%s\nbut not (%v)\n%s", fam.model, in, errAfter, out)
 	}
 	return errBefore == nil, errAfter == nil
 }
@@ -108,19 +105,19 @@ func checkMessages(t *testing.T, family int, g *gen) (before, after bool) {
 // enough of it, and of what only the filter makes acceptable, to tell.
 func TestAcceptedStaysAccepted(t *testing.T) {
 	const seeds = 150
-	for i, fam := range families {
+	for _, fam := range families {
 		accepted, mended := 0, 0
 		for seed := range uint64(seeds) {
-			before, after := checkMessages(t, i, randomGen(seed))
+			before, after := checkConversation(t, fam, randomGen(seed))
 			if before {
 				accepted++
 			} else if after {
 				mended++
 			}
 		}
-		t.Logf("%s: accepted %d, mended %d of %d", fam.Model, accepted, mended, seeds)
+		t.Logf("%s: accepted %d, mended %d of %d", fam.model, accepted, mended, seeds)
 		if accepted < seeds/30 || mended < seeds/30 {
-			t.Errorf("%s: accepted %d, mended %d of %d: too few to tell", fam.Model, accepted, mended, seeds)
+			t.Errorf("%s: accepted %d, mended %d of %d: too few to tell", fam.model, accepted, mended, seeds)
 		}
 	}
 }
@@ -156,7 +153,7 @@ func checkSchema(t *testing.T, g *gen) {
 		return // a reference that leads nowhere stays
 	}
 	schema := dropStrewn(req.Tools[0].Function.Parameters)
-	if err := workspacetest.GeminiSchema(schema); err != nil {
+	if err := checkGeminiSchema(schema); err != nil {
 		t.Fatalf("%v\nin  %s\nout %s", err, in, out)
 	}
 }
