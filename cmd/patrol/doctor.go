@@ -18,10 +18,10 @@ import (
 )
 
 const doctorLong = `Look for what keeps patrol, or the tools that it signs in, from working, and say
-how to mend it: the service and its socket, the port, the environment of this
-shell, the profile, the files, the schedule, the token, the workspace's clock
-and token quota, tokens that patrol has lost track of, the profile that mints when
-the token is dead, and the upstreams.
+how to mend it: the service, its systemd unit and its socket, the port, the
+environment of this shell, the profile, the files, the schedule, the token, the
+workspace's clock and token quota, tokens that patrol has lost track of, the
+profile that mints when the token is dead, and the upstreams.
 
 It changes nothing, and works with no service, no network and no token. What the
 running service was told by flags it knows itself; where none runs, give this
@@ -241,7 +241,7 @@ func (p *patient) chooseToken() {
 // examine makes all checks at once, and returns their findings in order.
 func (p *patient) examine(ctx context.Context) []finding {
 	checks := []func(context.Context, *patient) []finding{
-		checkService, checkSocket, checkState, checkPorts,
+		checkService, checkUnit, checkSocket, checkState, checkPorts,
 		checkEnvironment, checkAgentEnv, checkProfile, checkDefaultProfile, checkFiles, checkSchedule,
 		checkToken, checkWorkspace, checkMinter, checkUpstreams,
 	}

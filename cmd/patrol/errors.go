@@ -10,9 +10,9 @@ import (
 
 // Exit codes. 126 and 127 are exec's, as in a shell.
 const (
-	exitFailed = 1 // it was tried and didn't work
-	exitUsage  = 2 // what was asked for makes no sense: nothing was done
-	exitLogin  = 3 // there is no token that works: patrol login
+	exitFailed = 1  // it was tried and didn't work
+	exitLogin  = 3  // there is no token that works: patrol login
+	exitUsage  = 64 // what was asked for makes no sense: nothing was done; 2 is what Go exits with when it panics
 )
 
 // exitError is an error at the edge of the program: it knows the exit code and

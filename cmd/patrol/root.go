@@ -25,7 +25,7 @@ the profile are read as every Databricks tool reads them, from DATABRICKS_HOST,
 DATABRICKS_TOKEN, DATABRICKS_CONFIG_PROFILE, DATABRICKS_CONFIG_FILE and
 ~/.databrickscfg.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage, 3 needs "patrol login".`
+Exit codes: 0 done, 1 failed, 3 needs "patrol login", 64 wrong usage.`
 
 // newRoot returns the whole command line. Its errors go back to run: cobra
 // prints nothing but help.

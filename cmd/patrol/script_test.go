@@ -90,7 +90,7 @@ func usage(ts *testscript.TestScript, ok bool, text string) {
 	}
 }
 
-// exits runs a program that must end with the given code: exits 2 patrol bogus.
+// exits runs a program that must end with the given code: exits 64 patrol bogus.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) > 1, "exits CODE PROGRAM [ARGUMENT...]")
 	want, err := strconv.Atoi(args[0])

@@ -8,7 +8,7 @@ set -eu
 
 if [ $# -eq 0 ]; then
 	echo "start.sh: no command is given; for example: sh start.sh python app.py" >&2
-	exit 2
+	exit 64
 fi
 
 # The app's files may have lost their modes on the way, and may not be larger than
@@ -22,13 +22,13 @@ if [ -f "$here/patrol.gz" ]; then
 	chmod 700 "$patrol"
 fi
 
-# Nobody else restarts patrol here. 0: it was told to stop. 2: only you can mend
+# Nobody else restarts patrol here. 0: it was told to stop. 64: only you can mend
 # what is wrong, and the log says what.
 (
 	while :; do
 		code=0
 		"$patrol" serve || code=$?
-		case $code in 0 | 2) exit "$code" ;; esac
+		case $code in 0 | 64) exit "$code" ;; esac
 		echo "start.sh: patrol ended with code $code; starting it again" >&2
 		sleep 2
 	done
