@@ -82,3 +82,19 @@ func TestLoginInterrupted(t *testing.T) {
 		t.Error("the terminal is left without echo")
 	}
 }
+
+// A terminal that Ctrl-S has stopped holds up nothing, and Ctrl-Q shows what was
+// logged meanwhile.
+func TestLogOnStoppedTerminal(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, workspacetest.Config{})
+	keyboard, screen := openTerminal(t)
+	p := s.serveTo(t, screen)
+	proxy := s.awaitReady(t)
+	const ctrlS = "\x13"
+	if _, err := io.WriteString(keyboard, ctrlS); err != nil {
+		t.Fatal(err)
+	}
+	s.works(t, proxy)
+	p.ends(t)
+}

@@ -110,6 +110,12 @@ func await(t *testing.T, what func() bool) {
 func (s *site) serve(t *testing.T, args ...string) (p *process, proxy string) {
 	t.Helper()
 	p = s.patrol(t, append([]string{"serve", "--listen", "127.0.0.1:0"}, args...)...)
+	return p, s.awaitReady(t)
+}
+
+// awaitReady waits until the service has minted, and returns its proxy's URL.
+func (s *site) awaitReady(t *testing.T) (proxy string) {
+	t.Helper()
 	await(t, func() bool {
 		c, err := dialControl(t.Context(), s.state, patience)
 		if err != nil {
@@ -123,7 +129,7 @@ func (s *site) serve(t *testing.T, args ...string) (p *process, proxy string) {
 		profile := selection{name: "DEFAULT", file: filepath.Join(s.app.getenv("HOME"), ".databrickscfg")}
 		return signedIn(t.Context(), profile, s.state) == nil
 	})
-	return p, proxy
+	return proxy
 }
 
 // Ten at once, alone: the first rotates, and the others have what they wanted.
