@@ -69,6 +69,11 @@ func die(sig os.Signal) {
 // and not a look-up function, because exec and env pass it on.
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	out := &checkedWriter{w: stdout}
+	if len(args) > 0 && args[0] == serveCommand {
+		queue := newLogQueue(stderr)
+		defer queue.close()
+		stderr = queue
+	}
 	a := &app{environ: environ, stdin: stdin, stdout: out, stderr: stderr}
 	root := newRoot(a)
 	root.SetArgs(args)

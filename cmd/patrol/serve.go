@@ -33,6 +33,9 @@ A token that is missing or dead doesn't end the service: it says so, in its log,
 in "patrol status" and to every agent that asks, and goes on as soon as there is
 one that works.
 
+Its log goes to stderr and waits for nobody: lines that aren't read in time are
+dropped, and counted in the log; a reader that ends doesn't end the service.
+
 At SIGTERM requests that are under way have 10 seconds to finish; a second
 signal ends them at once. What is still to be revoked is left to the next start.`
 
@@ -67,6 +70,10 @@ func newServe(a *app) *cobra.Command {
 
 // serve runs the service until ctx is done.
 func (a *app) serve(ctx context.Context, o options) error {
+	surviveReader()
+	if queue, ok := a.stderr.(*logQueue); ok {
+		queue.setFormat(o.logFormat)
+	}
 	log := newLog(a.stderr, o.logFormat, o.level)
 	t, err := a.resolveTarget(o)
 	if err != nil {
