@@ -28,6 +28,7 @@ type site struct {
 	*workspacetest.Workspace
 	app   *app
 	url   string
+	ca    []byte // who signs its certificate, as a PEM file; nil without TLS
 	state string
 }
 
@@ -45,7 +46,7 @@ func newSite(t *testing.T, cfg workspacetest.Config) *site {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{Workspace: w.Workspace, app: a, url: w.URL, state: state}
+	return &site{Workspace: w.Workspace, app: a, url: w.URL, ca: w.CA, state: state}
 }
 
 // minted counts the tokens that patrol has minted.

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"patrol/rotator/workspacetest"
+)
+
+// hangUp sends SIGHUP.
+func (p *process) hangUp(t *testing.T) {
+	t.Helper()
+	if err := p.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// A terminal that is closed ends the service that runs in it, as SIGTERM does.
+func TestHangUpOfTerminal(t *testing.T) {
+	t.Parallel()
+	for _, end := range []string{"stdin", "stderr"} {
+		t.Run(end, func(t *testing.T) {
+			t.Parallel()
+			s := newSite(t, workspacetest.Config{})
+			_, screen := openTerminal(t)
+			p := &process{Cmd: exec.Command("patrol", "serve", "--listen", "127.0.0.1:0")} //nolint:noctx // the cleanup ends it
+			p.Env, p.Stdout, p.Stderr = s.app.environ, p, p
+			if p.Stdin = screen; end == "stderr" {
+				p.Stdin, p.Stderr = nil, screen
+			}
+			if err := p.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { _ = p.Process.Kill(); _ = p.Wait() })
+			s.awaitReady(t)
+			p.hangUp(t)
+			if err := p.Wait(); err != nil {
+				t.Errorf("%v: %s", err, p.output())
+			}
+			if _, err := os.Lstat(filepath.Join(s.state, controlName)); err == nil {
+				t.Error("the control socket is still there")
+			}
+		})
+	}
+}
+
+// Without a terminal the service reads the files again.
+func TestHangUpReadsAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, workspacetest.Config{TLS: true})
+	another, err := workspacetest.Start(workspacetest.Config{TLS: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = another.Close() }()
+	ca := s.app.write(t, "ca.pem", string(another.CA))
+	p := s.patrol(t, "serve", "--listen", "127.0.0.1:0", "--upstream-ca", ca)
+	await(t, func() bool {
+		c, err := dialControl(t.Context(), s.state, patience)
+		var report statusReport
+		return err == nil && c.do(t.Context(), http.MethodGet, "/status", nil, &report) == nil && !report.Ready && strings.Contains(report.Problem, "certificate")
+	})
+
+	// The authority: a file that can't be used changes nothing.
+	s.app.write(t, "ca.pem", "bogus")
+	p.hangUp(t)
+	await(t, func() bool { return strings.Contains(p.output(), "there is no certificate in it") })
+	s.app.write(t, "ca.pem", string(s.ca))
+	p.hangUp(t)
+	proxy := s.awaitReady(t)
+	if status, body, err := chat(proxy); err != nil || status != http.StatusOK {
+		t.Errorf("%d %s %v", status, body, err)
+	}
+
+	// An agent's file that is new.
+	claude := s.app.write(t, ".claude/settings.json", `{"env":{"ANTHROPIC_BASE_URL":"`+s.url+`/serving-endpoints/anthropic","ANTHROPIC_AUTH_TOKEN":"old"}}`)
+	p.hangUp(t)
+	await(t, func() bool {
+		raw, err := os.ReadFile(claude)
+		return err == nil && strings.Contains(string(raw), s.Live()[len(s.Live())-1].Value)
+	})
+	if out := p.output(); !strings.Contains(out, `msg="SIGHUP: reading`) || strings.Contains(out, "dapi") {
+		t.Errorf("the log doesn't say so, or too much: %s", out)
+	}
+	p.ends(t)
+}
