@@ -95,9 +95,6 @@ func (cfg Config) withDefaults() Config {
 	case cfg.ReplayMemory < 0:
 		cfg.ReplayLimit, cfg.ReplayMemory = 0, 0
 	}
-	if cfg.Transport == nil {
-		cfg.Transport = newTransport(cfg.RootCAs)
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -11,12 +11,14 @@ package proxy
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"log"
 	"log/slog"
 	"net/http"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"patrol/proxy/guard"
@@ -35,7 +37,8 @@ type Proxy struct {
 	warnings    func() []string
 	noTokenLog  guard.LogQuota
 	refused     func(context.Context, pat.Token) (pat.Token, bool)
-	transport   http.RoundTripper
+	transport   http.RoundTripper              // Config.Transport; nil: trusting
+	trusting    atomic.Pointer[http.Transport] // replaced by Trust
 	wait        time.Duration
 	replayLimit int
 	memory      memory
@@ -72,9 +75,26 @@ func New(cfg Config) (*Proxy, error) {
 		log:         cfg.Log,
 		errorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
+	p.Trust(cfg.RootCAs)
 	p.memory.limit(cfg.ReplayMemory)
 	p.server = newServer(p, p.errorLog)
 	return p, nil
+}
+
+// Trust replaces Config.RootCAs for the requests to come; those under way go on.
+// It changes nothing for a proxy with a Config.Transport.
+func (p *Proxy) Trust(roots *x509.CertPool) {
+	if old := p.trusting.Swap(newTransport(roots)); old != nil {
+		old.CloseIdleConnections()
+	}
+}
+
+// upstream returns what the next attempt is sent with.
+func (p *Proxy) upstream() http.RoundTripper {
+	if p.transport != nil {
+		return p.transport
+	}
+	return p.trusting.Load()
 }
 
 // Run receives tokens and puts them into use, until ctx is done.

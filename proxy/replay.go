@@ -85,7 +85,7 @@ func (e *exchange) attempt(out *http.Request, with *pat.Token) (res *http.Respon
 	e.body.attach(out, &e.conn)
 	out.Header.Set("Authorization", "Bearer "+used.Expose())
 	e.conn.watch(out)
-	res, err = e.conn.roundTrip(e.proxy.transport, out)
+	res, err = e.conn.roundTrip(e.proxy.upstream(), out)
 	return res, used, err
 }
 

@@ -230,8 +230,9 @@ func (r *Rotator) Ready() error {
 	return r.problem
 }
 
-// Look has Run look at the profile now, and not only when it would by itself,
-// which is every 30 seconds (2 while there is no token). It doesn't block.
+// Look has Run look at the files now, and not only when it would by itself: at the
+// profile every 30 seconds (2 while there is no token), at the others every 5
+// minutes. It doesn't block.
 func (r *Rotator) Look() {
 	r.glance.Store(true)
 	wake(r.kick)

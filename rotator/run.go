@@ -143,12 +143,13 @@ func (s *scheduler) rotate(ctx context.Context) time.Duration {
 	if now := r.now(); !s.tick.IsZero() && s.tick.After(r.cfg.Schedule.Next(now).Add(jitterAtMost)) {
 		s.plan() // the clock was set back
 	}
-	if r.glance.Swap(false) || !time.Now().Before(s.look) {
+	asked := r.glance.Swap(false)
+	if asked || !time.Now().Before(s.look) {
 		s.look = time.Now().Add(wallCheck)
 		r.reconcile(ctx)
 	}
 	h := r.held()
-	if h.entry.Ours() && !time.Now().Before(s.tidy) {
+	if h.entry.Ours() && (asked || !time.Now().Before(s.tidy)) {
 		s.tidy = time.Now().Add(fileCheck)
 		r.mend()
 	}

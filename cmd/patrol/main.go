@@ -21,8 +21,8 @@ func main() {
 	os.Exit(mainCode())
 }
 
-// mainCode runs patrol until it is done. The first SIGINT or SIGTERM cancels its
-// context, and a second one ends the process at once.
+// mainCode runs patrol until it is done. The first signal that it heeds cancels
+// its context, and a second one ends the process at once.
 func mainCode() int {
 	// Only net/http writes to the standard logger: what an upstream has sent out
 	// of turn, which could be the token.
@@ -51,8 +51,11 @@ func (interruption) Is(target error) bool { return target == context.Canceled }
 // starts what it puts into the background with SIGINT ignored, which the command
 // that takes exec's place must inherit: to listen for it would reset it.
 func heeded(args []string) []os.Signal {
-	if len(args) > 0 && args[0] == "exec" && signal.Ignored(os.Interrupt) {
+	switch {
+	case len(args) > 0 && args[0] == "exec" && signal.Ignored(os.Interrupt):
 		return []os.Signal{syscall.SIGTERM}
+	case len(args) > 0 && args[0] == serveCommand && hasTerminal():
+		return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 	}
 	return []os.Signal{os.Interrupt, syscall.SIGTERM}
 }

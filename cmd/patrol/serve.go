@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -20,7 +21,9 @@ import (
 )
 
 const serveLong = `Keep the token of one profile fresh, and every local tool signed in with it,
-until SIGINT or SIGTERM.
+until SIGINT or SIGTERM. SIGHUP ends it too where stdin or stderr is a terminal;
+elsewhere it has the profile, the agents' files and --upstream-ca read again, and
+no flag or variable.
 
 patrol starts with the token that it finds: in the profile, or in
 DATABRICKS_TOKEN if that came with this workspace's DATABRICKS_HOST. With
@@ -71,6 +74,7 @@ func newServe(a *app) *cobra.Command {
 // serve runs the service until ctx is done.
 func (a *app) serve(ctx context.Context, o options) error {
 	surviveReader()
+	hangups := hangups()
 	if queue, ok := a.stderr.(*logQueue); ok {
 		queue.setFormat(o.logFormat)
 	}
@@ -110,6 +114,7 @@ func (a *app) serve(ctx context.Context, o options) error {
 		closeAll(lns)
 		return err
 	}
+	s.hangups, s.rootCAs = hangups, o.proxy.rootCAs
 	return s.run(ctx)
 }
 
@@ -137,6 +142,9 @@ type service struct {
 	guard   *guard.Guard
 	control *control
 	log     *slog.Logger
+
+	hangups <-chan os.Signal // each has the files read again
+	rootCAs func() (*x509.CertPool, error)
 }
 
 // newService makes the proxy and opens the control socket.
@@ -199,6 +207,7 @@ func (s *service) run(ctx context.Context) error {
 	g.Go(func() error { return s.control.run(ctx, shutdownGrace) })
 	g.Go(func() error { return s.rotate(ctx) })
 	g.Go(func() error { return s.watch(ctx) })
+	g.Go(func() error { return s.readAgain(ctx) })
 	g.Go(func() error { return s.rest(ctx) })
 	g.Go(func() error { s.tryMinter(ctx, s.log); return nil })
 	g.Go(func() error {

@@ -101,7 +101,7 @@ func (g *guarded) attempt(r *http.Request, x *exchange) (*http.Response, *failur
 		sdk := strings.TrimPrefix(out.Header.Get("User-Agent"), "unknown/0.0.0 ") // its product, which is a global
 		out.Header.Set("User-Agent", g.c.userAgent+" "+sdk)
 	}
-	resp, err := g.c.base.RoundTrip(out)
+	resp, err := g.c.transport().RoundTrip(out)
 	if err != nil {
 		// A transport that asks for no connection, as one without sockets,
 		// tells nothing about what was sent.

@@ -204,7 +204,7 @@ func (s signIn) RoundTrip(r *http.Request) (*http.Response, error) {
 	c := s.p.c
 	ctx, cancel := context.WithTimeout(r.Context(), c.timeout)
 	defer cancel()
-	resp, err := c.base.RoundTrip(r.WithContext(ctx))
+	resp, err := c.transport().RoundTrip(r.WithContext(ctx))
 	if err != nil {
 		return nil, &failure{cause: err}
 	}

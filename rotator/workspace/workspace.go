@@ -55,8 +55,8 @@ type Client struct {
 	host      pat.Host
 	timeout   time.Duration
 	userAgent string
-	base      http.RoundTripper
-	own       *http.Transport // base, if it is ours
+	base      http.RoundTripper              // Config.Transport; nil: own
+	own       atomic.Pointer[http.Transport] // replaced by Trust
 	tokens    *settings.TokensAPI
 	sdk       *client.DatabricksClient // below tokens
 	log       *slog.Logger
@@ -79,10 +79,7 @@ func New(cfg Config) (*Client, error) {
 	if c.log == nil {
 		c.log = slog.New(slog.DiscardHandler)
 	}
-	if c.base == nil {
-		c.own = newTransport(cfg.RootCAs)
-		c.base = c.own
-	}
+	c.Trust(cfg.RootCAs)
 	if c.sdk, err = c.connect(); err != nil {
 		return nil, fmt.Errorf("setting up the Databricks SDK: %w", err)
 	}
@@ -112,6 +109,22 @@ func (c *Client) connect() (*client.DatabricksClient, error) {
 	api.ErrorRetriable = func(context.Context, error) bool { return false }
 	api.TransientErrors = nil
 	return client.NewWithClient(cfg, httpclient.NewApiClient(api))
+}
+
+// Trust replaces Config.RootCAs for the calls to come; those under way go on. It
+// changes nothing for a client with a Config.Transport.
+func (c *Client) Trust(roots *x509.CertPool) {
+	if old := c.own.Swap(newTransport(roots)); old != nil {
+		old.CloseIdleConnections()
+	}
+}
+
+// transport returns what the next call is made with.
+func (c *Client) transport() http.RoundTripper {
+	if c.base != nil {
+		return c.base
+	}
+	return c.own.Load()
 }
 
 // newTransport returns a transport that shares nothing with the SDK's or the
@@ -145,9 +158,7 @@ func (c *Client) Skew() (time.Duration, bool) {
 
 // Close drops idle connections. Calls under way go on.
 func (c *Client) Close() {
-	if c.own != nil {
-		c.own.CloseIdleConnections()
-	}
+	c.own.Load().CloseIdleConnections()
 }
 
 // Session is a client that acts as somebody. It is safe for concurrent use.
