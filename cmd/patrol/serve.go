@@ -208,7 +208,6 @@ func (s *service) run(ctx context.Context) error {
 	g.Go(func() error { return s.rotate(ctx) })
 	g.Go(func() error { return s.watch(ctx) })
 	g.Go(func() error { return s.readAgain(ctx) })
-	g.Go(func() error { return s.rest(ctx) })
 	g.Go(func() error { s.tryMinter(ctx, s.log); return nil })
 	g.Go(func() error {
 		<-ctx.Done()
@@ -231,27 +230,6 @@ func (s *service) receive(ctx context.Context) (stop func(), done <-chan error) 
 	ended := make(chan error, 1)
 	go func() { ended <- s.proxy.Run(ctx) }()
 	return cancel, ended
-}
-
-// How often the service lets go of memory that only its start and its
-// rotations use.
-const (
-	restAfter = 3 * time.Second
-	restEvery = 20 * time.Minute
-)
-
-// rest keeps an idle service small until ctx is done.
-func (s *service) rest(ctx context.Context) error {
-	for wait := restAfter; ; wait = restEvery {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(wait):
-		}
-		if err := unmapProgram(); err != nil {
-			s.log.Debug("the program's pages stay in memory", "err", err)
-		}
-	}
 }
 
 // rotate keeps the token fresh until ctx is done. That there is no token yet is
