@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -126,16 +127,12 @@ func closeAll(lns []net.Listener) {
 	}
 }
 
-// listenError says by whom a port is in use, where that can be known.
+// listenError says why an address can't be listened on, and what to do about it.
 func listenError(addr netip.AddrPort, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
-		who, hint := portOwner(addr), "stop it, or choose another port: --listen 127.0.0.1:4001"
-		if who == "" {
-			who = "another process"
-			hint = fmt.Sprintf("find it with: lsof -nP -iTCP:%d -sTCP:LISTEN; or choose another port: --listen 127.0.0.1:4001", addr.Port())
-		}
-		return hinted(fmt.Errorf("listening on %s: the port is in use by %s", addr, who), hint)
+		return hinted(fmt.Errorf("listening on %s: the port is in use by another process", addr),
+			fmt.Sprintf("find it with %s; or choose another port: --listen 127.0.0.1:4001", findListener(addr.Port())))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return hinted(fmt.Errorf("listening on %s: this machine has no such address", addr),
 			fmt.Sprintf("--listen 127.0.0.1:%d is this machine alone, 0.0.0.0:%d all its addresses", addr.Port(), addr.Port()))
@@ -143,4 +140,12 @@ func listenError(addr netip.AddrPort, err error) error {
 		return hinted(fmt.Errorf("listening on %s: %w", addr, syscall.EACCES), "ports below 1024 are for root; choose a higher one")
 	}
 	return fmt.Errorf("listening on %s: %w", addr, err)
+}
+
+// findListener is the command that shows which process listens on a port.
+func findListener(port uint16) string {
+	if runtime.GOOS == "linux" {
+		return fmt.Sprintf("ss -ltnp 'sport = :%d'", port)
+	}
+	return fmt.Sprintf("lsof -nP -iTCP:%d -sTCP:LISTEN", port)
 }

@@ -5,8 +5,6 @@ import (
 	"net"
 	"net/netip"
 	"net/url"
-	"os"
-	"runtime"
 	"strings"
 	"testing"
 )
@@ -27,11 +25,8 @@ func TestListenAll(t *testing.T) {
 	if !strings.Contains(err.Error(), taken.String()) {
 		t.Errorf("%v doesn't name %s", err, taken)
 	}
-	if _, hint := hintOf(err); !strings.Contains(hint, "--listen") {
+	if _, hint := hintOf(err); !strings.Contains(hint, "--listen") || !strings.Contains(hint, fmt.Sprintf(":%d", taken.Port())) {
 		t.Errorf("hint %q", hint)
-	}
-	if runtime.GOOS == "linux" && !strings.Contains(err.Error(), fmt.Sprintf("(pid %d)", os.Getpid())) {
-		t.Errorf("%v doesn't say by whom", err)
 	}
 }
 
@@ -53,33 +48,6 @@ func TestListenAllMissing(t *testing.T) {
 	_, err = listenAll(t.Context(), []listenAddr{{addr: missing}})
 	if _, hint := hintOf(err); !strings.Contains(fmt.Sprint(err), "192.0.2.1:0: this machine has no such address") || !strings.Contains(hint, "127.0.0.1") {
 		t.Errorf("%v, hint %q", err, hint)
-	}
-}
-
-func TestPortOwner(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("only Linux knows")
-	}
-	for _, addr := range []string{"127.0.0.1:0", "[::1]:0", "0.0.0.0:0"} {
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			t.Logf("%s: %v", addr, err)
-			continue
-		}
-		got := ln.Addr().(*net.TCPAddr).AddrPort()
-		if got.Addr().IsUnspecified() {
-			got = netip.AddrPortFrom(netip.MustParseAddr("127.0.0.1"), got.Port())
-		}
-		everywhere := netip.AddrPortFrom(netip.IPv4Unspecified(), got.Port())
-		for _, asked := range []netip.AddrPort{got, everywhere} {
-			if owner := portOwner(asked); !strings.Contains(owner, fmt.Sprintf("(pid %d)", os.Getpid())) {
-				t.Errorf("%s belongs to %q", asked, owner)
-			}
-		}
-		closeAll([]net.Listener{ln})
-		if owner := portOwner(got); owner != "" {
-			t.Errorf("%s is closed and belongs to %q", got, owner)
-		}
 	}
 }
 
