@@ -4,17 +4,19 @@
 # fuzz    each fuzz target for FUZZTIME
 # bench   the benchmarks, with peers in the same run
 # demo    the main job, shown against a built-in workspace
-# e2e     real agents, another user and a browser against the binary, as root on
-#         Linux with Node.js; installs what it lacks (1 GB in ~/.cache/patrol-e2e,
-#         Debian's chromium), skips nothing, ends within 10 minutes
+# clients real agents and another user against the binary
+# browser web pages in Chromium against the binary
 # Needs Go alone, and a C compiler for the race detector; tools are fetched by
-# version through the Go module proxy.
+# version through the Go module proxy. clients and browser need root on Linux,
+# clients Node.js too; they install what they lack (1 GB in
+# ~/.cache/patrol-clients, Debian's chromium), skip nothing, and end within 10
+# minutes each.
 
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 PLATFORMS := linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64
 FUZZTIME ?= 30s
 
-.PHONY: build test lint fuzz bench demo e2e platforms
+.PHONY: build test lint fuzz bench demo clients browser platforms
 
 # The SDK brings Google's libraries along, which nothing here uses often: not
 # inlined they take 0.3 MB less.
@@ -29,7 +31,7 @@ test: build lint platforms
 
 lint:
 	go vet ./...
-	GOOS=linux go vet -tags e2e ./cmd/patrol
+	GOOS=linux go vet -tags clients ./cmd/patrol
 	go run $(GOLANGCI) run --allow-parallel-runners ./...
 	@fixes=$$(go fix -diff ./... 2>&1) || { echo "$$fixes"; echo "go fix would change this"; exit 1; }
 
@@ -49,5 +51,8 @@ bench:
 demo: build
 	bin/patrol demo
 
-e2e:
-	go test -tags e2e -count=1 -timeout 10m -v -run '^TestE2E' ./cmd/patrol
+clients:
+	go test -tags clients -count=1 -timeout 10m -v -run '^TestClient' ./cmd/patrol
+
+browser:
+	go test -tags clients -count=1 -timeout 10m -v -run '^TestBrowser' ./cmd/patrol

@@ -28,12 +28,12 @@ import (
 //
 // Shown through the real binary elsewhere, and not repeated here:
 //
-//   - what real agents send, and their tasks to the end: TestE2EOpenCode and its like
+//   - what real agents send, and their tasks to the end: TestClientOpenCode and its like
 //   - 64 clients that hold a dead token, through 50 rotations: TestAgentsThroughRotations
 //   - a dead chain says so in each agent's form, and a login mends it: testdata/script/deadchain.txt
 //   - at SIGTERM requests under way finish, a second one cuts them: TestServeStops, TestServeSecondSignal
-//   - another user of the machine, --allow-user: TestE2EAnotherUser
-//   - real web pages in a real browser, rebound names included: TestE2EBrowser
+//   - another user of the machine, --allow-user: TestClientAnotherUser
+//   - real web pages in a real browser, rebound names included: TestBrowser
 //   - an address or port that can't be had, an upstream that can't be: TestServePortInUse, TestOptionsRefused
 //
 // Shown in package proxy alone, since it takes minutes, a count in the thousands

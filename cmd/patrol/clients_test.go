@@ -1,4 +1,4 @@
-//go:build e2e && linux
+//go:build clients && linux
 
 package main
 
@@ -20,7 +20,7 @@ import (
 	"time"
 )
 
-// The tests with the tag e2e run what others have made against the real binary:
+// The tests with the tag clients run what others have made against the real binary:
 // agents, another user, a browser. What they lack they install, and what they
 // can't have they fail for: none of them is ever skipped. All traffic stays on
 // this machine.
@@ -46,7 +46,7 @@ func (p npmPackage) install(t *testing.T) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	dir := filepath.Join(cache, "patrol-e2e", p.name, p.version)
+	dir := filepath.Join(cache, "patrol-clients", p.name, p.version)
 	command := filepath.Join(dir, "node_modules", ".bin", p.command)
 	if _, err := os.Stat(command); err == nil {
 		return command
@@ -141,9 +141,9 @@ func (p program) do(ctx context.Context) (string, error) {
 	return out.String(), err
 }
 
-// e2eContext ends with the test, and in time before all tests are ended: nothing
+// beforeDeadline ends with the test, and in time before all tests are ended: nothing
 // that they have started lives on.
-func e2eContext(t *testing.T) context.Context {
+func beforeDeadline(t *testing.T) context.Context {
 	t.Helper()
 	deadline, ok := t.Deadline()
 	if !ok {
@@ -158,7 +158,7 @@ func e2eContext(t *testing.T) context.Context {
 // mustDo fails the test if the program does.
 func (p program) mustDo(t *testing.T) string {
 	t.Helper()
-	out, err := p.do(e2eContext(t))
+	out, err := p.do(beforeDeadline(t))
 	if err != nil {
 		t.Fatalf("%s: %v\n%s", strings.Join(p.args, " "), err, out)
 	}

@@ -1,4 +1,4 @@
-//go:build e2e && linux
+//go:build clients && linux
 
 package main
 
@@ -115,7 +115,7 @@ func (e *errand) try(t *testing.T, environ []string, args ...string) (string, er
 	const patience = 2 * time.Minute // a machine may be busy
 	environ = slices.Concat(demoEnviron(e.home), e.strays.environ(), environ)
 	began := time.Now()
-	out, err := program{args: args, dir: e.project, env: environ, patience: patience}.do(e2eContext(t))
+	out, err := program{args: args, dir: e.project, env: environ, patience: patience}.do(beforeDeadline(t))
 	t.Logf("the agent ended after %v (%v); it sent:%s", time.Since(began).Round(100*time.Millisecond), err, e.wire())
 	if asked := e.strays.hosts(); len(asked) > 0 {
 		t.Logf("it tried to reach %q", asked)

@@ -1,4 +1,4 @@
-//go:build e2e && linux
+//go:build clients && linux
 
 package main
 
@@ -18,9 +18,9 @@ import (
 // stranger is another user of this machine. That it has no name changes nothing.
 const stranger = 64123
 
-// TestE2EAnotherUser: whoever else has an account here gets neither the token nor
+// TestClientAnotherUser: whoever else has an account here gets neither the token nor
 // the use of it.
-func TestE2EAnotherUser(t *testing.T) {
+func TestClientAnotherUser(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("only root can play another user: run this as root")
 	}
@@ -33,7 +33,7 @@ func TestE2EAnotherUser(t *testing.T) {
 		return program{
 			args: args, dir: "/", uid: stranger, patience: patience,
 			env: []string{"PATH=" + os.Getenv("PATH"), "HOME=/nonexistent", "NO_PROXY=*"},
-		}.do(e2eContext(t))
+		}.do(beforeDeadline(t))
 	}
 
 	var p ping

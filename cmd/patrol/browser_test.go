@@ -1,4 +1,4 @@
-//go:build e2e && linux
+//go:build clients && linux
 
 package main
 
@@ -22,9 +22,9 @@ import (
 	"patrol/rotator/workspacetest"
 )
 
-// TestE2EBrowser: no web page gets a request through, wherever it comes from. The
+// TestBrowser: no web page gets a request through, wherever it comes from. The
 // same pages do where there is no guard.
-func TestE2EBrowser(t *testing.T) {
+func TestBrowser(t *testing.T) {
 	browser := debian(t, "chromium", "chromium")
 	for _, site := range []struct{ name, host string }{
 		{"another port", "127.0.0.1"},
@@ -183,7 +183,7 @@ func (v *visit) open(t *testing.T, browser, host string, ln net.Listener) {
 	if os.Geteuid() == 0 {
 		args = append(args, "--no-sandbox") // it refuses to start as root without
 	}
-	ctx, cancel := context.WithCancel(e2eContext(t))
+	ctx, cancel := context.WithCancel(beforeDeadline(t))
 	ended := make(chan struct{})
 	var out string
 	go func() {

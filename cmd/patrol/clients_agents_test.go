@@ -1,4 +1,4 @@
-//go:build e2e && linux
+//go:build clients && linux
 
 package main
 
@@ -14,10 +14,10 @@ import (
 	"patrol/rotator/workspacetest"
 )
 
-// TestE2EOpenCode: it holds the token that it has found in its file, which patrol
+// TestClientOpenCode: it holds the token that it has found in its file, which patrol
 // writes anew at each turn. One answer has its tool call in Databricks' own form,
 // and one its text as a list.
-func TestE2EOpenCode(t *testing.T) {
+func TestClientOpenCode(t *testing.T) {
 	command := openCodePackage.install(t)
 	t.Run("filtered", func(t *testing.T) {
 		e := newErrand(t)
@@ -108,8 +108,8 @@ func listContent(text string) []string {
 	return chatStream(deltas...)
 }
 
-// TestE2EClaude: it holds a dummy, since it sends nothing without a credential.
-func TestE2EClaude(t *testing.T) {
+// TestClientClaude: it holds a dummy, since it sends nothing without a credential.
+func TestClientClaude(t *testing.T) {
 	command := claudePackage.install(t)
 	t.Run("rotated", func(t *testing.T) {
 		e := newErrand(t)
@@ -157,8 +157,8 @@ func (e *errand) sendClaude(t *testing.T, command string) string {
 	}, command, "-p", errandPrompt, "--allowedTools", "Read", "Write")
 }
 
-// TestE2ECodex: it holds the token of its environment.
-func TestE2ECodex(t *testing.T) {
+// TestClientCodex: it holds the token of its environment.
+func TestClientCodex(t *testing.T) {
 	command := codexPackage.install(t)
 	e := newErrand(t)
 	shell := func(line string) []workspacetest.ToolCall {
@@ -188,8 +188,8 @@ wire_api = "responses"
 	e.wantRotated(t)
 }
 
-// TestE2EGemini: it holds a dummy.
-func TestE2EGemini(t *testing.T) {
+// TestClientGemini: it holds a dummy.
+func TestClientGemini(t *testing.T) {
 	command := geminiPackage.install(t)
 	e := newErrand(t)
 	e.script = workspacetest.Script(
