@@ -18,11 +18,11 @@ FUZZTIME ?= 30s
 
 .PHONY: build test lint fuzz bench demo clients browser platforms
 
-# The SDK brings Google's libraries along, which nothing here uses often: not
-# inlined they take 0.3 MB less.
+# A Databricks App takes files of 10 MB.
 build:
-	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -gcflags='google.golang.org/...=-l' -o bin/patrol ./cmd/patrol
-	@size=$$(wc -c <bin/patrol); [ $$size -lt 20000000 ] || { echo "bin/patrol has $$size bytes: too much, 20 MB is the limit"; exit 1; }
+	CGO_ENABLED=0 go build -trimpath -ldflags='-s -w' -o bin/patrol ./cmd/patrol
+	@size=$$(gzip -9 <bin/patrol | wc -c); [ $$size -le 9500000 ] || { \
+		echo "bin/patrol has $$size bytes in gzip: too much, 9.5 MB is the limit"; exit 1; }
 
 test: build lint platforms
 	go test -race ./...
