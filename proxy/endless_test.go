@@ -244,9 +244,9 @@ func TestTurnedAwayOnce(t *testing.T) {
 	}
 }
 
-// TestManyIdleConnectionsGone: over HTTP/1.1 each idle connection may be gone,
+// TestIdleConnectionsGone: over HTTP/1.1 each idle connection may be gone,
 // and a request finds out one by one.
-func TestManyIdleConnectionsGone(t *testing.T) {
+func TestIdleConnectionsGone(t *testing.T) {
 	const n = 8
 	var old sync.Map // the connections that are gone when they are used again
 	var all sync.WaitGroup

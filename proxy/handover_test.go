@@ -15,10 +15,10 @@ import (
 	"patrol/rotator/pat"
 )
 
-// TestPublishReachesEveryLaterRequest has clients ask while tokens change: a
+// TestManyPublishings has clients ask while tokens change: a
 // request that is sent after publishing has returned never carries an older
 // one.
-func TestPublishReachesEveryLaterRequest(t *testing.T) {
+func TestManyPublishings(t *testing.T) {
 	const clients = 16
 	tokens := many(400)
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {

@@ -117,9 +117,9 @@ func (h *house) streams(t *testing.T, n int, do func(*stream)) {
 	opening.Wait()
 }
 
-// TestStreamsOutliveTheirToken: 1,000 slow streams go on when their token is
+// TestManyStreamsOutliveTheirToken: 1,000 slow streams go on when their token is
 // replaced, and hold nobody up.
-func TestStreamsOutliveTheirToken(t *testing.T) {
+func TestManyStreamsOutliveTheirToken(t *testing.T) {
 	n := many(1000)
 	up := &streamer{signal: make(chan struct{})}
 	srv := upstream(t, up.ServeHTTP)
@@ -149,9 +149,9 @@ func TestStreamsOutliveTheirToken(t *testing.T) {
 	}
 }
 
-// TestDroppedStreamsLeaveNothing: 5,000 streams are opened, and their clients
+// TestManyDroppedStreams: 5,000 streams are opened, and their clients
 // leave.
-func TestDroppedStreamsLeaveNothing(t *testing.T) {
+func TestManyDroppedStreams(t *testing.T) {
 	n := many(5000)
 	up := &streamer{signal: make(chan struct{})}
 	srv := upstream(t, up.ServeHTTP)

@@ -15,11 +15,11 @@ import (
 	"patrol/rotator/workspacetest"
 )
 
-// TestStorm: 64 clients ask while 200 tokens come and go. The old one is
+// TestManyRotations: 64 clients ask while 200 tokens come and go. The old one is
 // revoked as soon as it has drained, and every third time at once, so that what
 // is on its way with it is refused; and each request may lose its connection
 // once. No client sees any of it.
-func TestStorm(t *testing.T) {
+func TestManyRotations(t *testing.T) {
 	t.Run("plain", func(t *testing.T) { storm(t, false, many(200)) })
 	t.Run("TLS", func(t *testing.T) { storm(t, true, many(60)) })
 }

@@ -159,11 +159,11 @@ func TestPlainAnswerCut(t *testing.T) {
 	}
 }
 
-// TestShortStreamsAreWhole: answers that begin while the client is still to
+// TestManyShortStreams: answers that begin while the client is still to
 // send the end of the request's body, as far as the upstream gets to see that.
 // A bare ReverseProxy cuts some of them, as patrol does without memory for
 // bodies.
-func TestShortStreamsAreWhole(t *testing.T) {
+func TestManyShortStreams(t *testing.T) {
 	const clients = 64
 	each := many(5120) / clients
 	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
