@@ -117,7 +117,7 @@ func TestChangeOfUserByProfile(t *testing.T) {
 		h.serve()
 		h.pass(time.Minute)
 		d := h.logout()
-		if n := ends(d); n[rotator.PartedRevoked] != 2 || n[rotator.PartedPending] != 2 || len(h.live()) != 2 {
+		if n := ends(d); n[rotator.EndRevoked] != 2 || n[rotator.EndPending] != 2 || len(h.live()) != 2 {
 			t.Errorf("%d live after %+v", len(h.live()), d)
 		}
 		h.wantHonest()
@@ -133,7 +133,7 @@ func TestLogoutAfterChangeOfUser(t *testing.T) {
 				h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Reset, Times: 40})
 			}
 			d := h.logout()
-			if n := ends(d); !down && (n[rotator.PartedRevoked] != 4 || len(d.Tokens) != 4) {
+			if n := ends(d); !down && (n[rotator.EndRevoked] != 4 || len(d.Tokens) != 4) {
 				t.Errorf("%+v\n%s", d, h.story())
 			}
 			h.pass(time.Hour)
@@ -193,7 +193,7 @@ func TestMintProfileOfAnother(t *testing.T) {
 			t.Errorf("%v live, %v:\n%s", h.live(), h.r.Ready(), h.story())
 		}
 		h.wantHonest()
-		if d := h.logout(); ends(d)[rotator.PartedRevoked] != 1 {
+		if d := h.logout(); ends(d)[rotator.EndRevoked] != 1 {
 			t.Errorf("%+v", d)
 		}
 		h.wantHonest()
@@ -216,7 +216,7 @@ func TestLogoutOfAHostWithWorkspace(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if d := h.logoutAlone(); len(h.live()) != 0 || ends(d)[rotator.PartedRevoked] != 2 {
+		if d := h.logoutAlone(); len(h.live()) != 0 || ends(d)[rotator.EndRevoked] != 2 {
 			t.Errorf("%v live after %+v", h.live(), d)
 		}
 	})

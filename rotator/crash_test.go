@@ -343,7 +343,7 @@ func (s *site) wantOne(r *run) {
 	if len(ours) != 1 || !strings.HasPrefix(ours[0].Comment, "patrol/"+r.ledger.Instance()+"/") {
 		s.Fatalf("%d tokens of ours live, want 1 that this instance minted: %v", len(ours), ours)
 	}
-	if r.ledger.Salvaged() {
+	if r.ledger.Incomplete() {
 		s.Error("the ledger was corrupt")
 	}
 	if pending := r.ledger.Pending(); len(pending) != 1 || pending[0].ID != ours[0].ID || pending[0].Stage != ledger.Current {

@@ -7,51 +7,53 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"patrol/rotator/pat"
 )
 
-// FileState is what patrol knows of one credential file.
-type FileState struct {
-	Name string
-	Path string
+// FileInfo is what patrol knows of one credential file.
+type FileInfo struct {
+	Name string `json:"name"`
+	Path string `json:"path"`
 
-	// Err is why the file doesn't hold the current token; nil if it does, or
-	// if there is nothing in it that is ours to replace.
-	Err   error
-	Since time.Time // since when it has been so
-
-	// Written is when it was last found or made to hold what it should; zero
-	// if that never was since the start.
-	Written time.Time
+	// Error is why the file doesn't hold the token in use; "" if it does, or if
+	// there is nothing in it that is patrol's to replace.
+	Error string `json:"error,omitempty"`
 
 	// Left says in words what was left alone in the file, and why.
-	Left []string
+	Left []string `json:"left_alone,omitempty"`
+
+	// Written is when the file was last found or made to hold what it should;
+	// zero if that never was since the start.
+	Written time.Time `json:"written,omitzero"`
 }
 
-// files are the credential files and how their last writes went.
+// files are the credential files, and how their last writes went.
 type files struct {
-	all []File // the profile first: it is where a restart finds its token
-	log *slog.Logger
+	all   []File // the profile first: it is where a restart finds its token
+	inUse func() Credential
+	log   *slog.Logger
 
-	write sync.Mutex // one token at a time, or an older could overwrite a newer
-	mu    sync.Mutex
-	state []FileState // as all
+	// writeMu is held while the files are read and written: one token at a time,
+	// or an older could overwrite a newer. It is held over the disk, and taken
+	// before mu and before the Chain's.
+	writeMu sync.Mutex
+
+	mu    sync.Mutex // guards infos; held over nothing that blocks
+	infos []FileInfo // as all
 }
 
-func newFiles(profile File, agents []File, log *slog.Logger) *files {
-	f := &files{all: append([]File{profile}, agents...), log: log}
+func newFiles(profile File, agents []File, inUse func() Credential, log *slog.Logger) *files {
+	f := &files{all: append([]File{profile}, agents...), inUse: inUse, log: log}
 	for _, file := range f.all {
-		f.state = append(f.state, FileState{Name: file.Name(), Path: file.Path()})
+		f.infos = append(f.infos, FileInfo{Name: file.Name(), Path: file.Path()})
 	}
 	return f
 }
 
-// check asks every file whether it could be replaced now. One that couldn't is
+// Check asks every file whether it could be replaced now. One that couldn't is
 // noted as if it had been written in vain: it is tried again, and shown.
-func (f *files) check() (profile, agents error) {
-	f.write.Lock() // or a put meanwhile would meet the locks that the files have themselves
-	defer f.write.Unlock()
+func (f *files) Check() (profile, agents error) {
+	f.writeMu.Lock() // or a Write meanwhile would meet the locks that the files have themselves
+	defer f.writeMu.Unlock()
 	for i, file := range f.all {
 		err := file.Check()
 		switch {
@@ -62,35 +64,35 @@ func (f *files) check() (profile, agents error) {
 		default:
 			agents = errors.Join(agents, err)
 		}
-		if s := f.states()[i]; s.Err == nil {
-			f.note(i, s.Left, err)
+		if info := f.Infos()[i]; info.Error == "" {
+			f.note(i, info.Left, err)
 		}
 	}
 	return profile, agents
 }
 
-// put writes t into every file and returns how each fared. One that fails
-// holds back no other. The token comes from a func, asked once the files are
-// ours to write: whoever waited for that writes what is current by then.
-func (f *files) put(current func() pat.Token) []FileState {
-	f.write.Lock()
-	defer f.write.Unlock()
-	t := current()
-	if t.IsZero() {
-		return f.states()
+// Write writes the token that is in use once the files are free to be written
+// into each of them. It returns which token that was, and how each file fared.
+// One that fails holds back no other.
+func (f *files) Write() (written Credential, infos []FileInfo) {
+	f.writeMu.Lock()
+	defer f.writeMu.Unlock()
+	written = f.inUse()
+	if written.IsZero() {
+		return written, f.Infos()
 	}
 	for i, file := range f.all {
-		left, err := file.Write(t)
+		left, err := file.Write(written.Token)
 		f.note(i, left, err)
 	}
-	return f.states()
+	return written, f.Infos()
 }
 
-// clear takes the tokens out of every file that gone knows by their hash, and
+// Clear takes the tokens out of every file that gone knows by their hash, and
 // returns how each fared. One that fails holds back no other.
-func (f *files) clear(gone func(hash string) bool) []ClearedFile {
-	f.write.Lock()
-	defer f.write.Unlock()
+func (f *files) Clear(gone func(hash string) bool) []ClearedFile {
+	f.writeMu.Lock()
+	defer f.writeMu.Unlock()
 	var all []ClearedFile
 	for i, file := range f.all {
 		cleared, left, err := file.Clear(gone)
@@ -103,59 +105,90 @@ func (f *files) clear(gone func(hash string) bool) []ClearedFile {
 // note keeps how a write of file i went, and logs what is new in it.
 func (f *files) note(i int, left []string, err error) {
 	f.mu.Lock()
-	s := &f.state[i]
-	old := *s
-	s.Left, s.Err = left, err
-	if (err == nil) != (old.Err == nil) || old.Since.IsZero() {
-		s.Since = time.Now()
-	}
+	info := &f.infos[i]
+	old := *info
+	info.Left, info.Error = left, text(err)
 	if err == nil {
-		s.Written = time.Now().Round(0)
+		info.Written = time.Now().Round(0)
 	}
 	f.mu.Unlock()
 	switch {
-	case err != nil && (old.Err == nil || old.Err.Error() != err.Error()):
-		f.log.Error("a credential file can't be written: it will be tried again", "file", s.Name, "path", s.Path, "err", err)
-	case err == nil && old.Err != nil:
-		f.log.Info("a credential file has been written again", "file", s.Name, "path", s.Path)
+	case err != nil && old.Error != err.Error():
+		f.log.Error("a credential file can't be written: it will be tried again", "file", info.Name, "path", info.Path, "err", err)
+	case err == nil && old.Error != "":
+		f.log.Info("a credential file has been written again", "file", info.Name, "path", info.Path)
 	}
 	if len(left) > 0 && !slices.Equal(left, old.Left) {
-		f.log.Warn("values that aren't patrol's were left alone", "file", s.Name, "path", s.Path, "left", left)
+		f.log.Warn("values that aren't patrol's were left alone", "file", info.Name, "path", info.Path, "left", left)
 	}
 }
 
-// states returns how each file's last write went, the profile's first.
-func (f *files) states() []FileState {
+// Infos returns how each file's last write went, the profile's first.
+func (f *files) Infos() []FileInfo {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return slices.Clone(f.state)
+	return slices.Clone(f.infos)
 }
 
-// failing returns the errors of the files that don't hold the current token.
-func failing(states []FileState) error {
+// failures returns why files don't hold the token in use, nil if all do.
+func failures(infos []FileInfo) error {
 	var all error
-	for _, s := range states {
-		if s.Err != nil {
-			all = errors.Join(all, fmt.Errorf("%s: %w", s.Name, s.Err))
+	for _, info := range infos {
+		if info.Error != "" {
+			all = errors.Join(all, fmt.Errorf("%s: %s", info.Name, info.Error))
 		}
 	}
 	return all
 }
 
-// holders returns the paths of the files that hold the token with this hash.
-func (f *files) holders(hash string) ([]string, error) {
-	f.write.Lock()
-	defer f.write.Unlock()
+// Holders returns the paths of the files that hold the token with this hash.
+func (f *files) Holders(hash string) ([]string, error) {
+	f.writeMu.Lock()
+	defer f.writeMu.Unlock()
 	var paths []string
 	var all error
 	for _, file := range f.all {
 		holds, err := file.Holds(hash)
-		if err != nil {
-			all = errors.Join(all, err)
-		}
+		all = errors.Join(all, err)
 		if holds {
 			paths = append(paths, file.Path())
 		}
 	}
 	return paths, all
+}
+
+// writeFiles writes the token in use into the files, and records that it stands
+// in the profile once it does.
+func (r *Rotator) writeFiles() []FileInfo {
+	written, infos := r.files.Write()
+	if written.IsZero() || infos[0].Error != "" {
+		return infos
+	}
+	var names []string
+	for _, info := range infos {
+		if info.Error == "" {
+			names = append(names, info.Name)
+		}
+	}
+	if e, isNew := r.chain.NoteWritten(written, names); isNew {
+		r.record(e)
+	}
+	return infos
+}
+
+// repairFiles writes the files again: what others have put back into them, and
+// files that are new. Whoever has just read an old token there gets another grace.
+// After a logout it takes tokens out of them instead.
+func (r *Rotator) repairFiles() {
+	if r.chain.State().Phase == LoggedOut {
+		r.files.Clear(r.isGone)
+		return
+	}
+	for _, old := range r.queue.Items() {
+		// If it can't be known who holds it, finish finds out.
+		if paths, _ := r.files.Holders(old.Entry.Hash); len(paths) > 0 {
+			r.queue.SeenInFile(old.Entry.Nonce)
+		}
+	}
+	r.writeFiles()
 }

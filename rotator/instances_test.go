@@ -68,7 +68,7 @@ func TestInstances(t *testing.T) {
 				}
 			}
 			for i, h := range all {
-				if tok := h.proxy.token(); h.r.Ready() == nil && !slices.Contains(live, tok.ID) {
+				if tok := h.proxy.token(); h.r.Ready() == nil && !slices.ContainsFunc(ws.Live(), func(t workspacetest.Token) bool { return t.Value == tok.Expose() }) {
 					t.Fatalf("machine %d uses %v, which is dead:\n%s", i, tok, h.story())
 				}
 			}

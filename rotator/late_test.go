@@ -146,7 +146,7 @@ func TestLogoutHangs(t *testing.T) {
 		h.pass(time.Minute)
 		h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Hang, Times: workspacetest.Always})
 		for _, p := range h.logout().Tokens {
-			if p.End != rotator.PartedPending || !strings.Contains(p.Why, "in time") || strings.Contains(p.Why, "context") {
+			if p.End != rotator.EndPending || !strings.Contains(p.Why, "in time") || strings.Contains(p.Why, "context") {
 				t.Errorf("%s: %q", p.End, p.Why)
 			}
 		}

@@ -14,10 +14,10 @@ import (
 	"patrol/rotator/workspace"
 )
 
-// Departure is what Logout did. There is no token's value in it.
-type Departure struct {
+// LogoutResult is what Logout did. There is no token's value in it.
+type LogoutResult struct {
 	Files  []ClearedFile `json:"files"` // the profile's first
-	Tokens []PartedToken `json:"tokens"`
+	Tokens []LogoutToken `json:"tokens"`
 }
 
 // ClearedFile is how taking the tokens out of one credential file went.
@@ -29,15 +29,15 @@ type ClearedFile struct {
 	Error   string   `json:"error,omitempty"` // it may hold one still
 }
 
-// The ends of a PartedToken.
+// The ends of a LogoutToken.
 const (
-	PartedRevoked = "revoked"
-	PartedLeft    = "left"    // alive: it isn't patrol's to revoke
-	PartedPending = "pending" // it couldn't be revoked now, and stands in the ledger
+	EndRevoked = "revoked"
+	EndLeft    = "left"    // alive: it isn't patrol's to revoke
+	EndPending = "pending" // it couldn't be revoked now, and stands in the ledger
 )
 
-// PartedToken is what became of one token.
-type PartedToken struct {
+// LogoutToken is what became of one token.
+type LogoutToken struct {
 	ID      string    `json:"id,omitempty"`
 	Found   []string  `json:"found_in,omitempty"` // where, if patrol didn't mint it
 	Expires time.Time `json:"expires,omitzero"`
@@ -60,114 +60,82 @@ type PartedToken struct {
 // It blocks while the workspace is asked, half a minute at most; once ctx is
 // done, what is left to be revoked stays in the ledger. The error says why
 // nothing was done.
-func (r *Rotator) Logout(ctx context.Context) (Departure, error) {
-	r.taking.Lock()
-	defer r.taking.Unlock()
+func (r *Rotator) Logout(ctx context.Context) (LogoutResult, error) {
+	r.discovery.adoptMu.Lock()
+	defer r.discovery.adoptMu.Unlock()
 	const patience = 30 * time.Second
 	ctx, cancel := context.WithTimeoutCause(ctx, patience, errors.New("the workspace did not answer in time"))
 	defer cancel()
-	defer context.AfterFunc(r.ctx, cancel)()
-	if err := r.stopRotating(); err != nil {
-		return Departure{}, err
+	defer context.AfterFunc(r.work.ctx, cancel)()
+	if err := r.rotations.setLoggingOut(true); err != nil {
+		return LogoutResult{}, err
 	}
-	defer func() {
-		r.mu.Lock()
-		r.leaving = false
-		r.mu.Unlock()
-		wake(r.kick)
-		wake(r.tend)
-	}()
-	if r.cfg.Ledger.Salvaged() && r.Ready() == nil {
+	defer r.wakeAll()
+	defer func() { _ = r.rotations.setLoggingOut(false) }()
+	r.rotations.Cancel(errors.New("patrol logout"))
+	if r.cfg.Ledger.Incomplete() && r.Ready() == nil {
 		if err := r.rebuild(ctx); err != nil {
 			r.log.Warn("the ledger has gaps still", "err", err)
 		}
 	}
-	here, err := r.look()
+	here, err := r.candidates()
 	if err != nil {
 		r.log.Warn("the profile can't be read", "err", err)
 	}
-	queued := r.values()
-	old := r.drop(ctx, here)
-	goes, left := r.part(here)
-	d := Departure{Files: r.files.clear(r.gone), Tokens: left}
-	return r.revokeAll(ctx, d, goes, r.actors(here, old, queued), append(queued, old)), nil
-}
-
-// stopRotating ends the rotation that is under way and lets none begin.
-func (r *Rotator) stopRotating() error {
-	r.mu.Lock()
-	f, closed := r.flight, r.closed
-	r.leaving = !closed
-	r.mu.Unlock()
-	switch {
-	case closed:
-		return errClosed
-	case f != nil:
-		f.cancel(errors.New("patrol logout"))
-		<-f.done
+	o := &logout{Rotator: r, last: r.giveUp(here)}
+	for _, old := range r.queue.Clear() {
+		if !old.Token.IsZero() {
+			o.values = append(o.values, old.Token)
+		}
 	}
-	return nil
+	revoke, left := r.splitForLogout(here)
+	o.result = LogoutResult{Files: r.files.Clear(r.isGone), Tokens: left}
+	o.principals = r.logoutPrincipals(here, o.last, o.values)
+	o.revokeAll(ctx, revoke)
+	return o.result, nil
 }
 
-// drop gives the token in use up, and tells the proxy so. It returns the last
-// token that there was.
-func (r *Rotator) drop(ctx context.Context, here []found) pat.Token {
-	r.turn.Lock()
-	defer r.turn.Unlock()
+// giveUp gives the token in use up, and records which tokens were on the machine
+// then. It returns the last token that there was.
+func (r *Rotator) giveUp(here []candidate) (last pat.Token) {
 	var seen []string
 	for _, f := range here {
 		if !f.known {
 			seen = append(seen, f.token.Hash())
 		}
 	}
-	r.recordOut(r.cfg.Ledger.LogOut(seen))
-	const patience = 5 * time.Second // the proxy answers at once
-	brief, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if _, err := r.publish(brief, pat.Token{Host: r.host()}); err != nil {
-		r.log.Error("the proxy could not be told that there is no token", "err", err)
-	}
-	problem := r.loggedOut()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	old := r.holding.token
-	if old.IsZero() {
-		old = r.parting
-	}
-	r.holding, r.before, r.queue, r.problem = holding{}, holding{}, nil, problem
-	r.out, r.parting = true, pat.Token{}
-	return old
+	return r.chain.LogOut(r.loggedOutError(), func() { r.logUnsaved(r.cfg.Ledger.LogOut(seen)) })
 }
 
-// part says of each token what becomes of it, and records that: those that are
-// to be revoked, and those that are left.
-func (r *Rotator) part(here []found) (goes []ledger.Entry, left []PartedToken) {
-	left = []PartedToken{}
+// splitForLogout says of each token what becomes of it, and records that: those
+// that are to be revoked, and those that are left.
+func (r *Rotator) splitForLogout(here []candidate) (revoke []ledger.Entry, left []LogoutToken) {
+	left = []LogoutToken{}
 	for _, e := range r.cfg.Ledger.Pending() {
-		switch reason := r.stays(e); {
+		switch reason := r.keepReason(e); {
 		case reason != "":
 			r.record(ended(e, ledger.Left, reason))
-			left = append(left, PartedToken{ID: e.ID, Found: e.Found, Expires: e.Expiry, End: PartedLeft, Why: reason})
+			left = append(left, LogoutToken{ID: e.ID, Found: e.Found, Expires: e.Expiry, End: EndLeft, Why: reason})
 			continue
 		case e.Stage != ledger.Intended && e.Stage != ledger.Retiring:
 			e.Stage = ledger.Retiring
 			r.record(e)
 		}
-		goes = append(goes, e)
+		revoke = append(revoke, e)
 	}
 	for _, f := range here {
 		switch {
 		case !f.known:
-			left = append(left, PartedToken{Found: f.sources, End: PartedLeft, Why: "patrol did not mint it"})
+			left = append(left, LogoutToken{Found: f.sources, End: EndLeft, Why: "patrol did not mint it"})
 		case f.entry.Stage == ledger.Left:
-			left = append(left, PartedToken{ID: f.entry.ID, Found: f.sources, Expires: f.entry.Expiry, End: PartedLeft, Why: f.entry.Reason})
+			left = append(left, LogoutToken{ID: f.entry.ID, Found: f.sources, Expires: f.entry.Expiry, End: EndLeft, Why: f.entry.Reason})
 		}
 	}
-	return goes, left
+	return revoke, left
 }
 
-// stays says why a token isn't to be revoked by Logout, "" if it is.
-func (r *Rotator) stays(e ledger.Entry) string {
+// keepReason says why a token isn't to be revoked by Logout, "" if it is.
+func (r *Rotator) keepReason(e ledger.Entry) string {
 	if e.Stage == ledger.Intended {
 		return ""
 	}
@@ -178,105 +146,105 @@ func (r *Rotator) stays(e ledger.Entry) string {
 	return "patrol did not mint it, and has not replaced it"
 }
 
-// gone reports whether Logout takes the token with this hash out of files.
-func (r *Rotator) gone(hash string) bool {
+// isGone reports whether Logout takes the token with this hash out of files.
+func (r *Rotator) isGone(hash string) bool {
 	e, known := r.cfg.Ledger.ByHash(hash)
 	return known && e.Stage != ledger.Left && e.Stage != ledger.Current
 }
 
-// values returns the old tokens whose values are at hand.
-func (r *Rotator) values() (all []pat.Token) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, a := range r.queue {
-		if !a.token.IsZero() {
-			all = append(all, a.token)
-		}
-	}
-	return all
+// logout is a Logout that revokes tokens.
+type logout struct {
+	*Rotator
+	result     LogoutResult
+	last       pat.Token   // the token that was in use, which revokes the others first; zero if there was none
+	values     []pat.Token // the old tokens whose values are at hand
+	principals []*logoutPrincipal
 }
 
-// actors returns who may revoke tokens, best first.
-func (r *Rotator) actors(here []found, old pat.Token, queued []pat.Token) []actor {
-	var all []actor
-	if !old.IsZero() {
-		all = append(all, r.as(old))
-	}
-	slices.SortStableFunc(here, func(a, b found) int { return a.rank() - b.rank() })
-	for _, f := range here {
-		if !f.token.Same(old) {
-			f.token.ID = f.entry.ID
-			all = append(all, r.as(f.token))
+// logoutPrincipal is one who may revoke tokens.
+type logoutPrincipal struct {
+	principal
+	dead bool // the workspace doesn't take it
+}
+
+// logoutPrincipals returns who may revoke tokens, best first.
+func (r *Rotator) logoutPrincipals(here []candidate, last pat.Token, queued []pat.Token) (all []*logoutPrincipal) {
+	var seen []pat.Token
+	add := func(t pat.Token) {
+		if !t.IsZero() && !slices.ContainsFunc(seen, t.Same) {
+			seen = append(seen, t)
+			all = append(all, &logoutPrincipal{principal: r.authority.ActingWith(t)})
 		}
+	}
+	add(last)
+	slices.SortStableFunc(here, func(a, b candidate) int { return a.rank() - b.rank() })
+	for _, f := range here {
+		f.token.ID = f.entry.ID
+		add(f.token)
 	}
 	for _, t := range queued {
-		if !slices.ContainsFunc(here, func(f found) bool { return f.token.Same(t) }) {
-			all = append(all, r.as(t))
-		}
+		add(t)
 	}
 	if r.cfg.MintAs != nil {
-		all = append(all, actor{Session: r.cfg.MintAs})
+		all = append(all, &logoutPrincipal{principal: principal{Session: r.cfg.MintAs}})
 	}
 	return all
 }
 
-// revokeAll revokes the tokens, those last that revoke the others. What it
-// can't revoke goes back into the queue, with its value if that is at hand, to
-// revoke the rest with: the last of values is the token that was in use.
-func (r *Rotator) revokeAll(ctx context.Context, d Departure, goes []ledger.Entry, by []actor, values []pat.Token) Departure {
+// revokeAll revokes the tokens, those last that revoke the others. What it can't
+// revoke goes back into the queue, with its value if that is at hand, to revoke the
+// rest with.
+func (o *logout) revokeAll(ctx context.Context, entries []ledger.Entry) {
 	rank := func(e ledger.Entry) int {
-		i := slices.IndexFunc(by, func(a actor) bool { return a.id != "" && a.id == e.ID })
+		i := slices.IndexFunc(o.principals, func(p *logoutPrincipal) bool { return p.id != "" && p.id == e.ID })
 		if i < 0 {
 			return 0
 		}
-		return len(by) - i // the best one last
+		return len(o.principals) - i // the best one last
 	}
-	slices.SortStableFunc(goes, func(a, b ledger.Entry) int { return rank(a) - rank(b) })
+	slices.SortStableFunc(entries, func(a, b ledger.Entry) int { return rank(a) - rank(b) })
 	var revoked, pending int
-	for _, e := range goes {
-		end, err := r.revokeBy(ctx, by, e)
-		p := PartedToken{ID: end.ID, Found: e.Found, Expires: e.Expiry, End: PartedRevoked, Why: end.Reason}
+	for _, e := range entries {
+		end, err := o.revoke(ctx, e)
+		t := LogoutToken{ID: end.ID, Found: e.Found, Expires: e.Expiry, End: EndRevoked, Why: end.Reason}
 		if err != nil {
 			pending++
-			p.End, p.Why = PartedPending, err.Error()
-			r.requeue(e, values, err)
+			t.End, t.Why = EndPending, err.Error()
+			o.requeue(e, err)
 		} else {
 			revoked++
-			r.record(end)
+			o.record(end)
 		}
 		if err != nil || end.ID != "" { // else it was a mint that came to nothing
-			d.Tokens = append(d.Tokens, p)
+			o.result.Tokens = append(o.result.Tokens, t)
 		}
 	}
-	r.log.Info("logged out", "revoked", revoked, "left", len(d.Tokens)-revoked-pending, "pending", pending)
-	return d
+	o.log.Info("logged out", "revoked", revoked, "left", len(o.result.Tokens)-revoked-pending, "pending", pending)
 }
 
-// revokeBy revokes a token by the first actor that the workspace takes and that
-// may have such a token, those of its user before others. It marks those that
-// the workspace doesn't take.
-func (r *Rotator) revokeBy(ctx context.Context, by []actor, e ledger.Entry) (ledger.Entry, error) {
-	if !e.Host.MaySame(r.host()) {
-		return e, fmt.Errorf("it came with another workspace, %s: %w", e.Host, errAnothers)
+// revoke revokes a token by the first principal that the workspace takes and that
+// may have such a token, those of its user before others.
+func (o *logout) revoke(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	if err := o.authority.mayKnow(e); err != nil {
+		return e, err
 	}
-	others := func(a actor) int {
-		if a.known && a.user == e.User {
+	others := func(p *logoutPrincipal) int {
+		if p.userKnown && p.user == e.User {
 			return 0
 		}
 		return 1
 	}
 	last := errors.New("no token works any more that it could be revoked with")
-	for _, as := range slices.SortedStableFunc(slices.Values(by), func(a, b actor) int { return others(a) - others(b) }) {
-		if as.dead && (as.id == "" || as.id != e.ID) {
+	for _, p := range slices.SortedStableFunc(slices.Values(o.principals), func(a, b *logoutPrincipal) int { return others(a) - others(b) }) {
+		if p.dead && (p.id == "" || p.id != e.ID) {
 			continue
 		}
-		end, err := r.revokeAs(ctx, as, e)
+		end, err := o.revokeBy(ctx, p.principal, e)
 		switch {
-		case errors.Is(err, errAnothers):
+		case errors.Is(err, errNotShown):
 			last = err
 		case errors.Is(err, workspace.ErrInvalidToken):
-			i := slices.IndexFunc(by, func(a actor) bool { return a.Session == as.Session })
-			by[i].dead = true
+			p.dead = true
 		default:
 			return end, err
 		}
@@ -284,127 +252,41 @@ func (r *Rotator) revokeBy(ctx context.Context, by []actor, e ledger.Entry) (led
 	return e, last
 }
 
-func (r *Rotator) revokeAs(ctx context.Context, as actor, e ledger.Entry) (ledger.Entry, error) {
+// revokeBy revokes a token, with a few tries.
+func (o *logout) revokeBy(ctx context.Context, by principal, e ledger.Entry) (ledger.Entry, error) {
 	const tries = 3
 	return backoff.Retry(ctx, func() (ledger.Entry, error) {
 		end, err := ended(e, ledger.Revoked, ""), error(nil)
 		if e.Stage == ledger.Intended {
-			end, err = r.sweep(ctx, as, e)
+			end, err = o.revokeMint(ctx, by, e)
 		} else {
-			err = r.revoke(ctx, as, e)
+			err = o.authority.Revoke(ctx, by, e)
 		}
-		if errors.Is(err, workspace.ErrInvalidToken) || errors.Is(err, workspace.ErrPermission) || errors.Is(err, errAnothers) {
+		if errors.Is(err, workspace.ErrInvalidToken) || errors.Is(err, workspace.ErrPermission) || errors.Is(err, errNotShown) {
 			err = backoff.Permanent(err)
 		}
 		return end, err
 	}, backoff.WithBackOff(retries(time.Second)), backoff.WithMaxTries(tries))
 }
 
-// requeue puts a token that couldn't be revoked back into the queue, past its
-// grace.
-func (r *Rotator) requeue(e ledger.Entry, values []pat.Token, why error) {
-	const pause = 10 * time.Second
-	now := time.Now()
-	old := values[len(values)-1]
-	var value pat.Token
-	if i := slices.IndexFunc(values, func(t pat.Token) bool { return t.ID != "" && t.ID == e.ID }); i >= 0 {
-		value = values[i]
-	}
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.queue = append(r.queue, &aged{
-		entry: e, token: value, failed: why.Error(), quiet: now.Add(-r.cfg.Grace), due: now.Add(pause), pause: retries(5 * time.Minute),
-	})
-	if e.ID != "" && e.ID == old.ID {
-		r.parting = old
-	}
-}
-
-// quit revokes the token that as acts with, and makes sure of it.
-func (r *Rotator) quit(ctx context.Context, as actor, e ledger.Entry) error {
-	err := as.Revoke(ctx, as.id)
-	switch {
-	case errors.Is(err, workspace.ErrInvalidToken), errors.Is(err, workspace.ErrNotFound):
-		return r.knownHere(e)
-	case err != nil:
-		return err
-	}
-	all, err := as.List(ctx)
-	switch {
-	case errors.Is(err, workspace.ErrInvalidToken), errors.Is(err, workspace.ErrPermission):
-		return nil
-	case err != nil:
-		return fmt.Errorf("making sure that token %s is revoked: %w", pat.ShortID(as.id), err)
-	case slices.ContainsFunc(all, func(t pat.Token) bool { return t.ID == as.id }):
-		return fmt.Errorf("token %s was revoked, and %s still lists it", pat.ShortID(as.id), r.host())
-	}
-	return nil
-}
-
-// revoker returns who revokes an old token: the token in use, or, if another
-// user's is in use by now, an old one of the same user, or, after a Logout, the
-// last one; and itself when no other is left.
-func (r *Rotator) revoker(e ledger.Entry) (actor, error) {
-	t, err := r.revokesWith(e)
-	if err != nil {
-		return actor{}, err
-	}
-	return r.as(t), nil
-}
-
-func (r *Rotator) revokesWith(e ledger.Entry) (pat.Token, error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.problem == nil && r.holding.entry.User == e.User {
-		return r.holding.token, nil
-	}
-	if r.problem == nil || r.out {
-		if t, err := r.oldOf(e); err != nil || !t.IsZero() {
-			return t, err
+// requeue puts a token that couldn't be revoked back into the queue.
+func (o *logout) requeue(e ledger.Entry, why error) {
+	c := Credential{Entry: e}
+	for _, t := range append(o.values, o.last) {
+		if t.ID != "" && t.ID == e.ID {
+			c.Token = t
 		}
 	}
-	switch {
-	case r.problem == nil:
-		return r.holding.token, nil
-	case r.parting.IsZero():
-		return pat.Token{}, r.problem
-	case r.parting.ID != e.ID:
-		return r.parting, nil
-	case slices.ContainsFunc(r.queue, func(a *aged) bool { return a.entry.Nonce != e.Nonce && a.entry.Host.MaySame(e.Host) }):
-		return pat.Token{}, errOthersFirst
+	o.queue.AddFailed(c, why)
+	if e.ID != "" && e.ID == o.last.ID {
+		o.chain.KeepLast(o.last)
 	}
-	return r.parting, nil
 }
 
-var errOthersFirst = errors.New("the others are revoked with it first")
-
-// oldOf returns the newest token in the queue that is of e's user and whose
-// value is at hand, zero if there is none. The caller holds r.mu.
-func (r *Rotator) oldOf(e ledger.Entry) (pat.Token, error) {
-	others := false
-	var newest *aged
-	for _, a := range r.queue {
-		if a.entry.User != e.User || !a.entry.Host.MaySame(e.Host) {
-			continue
-		}
-		others = others || a.entry.Nonce != e.Nonce
-		if !a.token.IsZero() && (newest == nil || !a.entry.Created.Before(newest.entry.Created)) {
-			newest = a
-		}
-	}
-	switch {
-	case newest == nil:
-		return pat.Token{}, nil
-	case newest.entry.Nonce == e.Nonce && others:
-		return pat.Token{}, errOthersFirst
-	}
-	return newest.token, nil
-}
-
-// barred reports whether a token isn't to be used unless a person brings it:
-// the user has logged out, and patrol knew it then.
-func (r *Rotator) barred(f found) bool {
-	if f.brought || !r.isOut() {
+// blockedByLogout reports whether a token isn't to be used unless a person brings
+// it: the user has logged out, and patrol knew it then.
+func (r *Rotator) blockedByLogout(f candidate) bool {
+	if f.brought || r.chain.State().Phase != LoggedOut {
 		return false
 	}
 	if f.known {
@@ -414,20 +296,7 @@ func (r *Rotator) barred(f found) bool {
 	return slices.Contains(seen, f.token.Hash())
 }
 
-func (r *Rotator) isOut() bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.out
-}
-
-// loggedOut says that the user has logged out, and what to do.
-func (r *Rotator) loggedOut() error {
+// loggedOutError says that the user has logged out, and what to do.
+func (r *Rotator) loggedOutError() error {
 	return fmt.Errorf("%w: patrol was logged out of %s; run `patrol login`, or put a new token into the profile", ErrNeedsLogin, r.host())
-}
-
-// recordOut says so if it couldn't be recorded whether the user has logged out.
-func (r *Rotator) recordOut(err error) {
-	if err != nil {
-		r.log.Error("the ledger can't be written: will be tried again", "err", err)
-	}
 }

@@ -15,7 +15,7 @@ import (
 )
 
 // logout logs out and checks that the proxy and the Rotator have no token.
-func (h *house) logout() rotator.Departure {
+func (h *house) logout() rotator.LogoutResult {
 	h.Helper()
 	d, err := h.r.Logout(h.Context())
 	if err != nil {
@@ -31,7 +31,7 @@ func (h *house) logout() rotator.Departure {
 }
 
 // ends returns how many tokens came to each end.
-func ends(d rotator.Departure) map[string]int {
+func ends(d rotator.LogoutResult) map[string]int {
 	n := map[string]int{}
 	for _, t := range d.Tokens {
 		n[t.End]++
@@ -39,7 +39,7 @@ func ends(d rotator.Departure) map[string]int {
 	return n
 }
 
-func cleared(d rotator.Departure) (names []string) {
+func cleared(d rotator.LogoutResult) (names []string) {
 	for _, f := range d.Files {
 		if f.Cleared {
 			names = append(names, f.Name)
@@ -73,7 +73,7 @@ func TestLogout(t *testing.T) {
 		}
 		h.proxy.hold = true // requests that carry the token don't save it
 		d := h.logout()
-		if live := h.live(); len(live) != 0 || ends(d)[rotator.PartedRevoked] != 3 || len(d.Tokens) != 3 {
+		if live := h.live(); len(live) != 0 || ends(d)[rotator.EndRevoked] != 3 || len(d.Tokens) != 3 {
 			t.Errorf("%v live after %+v\n%s", live, d, h.story())
 		}
 		if got := cleared(d); len(got) != 2 || h.profileToken() != "" || h.read(h.openCodePath()) != `{"openai":{"type":"api","key":"sk"}}` {
@@ -149,7 +149,7 @@ func TestLogoutPasted(t *testing.T) {
 		h.serve()
 		h.pass(time.Minute)
 		d := h.logout()
-		if n := ends(d); n[rotator.PartedLeft] != 1 || n[rotator.PartedRevoked] != 1 || len(h.ws.Live()) != 1 {
+		if n := ends(d); n[rotator.EndLeft] != 1 || n[rotator.EndRevoked] != 1 || len(h.ws.Live()) != 1 {
 			t.Errorf("the environment's token isn't ours to revoke: %+v", d)
 		}
 		h.wantOut(time.Hour)
@@ -178,7 +178,7 @@ func TestLogoutStranger(t *testing.T) {
 		h.env = h.ws.Issue(workspacetest.IssueOptions{Lifetime: 240 * time.Hour}).Value
 		h.serve()
 		d := h.logout()
-		if n := ends(d); n[rotator.PartedLeft] != 1 {
+		if n := ends(d); n[rotator.EndLeft] != 1 {
 			t.Errorf("the environment's token isn't named: %+v", d)
 		}
 		h.restart()
@@ -196,7 +196,7 @@ func TestLogoutBootstrap(t *testing.T) {
 		h.serve()
 		h.pass(time.Minute)
 		d := h.logout()
-		if n := ends(d); n[rotator.PartedLeft] != 1 || len(d.Tokens) != 1 || !h.isLive(boot.ID) || h.profileToken() != boot.Value {
+		if n := ends(d); n[rotator.EndLeft] != 1 || len(d.Tokens) != 1 || !h.isLive(boot.ID) || h.profileToken() != boot.Value {
 			t.Errorf("%+v", d)
 		}
 		h.pass(time.Hour)
@@ -216,13 +216,13 @@ func TestLogoutAlone(t *testing.T) {
 		h.pass(time.Minute)
 		h.close()
 		h.open()
-		if d := h.logoutAlone(); len(h.live()) != 0 || ends(d)[rotator.PartedRevoked] != 2 || h.profileToken() != "" {
+		if d := h.logoutAlone(); len(h.live()) != 0 || ends(d)[rotator.EndRevoked] != 2 || h.profileToken() != "" {
 			t.Errorf("%v live after %+v", h.live(), d)
 		}
 	})
 }
 
-func (h *house) logoutAlone() rotator.Departure {
+func (h *house) logoutAlone() rotator.LogoutResult {
 	h.Helper()
 	d, err := h.r.Logout(h.Context())
 	if err != nil {
@@ -241,7 +241,7 @@ func TestLogoutWithoutNetwork(t *testing.T) {
 		h.pass(time.Minute)
 		h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Reset, Times: 12})
 		d := h.logout()
-		if n := ends(d); n[rotator.PartedPending] != 2 || h.profileToken() != "" || len(h.ledger.Pending()) != 2 {
+		if n := ends(d); n[rotator.EndPending] != 2 || h.profileToken() != "" || len(h.ledger.Pending()) != 2 {
 			t.Errorf("%+v", d)
 		}
 		h.wantOut(30 * time.Minute)
@@ -261,7 +261,7 @@ func TestLogoutLostReplies(t *testing.T) {
 		for range 2 {
 			h.ws.Inject(workspacetest.Fault{Path: "/api/2.0/token/delete", Effect: workspacetest.Reset, After: true})
 		}
-		if d := h.logout(); ends(d)[rotator.PartedRevoked] != 2 || len(h.live()) != 0 {
+		if d := h.logout(); ends(d)[rotator.EndRevoked] != 2 || len(h.live()) != 0 {
 			t.Errorf("%v live after %+v", h.live(), d)
 		}
 	})

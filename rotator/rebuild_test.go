@@ -55,7 +55,7 @@ func TestLostLedgerIsRebuilt(t *testing.T) {
 					if live := h.ws.Live(); len(live) != 2 || live[0].Comment != "CI" || live[1].Value != h.profileToken() {
 						h.Errorf("%d tokens live, want CI's and the one in use: %v\n%s", len(live), live, h.story())
 					}
-					if h.ledger.Salvaged() {
+					if h.ledger.Incomplete() {
 						h.Error("the ledger isn't mended")
 					}
 				})
@@ -78,7 +78,7 @@ func TestRebuildWaitsForFiles(t *testing.T) {
 		h.write(h.claudePath(), `{"env": {"ANTHROPIC_AUTH_TOKEN": "`+lost.Value)
 		h.serve()
 		h.pass(30 * time.Minute)
-		if !h.isLive(lost.ID) || !h.ledger.Salvaged() {
+		if !h.isLive(lost.ID) || !h.ledger.Incomplete() {
 			h.Errorf("a token was revoked that a file may hold:\n%s", h.story())
 		}
 		if n := strings.Count(h.logs.String(), "the ledger has gaps still"); n != 1 {

@@ -246,7 +246,7 @@ func TestWriteFails(t *testing.T) {
 		if err != nil {
 			h.Fatal(err)
 		}
-		if rotation.Files[2].Err == nil {
+		if rotation.Files[2].Error == "" {
 			h.Fatal("a broken file was written")
 		}
 		h.pass(h.grace + time.Hour)

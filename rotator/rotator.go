@@ -8,7 +8,9 @@
 // file holds it, and revokes it. Each step is recorded in the ledger before
 // the next is begun, so that a start after a crash finishes or undoes it.
 //
-// One rotation runs at a time; whoever asks for one during it joins it.
+// Each fact that changes has one owner: the Chain has the token in use, the
+// Queue the old ones, rotations the one rotation that may run, files the
+// credential files. The Rotator wires them.
 package rotator
 
 import (
@@ -17,7 +19,6 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -113,62 +114,45 @@ const DefaultLifetime = 4 * time.Hour
 // Rotator keeps one workspace token fresh. Start, Run and Rotate may be used
 // alone (one-shot commands: Start, Rotate) or together (the service).
 type Rotator struct {
-	cfg   Config
-	log   *slog.Logger
-	files *files
+	cfg Config
+	log *slog.Logger
 
-	// ctx outlives the context of whoever asked for a rotation, so that one
-	// that is under way isn't left half done; Close ends it.
+	chain     *Chain     // the token in use
+	queue     *Queue     // old tokens
+	files     *files     // the credential files
+	authority *Authority // the workspace's side
+	rotations rotations  // one at a time
+	schedule  schedule   // when the next one is
+	discovery discovery  // tokens that turn up on this machine
+	refusals  refusals   // requests that were refused
+	work      *background
+}
+
+// background is the goroutines that a Rotator has started. Its context outlives
+// that of whoever asked for something, so that what is under way isn't left half
+// done; Close ends it.
+type background struct {
 	ctx    context.Context
 	cancel context.CancelFunc
-	work   sync.WaitGroup // every goroutine that the Rotator has started
-	kick   chan struct{}  // something has changed that the schedule hangs on
-	tend   chan struct{}  // something has changed in the queue or the files
-
-	running atomic.Bool // Run is at work
-	blank   bool        // the ledger was empty at the start
-	mayList atomic.Bool // the workspace has listed its tokens for us
-	glance  atomic.Bool // the profile is to be looked at now: see Look
-
-	taking sync.Mutex // held while a token that was found is taken, and by Logout
-
-	turn sync.Mutex // of who changes what the proxy has, and with it holding
-
-	mu      sync.Mutex
-	closed  bool
-	holding holding  // the token in use
-	before  holding  // the one before it
-	problem error    // why there is no token that works; nil if there is one
-	flight  *flight  // the rotation under way
-	minting string   // the nonce of the last mint that was begun
-	queue   []*aged  // old tokens, to be revoked
-	last    Rotation // the last one that was begun
-	lastErr error    // how it ended
-	next    time.Time
-	probing *probe
-	minted  time.Time // when the mint profile last minted
-	adopted time.Time // when a token that can't be told apart last was
-	warned  string    // what warnOnce last warned about
-	leaving bool      // Logout is at work
-	out     bool      // the user has logged out: see barred
-	parting pat.Token // after a Logout: the last token, where it still has to be revoked
+	wg     sync.WaitGroup
 }
 
-// holding is a token in use, and what its clock is.
-type holding struct {
-	token pat.Token
-	entry ledger.Entry
-	since time.Time // with its monotonic reading
+// Go runs f until it returns; ctx is done once Close is called.
+func (b *background) Go(f func(ctx context.Context)) { b.wg.Go(func() { f(b.ctx) }) }
+
+// Close ends the context and waits for all.
+func (b *background) Close() {
+	b.cancel()
+	b.wg.Wait()
 }
 
-// New returns a Rotator that does nothing until Start, Run or Rotate is
-// called. It must be closed.
-func New(cfg Config) (*Rotator, error) {
+// withDefaults checks a Config and fills in what isn't set.
+func (cfg Config) withDefaults() (Config, error) {
 	switch {
 	case cfg.Workspace == nil, cfg.Ledger == nil, cfg.Profile == nil, cfg.Candidates == nil:
-		return nil, errors.New("rotator.Config needs Workspace, Ledger, Profile and Candidates")
+		return cfg, errors.New("rotator.Config needs Workspace, Ledger, Profile and Candidates")
 	case cfg.Lifetime < 0, cfg.Grace < 0:
-		return nil, fmt.Errorf("lifetime %v and grace %v must not be negative", cfg.Lifetime, cfg.Grace)
+		return cfg, fmt.Errorf("lifetime %v and grace %v must not be negative", cfg.Lifetime, cfg.Grace)
 	}
 	if cfg.Lifetime == 0 {
 		cfg.Lifetime = DefaultLifetime
@@ -179,68 +163,65 @@ func New(cfg Config) (*Rotator, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	r := &Rotator{
-		cfg:   cfg,
-		log:   cfg.Log,
-		files: newFiles(cfg.Profile, cfg.Agents, cfg.Log),
-		kick:  make(chan struct{}, 1),
-		tend:  make(chan struct{}, 1),
+	return cfg, nil
+}
+
+// New returns a Rotator that does nothing until Start, Run or Rotate is
+// called. It must be closed.
+func New(cfg Config) (*Rotator, error) {
+	cfg, err := cfg.withDefaults()
+	if err != nil {
+		return nil, err
 	}
-	r.problem = errors.New("patrol is only starting: it is still looking for its token; ask again in a moment")
-	r.out, _ = cfg.Ledger.LoggedOut()
-	r.blank = len(cfg.Ledger.Pending()) == 0
-	r.ctx, r.cancel = context.WithCancel(context.Background())
+	r := &Rotator{cfg: cfg, log: cfg.Log, work: new(background)}
+	r.work.ctx, r.work.cancel = context.WithCancel(context.Background())
+	r.schedule.wake = make(chan struct{}, 1)
+	r.discovery.ledgerWasEmpty = len(cfg.Ledger.Pending()) == 0
+	r.chain = &Chain{host: r.host(), handovers: cfg.Handovers, ctx: r.work.ctx, died: func() { wake(r.schedule.wake) }, log: cfg.Log}
+	r.chain.state.Err = errors.New("patrol is only starting: it is still looking for its token; ask again in a moment")
+	if out, _ := cfg.Ledger.LoggedOut(); out {
+		r.chain.state.Phase = LoggedOut
+	}
+	r.queue = &Queue{grace: cfg.Grace, log: cfg.Log, work: r.work, wake: make(chan struct{}, 1), finish: r.finish, record: r.record}
+	r.files = newFiles(cfg.Profile, cfg.Agents, func() Credential { return r.chain.State().InUse() }, cfg.Log)
+	r.authority = &Authority{workspace: cfg.Workspace, ledger: cfg.Ledger, log: cfg.Log}
 	return r, nil
 }
 
 // Close waits up to 10 seconds for a rotation that is under way, ends
 // everything else and leaves what is still to be revoked in the ledger.
 func (r *Rotator) Close() {
-	r.mu.Lock()
-	r.closed = true
-	f := r.flight
-	r.mu.Unlock()
-	if f != nil {
-		const patience = 10 * time.Second
+	const patience = 10 * time.Second
+	if done := r.rotations.Close(); done != nil {
 		select {
-		case <-f.done:
+		case <-done:
 		case <-time.After(patience):
 		}
 	}
-	r.cancel()
-	r.work.Wait()
+	r.work.Close()
 }
 
 // Current returns the token in use, the zero Token if there is none that
 // works.
-func (r *Rotator) Current() pat.Token {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if r.problem != nil {
-		return pat.Token{}
-	}
-	return r.holding.token
-}
+func (r *Rotator) Current() pat.Token { return r.chain.State().InUse().Token }
 
 // Ready returns nil while there is a token that works; otherwise an error for
 // users, which says what is wrong and what to do about it.
-func (r *Rotator) Ready() error {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.problem
-}
+func (r *Rotator) Ready() error { return r.chain.State().Err }
 
-// Look has Run look at the files now, and not only when it would by itself: at the
-// profile every 30 seconds (2 while there is no token), at the others every 5
-// minutes. It doesn't block.
-func (r *Rotator) Look() {
-	r.glance.Store(true)
-	wake(r.kick)
-}
+// Retire waits until the token has been revoked, or ctx is done. It must not be
+// used beside Run, which does the same for every old token.
+func (r *Rotator) Retire(ctx context.Context, t pat.Token) error { return r.queue.Retire(ctx, t) }
 
 // now is the wall time without a monotonic reading, which stops while a
 // laptop sleeps.
 func (r *Rotator) now() time.Time { return r.cfg.Now().Round(0) }
+
+// wakeAll has the schedule and the queue look again.
+func (r *Rotator) wakeAll() {
+	wake(r.schedule.wake)
+	r.queue.Wake()
+}
 
 // wake makes the receiver of ch look again; it never blocks.
 func wake(ch chan<- struct{}) {
@@ -250,11 +231,24 @@ func wake(ch chan<- struct{}) {
 	}
 }
 
+// sleep waits until something changes or the time is up; it reports false if
+// ctx is done.
+func sleep(ctx context.Context, change <-chan struct{}, atMost time.Duration) bool {
+	timer := time.NewTimer(max(atMost, 0))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-change:
+	case <-ctx.Done():
+	}
+	return ctx.Err() == nil
+}
+
 // host is the workspace, for messages.
 func (r *Rotator) host() pat.Host { return r.cfg.Workspace.Host() }
 
 // record puts e into the ledger. Where that fails the step goes on: the
-// ledger remembers e in memory, runTend has it written later, and a crash
+// ledger remembers e in memory, Run has it written later, and a crash
 // before that is what the nonce in the comment is for.
 func (r *Rotator) record(e ledger.Entry) {
 	if err := r.cfg.Ledger.Put(e); err != nil {

@@ -1,6 +1,8 @@
 package rotator
 
 import (
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
@@ -26,44 +28,64 @@ func LongestGap(schedule cron.Schedule, now time.Time) time.Duration {
 	return longest
 }
 
-// usable is the part of a token's life after which it is rotated whatever the
+// UsableLife is the part of a token's life after which it is rotated whatever the
 // schedule says. What is left is for failures.
-func usable(life time.Duration) time.Duration { return life - life/8 }
+func UsableLife(life time.Duration) time.Duration { return life - life/8 }
 
-// expiry is when a token expires by this machine's clock. Where the workspace
-// doesn't say, it is when a token of ours would.
-func (r *Rotator) expiry(h holding) time.Time {
-	switch {
-	case !h.entry.Until.IsZero():
-		return h.entry.Until
-	case !h.token.Expiry.IsZero():
-		return h.token.Expiry
-	}
-	return h.since.Round(0).Add(r.cfg.Lifetime)
+// Plan is what decides when a token is rotated.
+type Plan struct {
+	Credential Credential
+	Tick       time.Time // the schedule's next, wall time; zero: there is no schedule
+	Wanted     string    // why it is to be rotated, if something else has come up
+	NotBefore  time.Time // a rotation has failed: when to try again, by the monotonic clock
 }
 
-// life is how long a token lives in all.
-func (r *Rotator) life(h holding) time.Duration { return r.lifeOf(h.token) }
-
-// deadline is when a token is rotated by whatever the schedule says.
-func (r *Rotator) deadline(h holding) time.Time {
-	life := r.life(h)
-	return r.expiry(h).Add(usable(life) - life)
+// Next returns when the token is to be rotated and why: a time that isn't after
+// now says at once. Both clocks count: the wall clock, now, goes on while a laptop
+// sleeps, and the monotonic one, mono, can't be set.
+func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
+	c := p.Credential
+	deadline := min(c.Deadline().Sub(now), c.Since.Add(UsableLife(c.Lifetime)).Sub(mono))
+	wait, reason = deadline, "the token is about to expire"
+	if tick := p.Tick.Sub(now); !p.Tick.IsZero() && tick < wait && wait > 0 {
+		wait, reason = tick, "schedule"
+	}
+	switch {
+	case !c.Entry.Ours():
+		wait, reason = 0, "the token is not patrol's own"
+	case wait > 0 && p.Wanted != "":
+		wait, reason = 0, p.Wanted
+	}
+	return max(wait, p.NotBefore.Sub(mono), 0), reason
 }
 
-// due says why the token should be rotated now, "" if it needn't be. Both
-// clocks count: the wall clock goes on while a laptop sleeps, and the
-// monotonic one can't be set.
-func (r *Rotator) due(h holding, tick time.Time) string {
-	now, life := r.now(), r.life(h)
-	left := r.expiry(h).Sub(now)
-	switch {
-	case !h.entry.Ours():
-		return "the token is not patrol's own"
-	case left <= life-usable(life), time.Since(h.since) >= usable(life):
-		return "the token is about to expire"
-	case !tick.IsZero() && !now.Before(tick):
-		return "schedule"
-	}
-	return ""
+// schedule is what Run shares with those who ask about it.
+type schedule struct {
+	wake       chan struct{} // something has changed that the schedule hangs on
+	running    atomic.Bool   // Run is at work
+	checkFiles atomic.Bool   // the files are to be looked at now: see CheckFiles
+
+	mu   sync.Mutex // guards next
+	next time.Time  // the next tick of the schedule
+}
+
+func (s *schedule) setNext(tick time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.next = tick
+}
+
+// Next returns the next tick of the schedule, zero if there is none.
+func (s *schedule) Next() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.next
+}
+
+// CheckFiles has Run look at the files now, and not only when it would by itself: at
+// the profile every 30 seconds (2 while there is no token), at the others every 5
+// minutes. It doesn't block.
+func (r *Rotator) CheckFiles() {
+	r.schedule.checkFiles.Store(true)
+	wake(r.schedule.wake)
 }

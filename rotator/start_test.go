@@ -158,7 +158,7 @@ func TestLook(t *testing.T) {
 		h.serve()
 		h.pass(time.Second)
 		pasted := h.issue(24 * time.Hour)
-		h.r.Look()
+		h.r.CheckFiles()
 		h.pass(time.Second)
 		tokens := h.ws.Tokens()
 		if last := tokens[len(tokens)-1]; last.ID == pasted.ID || h.proxy.token().Expose() != last.Value {
@@ -314,7 +314,7 @@ func TestRestartAfterTheFileWasWritten(t *testing.T) {
 		e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Published, Host: pat.New("", host).Host}
 		e.Comment = "patrol/" + l.Instance() + "/" + e.Nonce
 		fresh := h.ws.Issue(workspacetest.IssueOptions{Comment: e.Comment, Lifetime: 4 * time.Hour})
-		e.ID, e.Hash, e.Created, e.Expiry, e.Until = fresh.ID, fresh.ID, fresh.Created, fresh.Expiry, fresh.Expiry
+		e.ID, e.Hash, e.Created, e.Expiry, e.LocalExpiry = fresh.ID, fresh.ID, fresh.Created, fresh.Expiry, fresh.Expiry
 		if err := l.Put(e); err != nil {
 			h.Fatal(err)
 		}

@@ -55,7 +55,7 @@ func checkWorkspace(ctx context.Context, p *patient) []finding {
 }
 
 // judgeList says what the answer to the question for the tokens means.
-func judgeList(host string, list []pat.Token, err error) []finding {
+func judgeList(host string, list []pat.Info, err error) []finding {
 	const name = "workspace"
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
@@ -96,7 +96,7 @@ func judgeSkew(skew time.Duration) finding {
 
 // judgeOrphans looks for tokens that bear this patrol's name and aren't in its
 // ledger. Those of other patrols are theirs.
-func judgeOrphans(list []pat.Token, instance string, entries []ledger.Entry) []finding {
+func judgeOrphans(list []pat.Info, instance string, entries []ledger.Entry) []finding {
 	const name, mark = "lost", "patrol/"
 	var found []finding
 	others := map[string]int{}

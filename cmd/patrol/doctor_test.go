@@ -55,7 +55,7 @@ func TestJudgeSkew(t *testing.T) {
 
 func TestJudgeList(t *testing.T) {
 	grade := func(n int, err error) string {
-		found := judgeList("https://w.example", make([]pat.Token, n), err)
+		found := judgeList("https://w.example", make([]pat.Info, n), err)
 		return found[len(found)-1].Status
 	}
 	for _, test := range []struct {
@@ -78,12 +78,12 @@ func TestJudgeList(t *testing.T) {
 }
 
 func TestJudgeOrphans(t *testing.T) {
-	token := func(id, comment string) pat.Token { return pat.Token{ID: id, Comment: comment} }
-	list := []pat.Token{
+	token := func(id, comment string) pat.Info { return pat.Info{ID: id, Comment: comment} }
+	list := []pat.Info{
 		token("a", "patrol/me/n1"), token("b", "patrol/me/n2"), token("c", "patrol/me/n3"),
 		token("d", "patrol/you/n1"), token("e", "patrol/you/n2"), token("f", "patrol/other/n"), token("g", "CI"), token("h", ""),
 	}
-	entries := []ledger.Entry{{Nonce: "n1", ID: "a"}, {Nonce: "n2", Stage: ledger.Intended}}
+	entries := []ledger.Entry{{Nonce: "n1", Info: pat.Info{ID: "a"}}, {Nonce: "n2", Stage: ledger.Intended}}
 	found := judgeOrphans(list, "me", entries)
 	if len(found) != 2 || found[0].Status != gradeWarn || !strings.Contains(found[0].What, "token c ") ||
 		found[1].Status != gradeOK || !strings.HasSuffix(found[1].What, ": other (1), you (2)") {

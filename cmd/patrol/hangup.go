@@ -41,6 +41,6 @@ func (s *service) readAgain(ctx context.Context) error {
 			s.client.Trust(roots)
 			s.proxy.Trust(roots)
 		}
-		s.rotator.Look()
+		s.rotator.CheckFiles()
 	}
 }

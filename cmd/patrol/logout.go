@@ -94,7 +94,7 @@ func (a *app) logoutService(ctx context.Context, o options, running *controlClie
 	if err := checkHost(o, running); err != nil {
 		return err
 	}
-	var d rotator.Departure
+	var d rotator.LogoutResult
 	if err := running.do(ctx, http.MethodPost, "/logout", nil, &d); err != nil {
 		return err
 	}
@@ -104,7 +104,7 @@ func (a *app) logoutService(ctx context.Context, o options, running *controlClie
 }
 
 // printDeparture prints what a logout did. What it could not do is an error.
-func (a *app) printDeparture(d rotator.Departure, now time.Time) error {
+func (a *app) printDeparture(d rotator.LogoutResult, now time.Time) error {
 	tw := tabwriter.NewWriter(a.stdout, 0, 0, 2, ' ', 0)
 	line := func(format string, args ...any) { _, _ = fmt.Fprintf(tw, format+"\n", args...) }
 	did, failed := false, 0
@@ -127,10 +127,10 @@ func (a *app) printDeparture(d rotator.Departure, now time.Time) error {
 			name += " from " + strings.Join(t.Found, " and ")
 		}
 		switch t.End {
-		case rotator.PartedRevoked:
+		case rotator.EndRevoked:
 			did = true
 			line("revoked\t%s", name)
-		case rotator.PartedLeft:
+		case rotator.EndLeft:
 			line("left\t%s: %s", name, cmp.Or(t.Why, "patrol did not mint it"))
 		default:
 			failed++

@@ -11,24 +11,24 @@ import (
 
 func TestPrintDeparture(t *testing.T) {
 	now := time.Date(2026, 11, 1, 12, 0, 0, 0, time.UTC)
-	revoked := rotator.PartedToken{ID: "aaaa", End: rotator.PartedRevoked}
+	revoked := rotator.LogoutToken{ID: "aaaa", End: rotator.EndRevoked}
 	tests := []struct {
 		name string
-		d    rotator.Departure
+		d    rotator.LogoutResult
 		want []string
 		fail bool
 	}{
 		{name: "nothing", want: []string{"nothing to do"}},
-		{name: "left only", d: rotator.Departure{Tokens: []rotator.PartedToken{{Found: []string{"DATABRICKS_TOKEN"}, End: rotator.PartedLeft, Why: "it is kept"}}}, want: []string{"left  token id unknown from DATABRICKS_TOKEN: it is kept", "nothing to do"}},
-		{name: "all", d: rotator.Departure{Files: []rotator.ClearedFile{{Path: "/f", Cleared: true}, {Path: "/g"}}, Tokens: []rotator.PartedToken{revoked}}, want: []string{"cleared  /f", "revoked  token aaaa", "logged out"}},
+		{name: "left only", d: rotator.LogoutResult{Tokens: []rotator.LogoutToken{{Found: []string{"DATABRICKS_TOKEN"}, End: rotator.EndLeft, Why: "it is kept"}}}, want: []string{"left  token id unknown from DATABRICKS_TOKEN: it is kept", "nothing to do"}},
+		{name: "all", d: rotator.LogoutResult{Files: []rotator.ClearedFile{{Path: "/f", Cleared: true}, {Path: "/g"}}, Tokens: []rotator.LogoutToken{revoked}}, want: []string{"cleared  /f", "revoked  token aaaa", "logged out"}},
 		{
 			name: "a file", fail: true,
-			d:    rotator.Departure{Files: []rotator.ClearedFile{{Path: "/f", Error: "it holds dapi0123456789abcdef"}}, Tokens: []rotator.PartedToken{revoked}},
+			d:    rotator.LogoutResult{Files: []rotator.ClearedFile{{Path: "/f", Error: "it holds dapi0123456789abcdef"}}, Tokens: []rotator.LogoutToken{revoked}},
 			want: []string{"NOT CLEARED  /f  it holds dapi…", "revoked      token aaaa"},
 		},
 		{
 			name: "a token", fail: true,
-			d:    rotator.Departure{Tokens: []rotator.PartedToken{revoked, {ID: "bbbb", End: rotator.PartedPending, Why: "no network", Expires: now.Add(time.Hour)}}},
+			d:    rotator.LogoutResult{Tokens: []rotator.LogoutToken{revoked, {ID: "bbbb", End: rotator.EndPending, Why: "no network", Expires: now.Add(time.Hour)}}},
 			want: []string{"NOT REVOKED  token bbbb, expires in 1h0m0s (2026-11-01T13:00:00Z): no network"},
 		},
 	}

@@ -50,7 +50,7 @@ type tokenReply struct {
 }
 
 // fileStatus is how the last write of a credential file went.
-type fileStatus = rotator.FileStatus
+type fileStatus = rotator.FileInfo
 
 // newRotateReply leaves out of r what must not travel.
 func newRotateReply(r rotator.Rotation) rotateReply {
@@ -59,16 +59,10 @@ func newRotateReply(r rotator.Rotation) rotateReply {
 		Old:    tokenReply{ID: r.Old.ID, Expires: r.Old.Expiry},
 		Joined: r.Joined,
 		Took:   r.Took.Seconds(),
+		Files:  r.Files,
 
 		User:       r.User,
 		UserBefore: r.UserBefore,
-	}
-	for _, f := range r.Files {
-		s := fileStatus{Name: f.Name, Path: f.Path, Left: f.Left, Written: f.Written}
-		if f.Err != nil {
-			s.Error = f.Err.Error()
-		}
-		reply.Files = append(reply.Files, s)
 	}
 	return reply
 }

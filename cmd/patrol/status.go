@@ -82,7 +82,7 @@ func (p *proxyStatus) String() string {
 }
 
 // retiring is an old token in a report.
-type retiring = rotator.RetiringStatus
+type retiring = rotator.RetiringInfo
 
 func newStatus(a *app) *cobra.Command {
 	var asJSON bool
@@ -176,7 +176,7 @@ func readStatus(ctx context.Context, p selection, dir string) (statusReport, err
 		switch {
 		case e.Stage == ledger.Current:
 			report.Host = e.Host.String()
-			report.Token = rotator.TokenStatus{ID: e.ID, Comment: e.Comment, Ours: e.Ours(), Created: e.Created, Expires: e.Expiry}
+			report.Token = rotator.DescribeToken(e)
 		case !e.Stage.Ended():
 			report.Retiring = append(report.Retiring, retiring{ID: e.ID, Expires: e.Expiry, Waits: "the next start of patrol"})
 		}

@@ -13,13 +13,13 @@ func TestPrintFiles(t *testing.T) {
 	a := newApp(t)
 	path := a.write(t, "file", "")
 	tests := []struct {
-		file rotator.FileStatus
+		file rotator.FileInfo
 		want string
 	}{
-		{rotator.FileStatus{Path: path}, "not written yet"},
-		{rotator.FileStatus{Path: path, Written: time.Now()}, "written"},
-		{rotator.FileStatus{Path: path, Written: time.Now(), Error: "disk full"}, "NOT WRITTEN: disk full"},
-		{rotator.FileStatus{Path: path + ".missing"}, "not there, left out"},
+		{rotator.FileInfo{Path: path}, "not written yet"},
+		{rotator.FileInfo{Path: path, Written: time.Now()}, "written"},
+		{rotator.FileInfo{Path: path, Written: time.Now(), Error: "disk full"}, "NOT WRITTEN: disk full"},
+		{rotator.FileInfo{Path: path + ".missing"}, "not there, left out"},
 	}
 	for _, tt := range tests {
 		var out strings.Builder

@@ -83,7 +83,7 @@ func dead(p selection, dir string, t pat.Token) error {
 		if e.Hash != t.Hash() {
 			continue
 		}
-		expired := !e.Until.IsZero() && !time.Now().Before(e.Until)
+		expired := !e.LocalExpiry.IsZero() && !time.Now().Before(e.LocalExpiry)
 		if expired || e.Stage == ledger.Revoked || e.Stage == ledger.Expired {
 			return needsLogin(fmt.Errorf("the token in %s has expired or was revoked, and no patrol runs for it", p), "run patrol login")
 		}

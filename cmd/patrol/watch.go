@@ -41,7 +41,7 @@ func (s *service) watch(ctx context.Context) error {
 		case err := <-w.Errors:
 			s.log.Debug("watching the profile", "err", err)
 		case <-quiet.C:
-			s.rotator.Look()
+			s.rotator.CheckFiles()
 		}
 	}
 }

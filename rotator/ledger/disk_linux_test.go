@@ -106,8 +106,8 @@ func TestFullDisk(t *testing.T) {
 		t.Error(err)
 	}
 	l = open(t, dir)
-	if got := stages(l); len(got) != 3 || l.Salvaged() {
-		t.Errorf("with room again: %v, salvaged %v", got, l.Salvaged())
+	if got := stages(l); len(got) != 3 || l.Incomplete() {
+		t.Errorf("with room again: %v, salvaged %v", got, l.Incomplete())
 	}
 }
 

@@ -45,15 +45,12 @@ type Entry struct {
 	Found  []string `json:"found,omitempty"`
 	Pinned bool     `json:"pinned,omitempty"`
 
-	ID      string    `json:"id,omitempty"`
-	Hash    string    `json:"hash,omitempty"` // pat.Hash of the value
-	Host    pat.Host  `json:"host,omitzero"`
-	User    string    `json:"user,omitempty"` // whose it is, where that is known
-	Comment string    `json:"comment,omitempty"`
-	Scopes  []string  `json:"scopes,omitempty"`
-	Created time.Time `json:"created,omitzero"` // by the workspace's clock
-	Expiry  time.Time `json:"expiry,omitzero"`  // by the workspace's clock
-	Until   time.Time `json:"until,omitzero"`   // when it expires by this machine's clock, as that stood at the mint
+	pat.Info
+	Hash string `json:"hash,omitempty"` // pat.Hash of the value
+	Host pat.Host `json:"host,omitzero"`
+	User string `json:"user,omitempty"` // whose it is, where that is known
+
+	LocalExpiry time.Time `json:"until,omitzero"` // when it expires by this machine's clock, as that stood at the mint
 
 	Files  []string  `json:"files,omitempty"`  // the files that the token was written to, by name
 	Reason string    `json:"reason,omitempty"` // why it came to this stage, where that isn't plain

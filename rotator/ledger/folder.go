@@ -26,17 +26,17 @@ func lockFolder(dir string) (*flock.Flock, error) {
 	return lock, nil
 }
 
-// stands reports whether the file that is written is the one that the next
+// inPlace reports whether the file that is written is the one that the next
 // start will read. It isn't if somebody has taken the state folder away: what
 // is written then goes where nobody finds it, without an error.
-func (l *Ledger) stands() bool {
+func (l *Ledger) inPlace() bool {
 	info, err := l.file.Stat()
 	return err == nil && isAt(info, filepath.Join(l.dir, fileName))
 }
 
-// settle makes sure that there is a state folder, that its lock is ours, and
+// ensureFolder makes sure that there is a state folder, that its lock is ours, and
 // that what stands there of another ledger is known before it is overwritten.
-func (l *Ledger) settle() error {
+func (l *Ledger) ensureFolder() error {
 	if held, err := l.lock.Stat(); err != nil || !isAt(held, l.lock.Path()) {
 		lock, err := lockFolder(l.dir)
 		if errors.Is(err, ErrLocked) {
@@ -48,7 +48,7 @@ func (l *Ledger) settle() error {
 		_ = l.lock.Close() // of a file that is gone
 		l.lock = lock
 	}
-	if l.file == nil || l.stands() {
+	if l.file == nil || l.inPlace() {
 		return nil // load has read it, or it is ours
 	}
 	return l.merge()
@@ -80,7 +80,7 @@ func (l *Ledger) merge() error {
 		added++
 	}
 	l.taken = l.taken || added > 0
-	l.salvaged = l.salvaged || got.gaps
+	l.incomplete = l.incomplete || got.gaps
 	if added > 0 {
 		l.log.Warn("another ledger stood where this one was taken away: what it knows was taken over", "folder", l.dir, "instance", got.instance, "entries", added)
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
 )
 
 // TestFolderVanishes: somebody takes the state folder away while the ledger is
@@ -47,8 +48,8 @@ func TestFolderVanishes(t *testing.T) {
 				t.Error(err)
 			}
 			l = open(t, dir)
-			if got := stages(l); len(got) != 2 || got["a"] != ledger.Retiring || got["b"] != ledger.Minted || l.Instance() != instance || l.Salvaged() {
-				t.Errorf("%v of %s, salvaged %v; want both of %s", got, l.Instance(), l.Salvaged(), instance)
+			if got := stages(l); len(got) != 2 || got["a"] != ledger.Retiring || got["b"] != ledger.Minted || l.Instance() != instance || l.Incomplete() {
+				t.Errorf("%v of %s, salvaged %v; want both of %s", got, l.Instance(), l.Incomplete(), instance)
 			}
 		})
 	}
@@ -77,7 +78,7 @@ func TestFolderTakenOver(t *testing.T) {
 	if got := stages(other); len(got) != 1 {
 		t.Errorf("the other has %v", got)
 	}
-	if err := l.Sync(); !errors.Is(err, ledger.ErrLocked) {
+	if err := l.Save(); !errors.Is(err, ledger.ErrLocked) {
 		t.Errorf("Sync = %v", err)
 	}
 	// The old folder comes back.
@@ -134,8 +135,8 @@ func TestFolderWasTakenOver(t *testing.T) {
 			if got := stages(l); got["a"] != ledger.Current || got["theirs"] != ledger.Current || got["found"] != "" || got["c"] == "" {
 				t.Errorf("after a restart: %v", got)
 			}
-			if l.Instance() != instance || l.Salvaged() {
-				t.Errorf("instance %q, want %q; salvaged %v", l.Instance(), instance, l.Salvaged())
+			if l.Instance() != instance || l.Incomplete() {
+				t.Errorf("instance %q, want %q; salvaged %v", l.Instance(), instance, l.Incomplete())
 			}
 		})
 	}
@@ -147,7 +148,7 @@ func TestFolderIsGivenUp(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("open files can't be removed")
 	}
-	for name, write := range map[string]func(l *ledger.Ledger) error{"sync": (*ledger.Ledger).Sync, "close": (*ledger.Ledger).Close} {
+	for name, write := range map[string]func(l *ledger.Ledger) error{"sync": (*ledger.Ledger).Save, "close": (*ledger.Ledger).Close} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "state")
 			l := open(t, dir)
@@ -156,7 +157,7 @@ func TestFolderIsGivenUp(t *testing.T) {
 			}
 			other := open(t, dir)
 			put(t, other, ledger.Entry{Nonce: "theirs", Stage: ledger.Minted})
-			if err := l.Put(ledger.Entry{Nonce: "ours", Stage: ledger.Minted}); !errors.Is(err, ledger.ErrLocked) || l.TakenOver() {
+			if err := l.Put(ledger.Entry{Nonce: "ours", Stage: ledger.Minted}); !errors.Is(err, ledger.ErrLocked) || l.ClearTakenOver() {
 				t.Errorf("Put = %v", err)
 			}
 			if err := errors.Join(other.Close(), write(l)); err != nil {
@@ -165,7 +166,7 @@ func TestFolderIsGivenUp(t *testing.T) {
 			if _, entries, err := ledger.Read(dir); err != nil || len(entries) != 2 {
 				t.Errorf("%v, %v; want both", entries, err)
 			}
-			if l.Err() != nil || !l.TakenOver() || l.TakenOver() {
+			if l.Err() != nil || !l.ClearTakenOver() || l.ClearTakenOver() {
 				t.Errorf("%v; or it isn't told once that entries were taken over", l.Err())
 			}
 		})
@@ -178,7 +179,7 @@ func TestFolderVanishesUnseen(t *testing.T) {
 	if runtime.GOOS == "windows" {
 		t.Skip("open files can't be removed")
 	}
-	for name, write := range map[string]func(l *ledger.Ledger) error{"sync": (*ledger.Ledger).Sync, "close": (*ledger.Ledger).Close} {
+	for name, write := range map[string]func(l *ledger.Ledger) error{"sync": (*ledger.Ledger).Save, "close": (*ledger.Ledger).Close} {
 		t.Run(name, func(t *testing.T) {
 			dir := filepath.Join(t.TempDir(), "state")
 			l := open(t, dir)
@@ -210,7 +211,7 @@ func TestCloseTellsOfLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	other := open(t, dir)
-	if err := l.Put(ledger.Entry{Nonce: "a", Stage: ledger.Retiring, ID: "the id"}); err == nil {
+	if err := l.Put(ledger.Entry{Nonce: "a", Stage: ledger.Retiring, Info: pat.Info{ID: "the id"}}); err == nil {
 		t.Error("Put worked")
 	}
 	if err := l.Close(); err != nil {

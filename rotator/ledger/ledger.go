@@ -6,7 +6,7 @@
 // last line of a nonce holds, and Put returns once the line is on the disk.
 // At Open a torn last line is cut off, a file that has rotted is set aside
 // with what is whole in it carried over, and the rest is compacted. That a
-// file has rotted is noted in the one that takes its place, until Mended.
+// file has rotted is noted in the one that takes its place, until MarkComplete.
 package ledger
 
 import (
@@ -68,18 +68,18 @@ type Ledger struct {
 	log  *slog.Logger
 	lock *flock.Flock
 
-	mu       sync.Mutex
-	file     *os.File
-	size     int64 // of what is whole in file
-	lines    int
-	broken   bool // the file's end can't be trusted: write it anew
-	instance string
-	entries  map[string]Entry
-	byHash   map[string]string // nonces
-	order    []string          // nonces, oldest first
-	salvaged bool
-	taken    bool  // entries of another ledger were taken over: see TakenOver
-	err      error // how the last write went
+	mu         sync.Mutex
+	file       *os.File
+	size       int64 // of what is whole in file
+	lines      int
+	broken     bool // the file's end can't be trusted: write it anew
+	instance   string
+	entries    map[string]Entry
+	byHash     map[string]string // nonces
+	order      []string          // nonces, oldest first
+	incomplete bool
+	taken      bool  // entries of another ledger were taken over: see ClearTakenOver
+	err        error // how the last write went
 }
 
 // Open locks the state folder and reads its ledger. It doesn't wait for a
@@ -114,28 +114,28 @@ func NewNonce() string {
 // the same user's other patrols.
 func (l *Ledger) Instance() string { return l.instance }
 
-// Salvaged reports whether the ledger was corrupt or gone at an Open, this one
-// or an earlier one, and has not been Mended since: entries may be missing.
-func (l *Ledger) Salvaged() bool {
+// Incomplete reports whether the ledger was corrupt or gone at an Open, this one
+// or an earlier one, and has not been MarkComplete since: entries may be missing.
+func (l *Ledger) Incomplete() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.salvaged
+	return l.incomplete
 }
 
-// Mended records that what was missing has been put back as far as it can be.
-// If that can't be written, the ledger stays salvaged.
-func (l *Ledger) Mended() error {
+// MarkComplete records that what was missing has been put back as far as it can be.
+// If that can't be written, the ledger stays incomplete.
+func (l *Ledger) MarkComplete() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	switch {
-	case !l.salvaged:
+	case !l.incomplete:
 		return nil
 	case l.file == nil:
 		return errClosed
 	}
-	l.salvaged = false
+	l.incomplete = false
 	l.err = l.rewrite()
-	l.salvaged = l.err != nil
+	l.incomplete = l.err != nil
 	return l.err
 }
 
@@ -147,12 +147,12 @@ func (l *Ledger) Err() error {
 	return l.err
 }
 
-// Sync writes what could not be written, and all anew if the file has been taken
+// Save writes what could not be written, and all anew if the file has been taken
 // away. It returns what Err does then.
-func (l *Ledger) Sync() error {
+func (l *Ledger) Save() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.file != nil && (l.err != nil || !l.stands()) {
+	if l.file != nil && (l.err != nil || !l.inPlace()) {
 		l.err = l.rewrite()
 	}
 	return l.err
@@ -160,7 +160,7 @@ func (l *Ledger) Sync() error {
 
 // Put records e in place of what its nonce's entry was, sets its At, and
 // returns once the record is on the disk. If the disk fails, e is remembered
-// all the same, and the next Put or Sync writes it.
+// all the same, and the next Put or Save writes it.
 func (l *Ledger) Put(e Entry) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -174,8 +174,8 @@ func (l *Ledger) Put(e Entry) error {
 }
 
 func (l *Ledger) write(e Entry) error {
-	if l.broken || !l.stands() || l.lines-len(l.entries) > compactAfter {
-		l.drop()
+	if l.broken || !l.inPlace() || l.lines-len(l.entries) > compactAfter {
+		l.prune()
 		return l.rewrite()
 	}
 	line, err := encode(e)
@@ -213,9 +213,9 @@ func (l *Ledger) remember(e Entry) {
 	l.entries[e.Nonce] = e.clone()
 }
 
-// drop forgets what ended long ago, and mints that came to nothing: there is
+// prune forgets what ended long ago, and mints that came to nothing: there is
 // no value to be known again. Who has logged out stays so, however long ago.
-func (l *Ledger) drop() {
+func (l *Ledger) prune() {
 	oldest := l.now().Add(-keepEnded)
 	ended := 0
 	for _, nonce := range slices.Backward(l.order) {
@@ -244,7 +244,7 @@ func (l *Ledger) ByHash(hash string) (Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	e, ok := l.entries[l.byHash[hash]]
-	if !ok && l.file != nil && !l.stands() {
+	if !ok && l.file != nil && !l.inPlace() {
 		l.err = l.rewrite() // what stands there now may know it: see merge
 		e, ok = l.entries[l.byHash[hash]]
 	}
@@ -287,9 +287,9 @@ func (l *Ledger) list(keep func(Entry) bool) []Entry {
 	return out
 }
 
-// TakenOver reports whether entries of another ledger, which stood where this
+// ClearTakenOver reports whether entries of another ledger, which stood where this
 // one was taken away, have joined those of Pending since it was last asked.
-func (l *Ledger) TakenOver() bool {
+func (l *Ledger) ClearTakenOver() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	taken := l.taken
@@ -297,11 +297,11 @@ func (l *Ledger) TakenOver() bool {
 	return taken
 }
 
-// Close does what Sync does, closes the file and gives the lock back. If not all
+// Close does what Save does, closes the file and gives the lock back. If not all
 // could be written, the log says what is lost.
 func (l *Ledger) Close() error {
-	if err := l.Sync(); err != nil {
-		l.tellLost(err)
+	if err := l.Save(); err != nil {
+		l.logUnsaved(err)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -313,8 +313,8 @@ func (l *Ledger) Close() error {
 	return errors.Join(err, l.lock.Close())
 }
 
-// tellLost says which tokens may be known to nobody after Close.
-func (l *Ledger) tellLost(why error) {
+// logUnsaved says which tokens may be known to nobody after Close.
+func (l *Ledger) logUnsaved(why error) {
 	var tokens []string
 	for _, e := range l.Pending() {
 		tokens = append(tokens, cmp.Or(pat.ShortID(e.ID), "of mint "+e.Nonce))

@@ -49,8 +49,9 @@ func TestLedgerRemembers(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "state", "DEFAULT")
 	l := open(t, dir)
 	want := ledger.Entry{
-		Nonce: "n1", Stage: ledger.Current, ID: "id", Hash: "h1", Host: pat.Host{Scheme: "https", Name: "w.example", Workspace: "7"}, Comment: "patrol/i/n1",
-		Scopes: []string{"sql"}, Created: time.Unix(1, 0).UTC(), Expiry: time.Unix(2, 0).UTC(), Until: time.Unix(3, 0).UTC(), Files: []string{"databrickscfg"},
+		Nonce: "n1", Stage: ledger.Current, Hash: "h1", Host: pat.Host{Scheme: "https", Name: "w.example", Workspace: "7"},
+		Info:        pat.Info{ID: "id", Comment: "patrol/i/n1", Scopes: []string{"sql"}, Created: time.Unix(1, 0).UTC(), Expiry: time.Unix(2, 0).UTC()},
+		LocalExpiry: time.Unix(3, 0).UTC(), Files: []string{"databrickscfg"},
 	}
 	put(t, l, ledger.Entry{Nonce: "n1", Stage: ledger.Intended})
 	put(t, l, want)
@@ -152,7 +153,7 @@ func TestLedgerTornAtEveryByte(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	for _, nonce := range []string{"a", "b", "c"} {
-		put(t, l, ledger.Entry{Nonce: nonce, Stage: ledger.Minted, ID: "id-" + nonce})
+		put(t, l, ledger.Entry{Nonce: nonce, Stage: ledger.Minted, Info: pat.Info{ID: "id-" + nonce}})
 	}
 	instance := l.Instance()
 	l.Close()
@@ -168,8 +169,8 @@ func TestLedgerTornAtEveryByte(t *testing.T) {
 		l := open(t, torn)
 		lines := bytes.Count(whole[:cut], []byte{'\n'})
 		headless := cut < bytes.IndexByte(whole, '\n')
-		if got := len(l.Pending()); got != max(lines-1, 0) || l.Salvaged() != headless {
-			t.Fatalf("cut at %d: %d entries, salvaged %v", cut, got, l.Salvaged())
+		if got := len(l.Pending()); got != max(lines-1, 0) || l.Incomplete() != headless {
+			t.Fatalf("cut at %d: %d entries, salvaged %v", cut, got, l.Incomplete())
 		}
 		if !headless && l.Instance() != instance {
 			t.Fatalf("cut at %d: the instance is lost", cut)
@@ -188,7 +189,7 @@ func TestLedgerRotten(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	for _, nonce := range []string{"a", "b", "c"} {
-		put(t, l, ledger.Entry{Nonce: nonce, Stage: ledger.Minted, ID: "id-" + nonce})
+		put(t, l, ledger.Entry{Nonce: nonce, Stage: ledger.Minted, Info: pat.Info{ID: "id-" + nonce}})
 	}
 	l.Close()
 	whole, err := os.ReadFile(file(dir))
@@ -215,8 +216,8 @@ func TestLedgerRotten(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if inLast := i == len(whole)-1; len(aside) == 0 && !inLast || l.Salvaged() != (len(aside) > 0) {
-			t.Fatalf("byte %d: aside %v, salvaged %v", i, aside, l.Salvaged())
+		if inLast := i == len(whole)-1; len(aside) == 0 && !inLast || l.Incomplete() != (len(aside) > 0) {
+			t.Fatalf("byte %d: aside %v, salvaged %v", i, aside, l.Incomplete())
 		}
 		l.Close()
 	}
@@ -233,7 +234,7 @@ func TestLedgerOfAnotherKind(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%q: %v", content, err)
 		}
-		if !l.Salvaged() || !strings.Contains(logged.String(), "set aside") {
+		if !l.Incomplete() || !strings.Contains(logged.String(), "set aside") {
 			t.Errorf("%q: nobody was told", content)
 		}
 		put(t, l, ledger.Entry{Nonce: "n", Stage: ledger.Minted})
@@ -333,12 +334,12 @@ func FuzzLedger(f *testing.F) {
 			t.Fatal(err)
 		}
 		l := open(t, dir)
-		before, salvaged, instance := l.Pending(), l.Salvaged(), l.Instance()
+		before, salvaged, instance := l.Pending(), l.Incomplete(), l.Instance()
 		put(t, l, ledger.Entry{Nonce: "fuzz", Stage: ledger.Minted})
 		l.Close()
 		again := open(t, dir)
-		if got := again.Pending(); again.Salvaged() != salvaged || again.Instance() != instance || len(got) < len(before) {
-			t.Errorf("the second start reads %v (salvaged %v, of %q), the first %v (%v, %q)", got, again.Salvaged(), again.Instance(), before, salvaged, instance)
+		if got := again.Pending(); again.Incomplete() != salvaged || again.Instance() != instance || len(got) < len(before) {
+			t.Errorf("the second start reads %v (salvaged %v, of %q), the first %v (%v, %q)", got, again.Incomplete(), again.Instance(), before, salvaged, instance)
 		}
 	})
 }

@@ -16,25 +16,25 @@ func (l *Ledger) load(instance string) error {
 	got, err := l.examine(filepath.Join(l.dir, fileName))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if l.salvaged = kept != ""; l.salvaged {
+		if l.incomplete = kept != ""; l.incomplete {
 			l.log.Warn("the ledger is gone, and a new one is begun: tokens that it knew are looked for in the workspace's list", "folder", l.dir)
 		}
 	case err != nil:
 		return err
 	default:
-		l.salvaged = got.rotten || got.gaps
+		l.incomplete = got.rotten || got.gaps
 	}
 	l.instance = cmp.Or(instance, got.instance, kept, instanceOf(got.entries))
 	if l.instance == "" {
 		l.instance = newInstance()
-		if l.salvaged {
+		if l.incomplete {
 			l.log.Warn("the name of this patrol is lost with its ledger: what it minted under that name is left to expire", "now", l.instance)
 		}
 	}
 	for _, e := range got.entries {
 		l.remember(e)
 	}
-	l.drop()
+	l.prune()
 	return l.rewrite()
 }
 

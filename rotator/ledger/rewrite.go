@@ -12,10 +12,10 @@ import (
 // the disk.
 func (l *Ledger) rewrite() error {
 	l.broken = true
-	if err := l.settle(); err != nil {
+	if err := l.ensureFolder(); err != nil {
 		return err
 	}
-	data, err := encode(header{Version: version, Instance: l.instance, Gaps: l.salvaged})
+	data, err := encode(header{Version: version, Instance: l.instance, Gaps: l.incomplete})
 	if err != nil {
 		return err
 	}

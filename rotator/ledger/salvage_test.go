@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
 )
 
 // TestLostHeader: a ledger without its header is corrupt, however that came
@@ -35,8 +36,8 @@ func TestLostHeader(t *testing.T) {
 			dir := t.TempDir()
 			l := open(t, dir)
 			instance := l.Instance()
-			put(t, l, ledger.Entry{Nonce: "0123456789abcdef", Stage: ledger.Current, Comment: "patrol/" + instance + "/0123456789abcdef"})
-			put(t, l, ledger.Entry{Nonce: "b", Stage: ledger.Retiring, Found: []string{"login"}, Comment: "patrol/other/0123456789abcdef"})
+			put(t, l, ledger.Entry{Nonce: "0123456789abcdef", Stage: ledger.Current, Info: pat.Info{Comment: "patrol/" + instance + "/0123456789abcdef"}})
+			put(t, l, ledger.Entry{Nonce: "b", Stage: ledger.Retiring, Found: []string{"login"}, Info: pat.Info{Comment: "patrol/other/0123456789abcdef"}})
 			l.Close()
 			data, err := os.ReadFile(file(dir))
 			if err != nil {
@@ -58,8 +59,8 @@ func TestLostHeader(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer l.Close()
-			if l.Instance() != instance || len(l.Pending()) != c.left || !l.Salvaged() {
-				t.Errorf("instance %q, want %q; %d entries, want %d; salvaged %v", l.Instance(), instance, len(l.Pending()), c.left, l.Salvaged())
+			if l.Instance() != instance || len(l.Pending()) != c.left || !l.Incomplete() {
+				t.Errorf("instance %q, want %q; %d entries, want %d; salvaged %v", l.Instance(), instance, len(l.Pending()), c.left, l.Incomplete())
 			}
 			aside, err := filepath.Glob(file(dir) + ".corrupt-*")
 			if err != nil || len(aside) != 1 || !strings.Contains(logged.String(), aside[0]) {
@@ -74,15 +75,15 @@ func TestLostLedger(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir)
 	instance := l.Instance()
-	if l.Salvaged() {
+	if l.Incomplete() {
 		t.Error("a first start has lost nothing")
 	}
 	l.Close()
 	if err := os.Remove(file(dir)); err != nil {
 		t.Fatal(err)
 	}
-	if l = open(t, dir); l.Instance() != instance || !l.Salvaged() {
-		t.Errorf("instance %q, want %q; salvaged %v", l.Instance(), instance, l.Salvaged())
+	if l = open(t, dir); l.Instance() != instance || !l.Incomplete() {
+		t.Errorf("instance %q, want %q; salvaged %v", l.Instance(), instance, l.Incomplete())
 	}
 }
 
@@ -134,7 +135,7 @@ func TestGapsAreRemembered(t *testing.T) {
 	}
 	for range 3 {
 		l := open(t, dir)
-		if !l.Salvaged() {
+		if !l.Incomplete() {
 			t.Fatal("the gaps are forgotten")
 		}
 		put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Minted})
@@ -144,12 +145,12 @@ func TestGapsAreRemembered(t *testing.T) {
 		t.Errorf("set aside: %v, %v", aside, err)
 	}
 	l := open(t, dir)
-	if err := l.Mended(); err != nil || l.Salvaged() {
-		t.Errorf("Mended = %v, salvaged %v", err, l.Salvaged())
+	if err := l.MarkComplete(); err != nil || l.Incomplete() {
+		t.Errorf("Mended = %v, salvaged %v", err, l.Incomplete())
 	}
 	l.Close()
-	if l = open(t, dir); l.Salvaged() || len(l.Pending()) != 1 {
-		t.Errorf("after it was mended: salvaged %v, %v", l.Salvaged(), l.Pending())
+	if l = open(t, dir); l.Incomplete() || len(l.Pending()) != 1 {
+		t.Errorf("after it was mended: salvaged %v, %v", l.Incomplete(), l.Pending())
 	}
 }
 

@@ -23,12 +23,9 @@ import (
 // Two Tokens must be compared with Same: == compares where the values stand
 // in memory.
 type Token struct {
-	ID      string    // the workspace's token_id; empty if it isn't known
-	Host    Host      // the workspace that it came with; it goes nowhere else
-	Comment string    // as the workspace lists it
-	Scopes  []string  // nil if it has none or they aren't known
-	Created time.Time // by the workspace's clock; zero if it isn't known
-	Expiry  time.Time // by the workspace's clock; zero if it isn't known or the token never expires
+	ID     string    // the workspace's token_id; empty if it isn't known
+	Host   Host      // the workspace that it came with; it goes nowhere else
+	Expiry time.Time // by this machine's clock; zero if it isn't known or the token never expires
 
 	// The value stands behind a pointer: fmt prints the fields of a struct
 	// that holds a Token in an unexported field without asking the Token, and

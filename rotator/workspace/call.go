@@ -32,47 +32,44 @@ const maxComment = 255
 //
 // After an error that is ErrUncertain the workspace may have made a token that
 // nobody has: it bears the request's comment.
-func (s *Session) Mint(ctx context.Context, req MintRequest) (pat.Token, error) {
+func (s *Session) Mint(ctx context.Context, req MintRequest) (token pat.Token, info pat.Info, err error) {
 	seconds := int64((req.Lifetime + time.Second - 1) / time.Second)
 	if seconds < 1 {
-		return pat.Token{}, fmt.Errorf("%s: %w: a lifetime of %v is less than a second", mintingToken, ErrLifetime, req.Lifetime)
+		return token, info, fmt.Errorf("%s: %w: a lifetime of %v is less than a second", mintingToken, ErrLifetime, req.Lifetime)
 	}
 	if utf8.RuneCountInString(req.Comment) > maxComment {
-		return pat.Token{}, fmt.Errorf("%s: the comment is longer than %d characters", mintingToken, maxComment)
+		return token, info, fmt.Errorf("%s: the comment is longer than %d characters", mintingToken, maxComment)
 	}
-	var token pat.Token
-	err := s.call(ctx, mintingToken, func(ctx context.Context) error {
+	err = s.call(ctx, mintingToken, func(ctx context.Context) error {
 		reply, err := s.c.tokens.Create(ctx, settings.CreateTokenRequest{LifetimeSeconds: seconds, Comment: req.Comment, Scopes: req.Scopes})
 		if err != nil {
 			return err
 		}
-		token, err = s.c.minted(reply)
+		token, info, err = s.c.minted(reply)
 		return err
 	})
-	if err != nil {
-		return pat.Token{}, err
-	}
-	return token, nil
+	return token, info, err
 }
 
 // minted checks what the workspace calls a new token.
-func (c *Client) minted(reply *settings.CreateTokenResponse) (pat.Token, error) {
+func (c *Client) minted(reply *settings.CreateTokenResponse) (pat.Token, pat.Info, error) {
 	info := reply.TokenInfo
+	bad := func(what string) (pat.Token, pat.Info, error) { return pat.Token{}, pat.Info{}, badReply(what) }
 	switch {
 	case reply.TokenValue == "":
-		return pat.Token{}, badReply("it has no token in it")
+		return bad("it has no token in it")
 	case !wellFormed(reply.TokenValue):
-		return pat.Token{}, badReply("the token in it has characters that no header or file can carry")
+		return bad("the token in it has characters that no header or file can carry")
 	case info == nil || info.TokenId == "":
-		return pat.Token{}, badReply("the token in it has no id")
+		return bad("the token in it has no id")
 	case info.ExpiryTime <= 0:
-		return pat.Token{}, badReply("the token in it never expires")
+		return bad("the token in it never expires")
 	case info.CreationTime > 0 && info.ExpiryTime <= info.CreationTime:
-		return pat.Token{}, badReply("the token in it expires before it begins")
+		return bad("the token in it expires before it begins")
 	}
 	t := pat.New(reply.TokenValue, c.host.String())
-	c.describe(&t, info)
-	return t, nil
+	t.ID = info.TokenId
+	return t, describe(info), nil
 }
 
 // wellFormed reports whether a value can stand in a header, an ini file and a
@@ -86,10 +83,12 @@ func wellFormed(value string) bool {
 	return len(value) <= 4096
 }
 
-// describe fills in what the workspace tells about a token.
-func (c *Client) describe(t *pat.Token, info *settings.PublicTokenInfo) {
-	t.ID, t.Host, t.Comment, t.Scopes = info.TokenId, c.host, info.Comment, info.Scopes
-	t.Created, t.Expiry = epoch(info.CreationTime), epoch(info.ExpiryTime)
+// describe returns what the workspace tells about a token.
+func describe(info *settings.PublicTokenInfo) pat.Info {
+	return pat.Info{
+		ID: info.TokenId, Comment: info.Comment, Scopes: info.Scopes,
+		Created: epoch(info.CreationTime), Expiry: epoch(info.ExpiryTime),
+	}
 }
 
 // epoch returns the time of so many milliseconds, zero for none and for never
@@ -102,16 +101,16 @@ func epoch(ms int64) time.Time {
 }
 
 // List returns the tokens of the session's user, without their values.
-func (s *Session) List(ctx context.Context) ([]pat.Token, error) {
-	var tokens []pat.Token
+func (s *Session) List(ctx context.Context) ([]pat.Info, error) {
+	var tokens []pat.Info
 	err := s.call(ctx, "listing tokens", func(ctx context.Context) error {
 		infos, err := s.c.tokens.ListAll(ctx)
 		if err != nil {
 			return err
 		}
-		tokens = make([]pat.Token, len(infos))
+		tokens = make([]pat.Info, len(infos))
 		for i := range infos {
-			s.c.describe(&tokens[i], &infos[i])
+			tokens[i] = describe(&infos[i])
 		}
 		return nil
 	})

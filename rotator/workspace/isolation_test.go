@@ -34,7 +34,7 @@ func TestIsolation(t *testing.T) {
 		t.Fatal(err)
 	}
 	c := client(t, workspace.Config{Host: s.URL, UserAgent: "patrol/1.2.3"})
-	minted, err := c.As(first).Mint(t.Context(), request)
+	minted, _, err := c.As(first).Mint(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,7 +56,7 @@ func TestTokenGoesHomeOnly(t *testing.T) {
 	for _, host := range []string{"https://elsewhere.example", "", "http://127.0.0.1:1", strings.Replace(s.URL, "http:", "https:", 1)} {
 		session := c.As(pat.New(first.Expose(), host))
 		_, err := session.List(t.Context())
-		_, errMint := session.Mint(t.Context(), request)
+		_, _, errMint := session.Mint(t.Context(), request)
 		if err == nil || errMint == nil || errors.Is(errMint, workspace.ErrUncertain) || session.Revoke(t.Context(), "x") == nil {
 			t.Errorf("a token of %q: %v, %v", host, err, errMint)
 		}
@@ -79,7 +79,7 @@ func TestRedirectsAreNotFollowed(t *testing.T) {
 		for _, location := range []string{other.URL + "/api/2.0/token/list?secret=canary", s.URL + "/elsewhere", "", "::"} {
 			s.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: status, Header: http.Header{"Location": {location}}, Times: 2})
 			_, err := c.As(first).List(t.Context())
-			_, errMint := c.As(first).Mint(t.Context(), request)
+			_, _, errMint := c.As(first).Mint(t.Context(), request)
 			if err == nil || errMint == nil || errors.Is(errMint, workspace.ErrUncertain) {
 				t.Errorf("%d to %s: %v, %v", status, location, err, errMint)
 				continue
@@ -116,7 +116,7 @@ func TestNothingIsWritten(t *testing.T) {
 		for _, status := range []int{200, 400, 403, 500, 503} {
 			for _, value := range []string{first.Expose(), "dapi-canary-" + strings.Repeat("0123456789abcdef", 20), "0123456789abcdefcanary0123456789", "eyJcanary.eyJ.sig"} {
 				s.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: status, Body: fmt.Sprintf(body, value)})
-				_, err := c.As(first).Mint(t.Context(), request)
+				_, _, err := c.As(first).Mint(t.Context(), request)
 				if err == nil {
 					t.Fatalf("%d %s: minted", status, body)
 				}
@@ -134,7 +134,7 @@ func TestNothingIsWritten(t *testing.T) {
 	}
 	for _, effect := range []workspacetest.Effect{workspacetest.Reset, workspacetest.Break, workspacetest.Slow} {
 		s.Inject(workspacetest.Fault{Effect: effect})
-		if _, err := c.As(first).Mint(t.Context(), request); err != nil {
+		if _, _, err := c.As(first).Mint(t.Context(), request); err != nil {
 			tokens.WriteString(err.Error())
 		}
 	}

@@ -49,7 +49,7 @@ func TestMintAsServicePrincipal(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	minted, err := session.Mint(t.Context(), request)
+	minted, _, err := session.Mint(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -98,7 +98,7 @@ func TestWorkspaceWithoutMetadata(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := session.Mint(t.Context(), request); err != nil {
+			if _, _, err := session.Mint(t.Context(), request); err != nil {
 				t.Error(err)
 			}
 			if w := written.String(); w != "" {
@@ -118,7 +118,7 @@ func TestServicePrincipalRefreshes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for range 5 {
-			if _, err := session.Mint(t.Context(), request); err != nil {
+			if _, _, err := session.Mint(t.Context(), request); err != nil {
 				t.Error(err)
 			}
 			time.Sleep(50 * time.Minute)
@@ -154,10 +154,10 @@ func TestProfilesThatWontDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.Inject(workspacetest.Fault{Path: "/oidc/.well-known/**", Effect: workspacetest.Answer, Status: 403, Body: "blocked by an IP access list"})
-	if _, err := session.Mint(t.Context(), request); err == nil || errors.Is(err, workspace.ErrInvalidToken) {
+	if _, _, err := session.Mint(t.Context(), request); err == nil || errors.Is(err, workspace.ErrInvalidToken) {
 		t.Errorf("with no way to the token endpoint: %v", err)
 	}
-	_, err = session.Mint(t.Context(), request)
+	_, _, err = session.Mint(t.Context(), request)
 	if !errors.Is(err, workspace.ErrInvalidToken) || errors.Is(err, workspace.ErrUncertain) {
 		t.Errorf("with the wrong secret: %v", err)
 	}
@@ -190,7 +190,7 @@ func TestTokenEndpointFails(t *testing.T) {
 				fault.Path, fault.Times = "/oidc/v1/token", workspacetest.Always
 				w.Inject(fault)
 				began := time.Now()
-				_, err = session.Mint(t.Context(), request)
+				_, _, err = session.Mint(t.Context(), request)
 				if err == nil || errors.Is(err, workspace.ErrUncertain) {
 					t.Errorf("Mint = %v", err)
 				} else {
@@ -216,7 +216,7 @@ func TestTokenEndpointFails(t *testing.T) {
 				}
 				w.Heal()
 				began = time.Now()
-				if _, err := session.Mint(t.Context(), request); err != nil {
+				if _, _, err := session.Mint(t.Context(), request); err != nil {
 					t.Errorf("healed: %v", err)
 				}
 				if took := time.Since(began); took != 0 {
@@ -257,7 +257,7 @@ func TestMintAsOthers(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 			continue
 		}
-		if _, err := session.Mint(t.Context(), request); err != nil {
+		if _, _, err := session.Mint(t.Context(), request); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		s.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: 400, Body: "no " + first.Expose()})
@@ -268,7 +268,7 @@ func TestMintAsOthers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = session.Mint(t.Context(), request)
+	_, _, err = session.Mint(t.Context(), request)
 	if err == nil || !strings.Contains(err.Error(), "is no good") {
 		t.Errorf("a command that fails: %v", err)
 	}

@@ -59,7 +59,7 @@ func TestRefusals(t *testing.T) {
 			if test.fault.Effect == workspacetest.Answer {
 				s.Inject(test.fault)
 			}
-			_, err := c.As(first).Mint(t.Context(), request)
+			_, _, err := c.As(first).Mint(t.Context(), request)
 			if err == nil {
 				t.Fatal("it was minted")
 			}
@@ -105,7 +105,7 @@ func TestNothingIsTriedAgain(t *testing.T) {
 				c := client(t, workspace.Config{Host: "https://w.example", Transport: counted})
 				as := c.As(pat.New(w.Issue(workspacetest.IssueOptions{}).Value, "https://w.example"))
 				began := time.Now()
-				_, errMint := as.Mint(t.Context(), request)
+				_, _, errMint := as.Mint(t.Context(), request)
 				_, errList := as.List(t.Context())
 				errRevoke := as.Revoke(t.Context(), "x")
 				if errMint == nil || errList == nil || errRevoke == nil {
@@ -164,7 +164,7 @@ func TestUncertainMints(t *testing.T) {
 			fault.Path = "/api/2.0/token/create"
 			fault.Times = workspacetest.Always
 			s.Inject(fault)
-			_, err := c.As(first).Mint(t.Context(), request)
+			_, _, err := c.As(first).Mint(t.Context(), request)
 			if !errors.Is(err, workspace.ErrUncertain) {
 				t.Errorf("not uncertain: %v", err)
 			}

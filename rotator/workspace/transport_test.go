@@ -20,7 +20,7 @@ import (
 func TestTLS(t *testing.T) {
 	s, _, first := start(t, workspacetest.Config{TLS: true})
 	c := client(t, workspace.Config{Host: s.URL})
-	_, err := c.As(first).Mint(t.Context(), request)
+	_, _, err := c.As(first).Mint(t.Context(), request)
 	if cert, ok := errors.AsType[*tls.CertificateVerificationError](err); !ok || errors.Is(err, workspace.ErrUncertain) {
 		t.Errorf("with an authority that nobody knows: %v, %v", err, cert)
 	}
@@ -29,14 +29,14 @@ func TestTLS(t *testing.T) {
 	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}, ForceAttemptHTTP2: true}
 	t.Cleanup(transport.CloseIdleConnections)
 	c = client(t, workspace.Config{Host: s.URL, Transport: transport})
-	if _, err := c.As(first).Mint(t.Context(), request); err != nil {
+	if _, _, err := c.As(first).Mint(t.Context(), request); err != nil {
 		t.Error(err)
 	}
 	if proto := s.Requests()[0].Proto; proto != "HTTP/2.0" {
 		t.Errorf("it spoke %s", proto)
 	}
 	s.Inject(workspacetest.Fault{Effect: workspacetest.Reset, After: true})
-	if _, err := c.As(first).Mint(t.Context(), request); !errors.Is(err, workspace.ErrUncertain) {
+	if _, _, err := c.As(first).Mint(t.Context(), request); !errors.Is(err, workspace.ErrUncertain) {
 		t.Errorf("a stream that was reset: %v", err)
 	}
 }
@@ -57,7 +57,7 @@ func TestProxyFromEnvironment(t *testing.T) {
 	t.Setenv("NO_PROXY", "")
 	c := client(t, workspace.Config{Host: "https://w.example"})
 	t.Setenv("HTTPS_PROXY", "http://127.0.0.1:1")
-	_, err := c.As(pat.New("dapi-canary", "https://w.example")).Mint(t.Context(), request)
+	_, _, err := c.As(pat.New("dapi-canary", "https://w.example")).Mint(t.Context(), request)
 	if err == nil || errors.Is(err, workspace.ErrUncertain) {
 		t.Errorf("Mint = %v", err)
 	}
@@ -77,7 +77,7 @@ func TestHangingHandshake(t *testing.T) {
 	t.Cleanup(func() { _ = ln.Close() })
 	host := "https://" + ln.Addr().String()
 	c := client(t, workspace.Config{Host: host, Timeout: 50 * time.Millisecond})
-	_, err = c.As(pat.New("dapi-canary", host)).Mint(t.Context(), request)
+	_, _, err = c.As(pat.New("dapi-canary", host)).Mint(t.Context(), request)
 	if err == nil || errors.Is(err, workspace.ErrUncertain) || !strings.Contains(err.Error(), "in time") {
 		t.Errorf("Mint = %v", err)
 	}

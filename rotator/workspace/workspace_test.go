@@ -47,23 +47,18 @@ var request = workspace.MintRequest{Lifetime: time.Hour, Comment: "patrol/test/1
 
 func TestMintListRevoke(t *testing.T) {
 	s, c, first := start(t, workspacetest.Config{})
-	minted, err := c.As(first).Mint(t.Context(), request)
+	minted, info, err := c.As(first).Mint(t.Context(), request)
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := s.Live()[1]
-	if minted.Expose() != want.Value || minted.ID != want.ID || minted.Host != c.Host() || minted.Comment != request.Comment ||
-		!minted.Created.Equal(want.Created) || !minted.Expiry.Equal(want.Expiry) || len(minted.Scopes) != 1 {
+	if minted.Expose() != want.Value || minted.ID != want.ID || minted.Host != c.Host() || info.Comment != request.Comment ||
+		!info.Created.Equal(want.Created) || !info.Expiry.Equal(want.Expiry) || len(info.Scopes) != 1 {
 		t.Errorf("minted %+v, the workspace has %+v", minted, want)
 	}
 	listed, err := c.As(minted).List(t.Context())
 	if err != nil || len(listed) != 2 || listed[0].Comment != "the first one" || !listed[0].Expiry.IsZero() || listed[1].ID != minted.ID {
 		t.Errorf("listed %v, %v", listed, err)
-	}
-	for _, l := range listed {
-		if !l.IsZero() || l.Host != c.Host() {
-			t.Errorf("listed %v with a value, or of host %q", l, l.Host)
-		}
 	}
 	if err := c.As(minted).Revoke(t.Context(), listed[0].ID); err != nil {
 		t.Fatal(err)
@@ -85,15 +80,15 @@ func TestMintListRevoke(t *testing.T) {
 
 func TestLifetimeIsRoundedUp(t *testing.T) {
 	_, c, first := start(t, workspacetest.Config{})
-	minted, err := c.As(first).Mint(t.Context(), workspace.MintRequest{Lifetime: 1500 * time.Millisecond})
+	_, info, err := c.As(first).Mint(t.Context(), workspace.MintRequest{Lifetime: 1500 * time.Millisecond})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := minted.Expiry.Sub(minted.Created); got != 2*time.Second {
+	if got := info.Expiry.Sub(info.Created); got != 2*time.Second {
 		t.Errorf("it lives for %v, want 2s", got)
 	}
 	for _, d := range []time.Duration{0, -time.Hour} {
-		if _, err := c.As(first).Mint(t.Context(), workspace.MintRequest{Lifetime: d}); !errors.Is(err, workspace.ErrLifetime) {
+		if _, _, err := c.As(first).Mint(t.Context(), workspace.MintRequest{Lifetime: d}); !errors.Is(err, workspace.ErrLifetime) {
 			t.Errorf("a lifetime of %v: %v", d, err)
 		}
 	}
@@ -149,7 +144,7 @@ func TestNobodyThere(t *testing.T) {
 	_ = ln.Close()
 	c := client(t, workspace.Config{Host: host})
 	began := time.Now()
-	_, err = c.As(pat.New("dapi-canary", host)).Mint(t.Context(), request)
+	_, _, err = c.As(pat.New("dapi-canary", host)).Mint(t.Context(), request)
 	if !errors.Is(err, syscall.ECONNREFUSED) || errors.Is(err, workspace.ErrUncertain) {
 		t.Errorf("Mint = %v", err)
 	}
@@ -168,7 +163,7 @@ func TestHangingWorkspace(t *testing.T) {
 			w.Inject(workspacetest.Fault{Effect: workspacetest.Hang, After: after, Times: workspacetest.Always})
 			c := client(t, workspace.Config{Host: "https://w.example", Transport: w.Transport(), Timeout: 7 * time.Second})
 			began := time.Now()
-			_, err := c.As(first).Mint(t.Context(), request)
+			_, _, err := c.As(first).Mint(t.Context(), request)
 			if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, workspace.ErrUncertain) {
 				t.Errorf("Mint = %v", err)
 			}
@@ -214,7 +209,7 @@ func TestHangingSocket(t *testing.T) {
 	t.Cleanup(func() { _ = ln.Close(); close(done); conns.Wait() })
 	host := "http://" + ln.Addr().String()
 	c := client(t, workspace.Config{Host: host, Timeout: 100 * time.Millisecond})
-	_, err = c.As(pat.New("dapi-first", host)).Mint(t.Context(), request)
+	_, _, err = c.As(pat.New("dapi-first", host)).Mint(t.Context(), request)
 	if !errors.Is(err, context.DeadlineExceeded) || !errors.Is(err, workspace.ErrUncertain) || strings.Contains(err.Error(), "canary") {
 		t.Errorf("Mint = %v", err)
 	}
@@ -247,7 +242,7 @@ func TestConcurrentSessions(t *testing.T) {
 		token := pat.New(s.Issue(workspacetest.IssueOptions{User: user}).Value, s.URL)
 		wg.Go(func() {
 			for range 5 {
-				if _, err := c.As(token).Mint(t.Context(), request); err != nil {
+				if _, _, err := c.As(token).Mint(t.Context(), request); err != nil {
 					t.Error(err)
 				}
 			}

@@ -1,0 +1,220 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+)
+
+// principal is somebody who mints, lists and revokes.
+type principal struct {
+	*workspace.Session
+	id        string // of the token that it acts with; "" if it isn't known, or it is no token
+	user      string // as in ledger.Entry
+	userKnown bool   // user is as the ledger has it; else the workspace may be asked
+}
+
+// unknownUser begins an Entry.User where the user's name couldn't be read. A nonce
+// follows: tokens that were minted with one another are the same user's.
+const unknownUser = "?"
+
+// userName is whose the token is, for people; "" where that isn't known.
+func userName(e ledger.Entry) string {
+	if strings.HasPrefix(e.User, unknownUser) {
+		return ""
+	}
+	return e.User
+}
+
+// errNotShown says that the workspace doesn't know a token, and that this proves
+// nothing: it hides the tokens of other users, and of other workspaces.
+var errNotShown = errors.New("a workspace shows and revokes only its own tokens and the user's own, and it may be another's: left to expire, unless somebody revokes it by hand")
+
+// Authority asks the workspace which tokens there are, and revokes them. It knows
+// whose tokens a principal may judge.
+type Authority struct {
+	workspace *workspace.Client
+	ledger    *ledger.Ledger
+	log       *slog.Logger
+
+	canList atomic.Bool // the workspace has listed its tokens for us once
+}
+
+// ActingWith returns the principal that acts with t.
+func (a *Authority) ActingWith(t pat.Token) principal {
+	e, known := a.ledger.ByHash(t.Hash())
+	return principal{Session: a.workspace.As(t), id: t.ID, user: e.User, userKnown: known}
+}
+
+// Alive reports whether the workspace takes t; an error says that it isn't known.
+func (a *Authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
+	_, err := a.List(ctx, a.ActingWith(t))
+	switch {
+	case err == nil, errors.Is(err, workspace.ErrPermission):
+		return true, nil // a narrowly scoped token may not list
+	case errors.Is(err, workspace.ErrInvalidToken):
+		return false, nil
+	}
+	return false, err
+}
+
+// List returns the tokens that the workspace lists. A list without the principal's
+// own is an error: an answer that is empty by mistake must not pass for the news
+// that nothing is left to be revoked.
+func (a *Authority) List(ctx context.Context, by principal) ([]pat.Info, error) {
+	all, err := by.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if by.id != "" && !contains(all, by.id) {
+		return nil, fmt.Errorf("the list that %s gave is not whole: it lacks the token that asked for it", a.workspace.Host())
+	}
+	a.canList.Store(true)
+	return all, nil
+}
+
+func contains(all []pat.Info, id string) bool {
+	return slices.ContainsFunc(all, func(t pat.Info) bool { return t.ID == id })
+}
+
+// Revoke revokes e's token and makes sure of it. A token that the workspace doesn't
+// know is revoked, if by is its user: see trustNotFound.
+func (a *Authority) Revoke(ctx context.Context, by principal, e ledger.Entry) error {
+	if by.id == e.ID {
+		return a.revokeSelf(ctx, by, e)
+	}
+	err := by.Revoke(ctx, e.ID)
+	if errors.Is(err, workspace.ErrNotFound) {
+		return a.trustNotFound(ctx, by, e)
+	}
+	if err != nil {
+		return err
+	}
+	all, err := a.List(ctx, by)
+	if errors.Is(err, workspace.ErrPermission) && !a.canList.Load() {
+		return nil // a narrowly scoped token may not list
+	}
+	return a.checkRevoked(all, err, e.ID)
+}
+
+// revokeSelf revokes the token that by acts with, and makes sure of it.
+func (a *Authority) revokeSelf(ctx context.Context, by principal, e ledger.Entry) error {
+	err := by.Revoke(ctx, by.id)
+	switch {
+	case errors.Is(err, workspace.ErrInvalidToken), errors.Is(err, workspace.ErrNotFound):
+		return a.trustHere(e)
+	case err != nil:
+		return err
+	}
+	all, err := by.List(ctx)
+	if errors.Is(err, workspace.ErrInvalidToken) || errors.Is(err, workspace.ErrPermission) {
+		return nil
+	}
+	return a.checkRevoked(all, err, by.id)
+}
+
+// checkRevoked says so if a token that was revoked is listed still. err is how
+// asking for the list went.
+func (a *Authority) checkRevoked(all []pat.Info, err error, id string) error {
+	switch {
+	case err != nil:
+		return fmt.Errorf("making sure that token %s is revoked: %w", pat.ShortID(id), err)
+	case contains(all, id):
+		return fmt.Errorf("token %s was revoked, and %s still lists it", pat.ShortID(id), a.workspace.Host())
+	}
+	return nil
+}
+
+// mayKnow returns nil if e's token may be one of this workspace.
+func (a *Authority) mayKnow(e ledger.Entry) error {
+	if e.Host.MaySame(a.workspace.Host()) {
+		return nil
+	}
+	return fmt.Errorf("it came with another workspace, %s: %w", e.Host, errNotShown)
+}
+
+// trustHere returns nil if e's token is certainly one of this workspace: only then is
+// it news that the workspace doesn't know it.
+func (a *Authority) trustHere(e ledger.Entry) error {
+	if e.Host.Same(a.workspace.Host()) {
+		return nil
+	}
+	return fmt.Errorf("it came with %s, and this is %s: %w", e.Host, a.workspace.Host(), errNotShown)
+}
+
+// trustNotFound returns nil if by acts for the user whose token e is, and in the same
+// workspace. The workspace hides everybody else's: that it doesn't know a token is no
+// news then.
+func (a *Authority) trustNotFound(ctx context.Context, by principal, e ledger.Entry) error {
+	if err := a.trustHere(e); err != nil {
+		return err
+	}
+	user := by.user
+	if !by.userKnown && userName(e) != "" {
+		user = a.User(ctx, by)
+	}
+	switch {
+	case user == e.User && (by.userKnown || user != ""):
+		return nil
+	case userName(e) != "":
+		return fmt.Errorf("it is %s's: %w", e.User, errNotShown)
+	}
+	return errNotShown
+}
+
+// User asks for whom by acts; "" if that can't be had now.
+func (a *Authority) User(ctx context.Context, by principal) string {
+	const patience = 5 * time.Second // it is good to know, and no more
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	user, err := by.Me(ctx)
+	if err != nil {
+		a.log.Debug("whose a token is can't be had", "token", pat.ShortID(by.id), "err", err)
+	}
+	return user
+}
+
+// errCreateMayArrive says that a create without an answer may still take effect.
+var errCreateMayArrive = errors.New("a create without an answer may still take effect")
+
+// settleTime is how long a create whose answer was lost may still take effect.
+const settleTime = 2 * time.Minute
+
+// RevokeMint revokes the token of a mint whose answer never came, if the workspace
+// made one. list is what the workspace lists now.
+func (a *Authority) RevokeMint(ctx context.Context, by principal, e ledger.Entry, list []pat.Info, now time.Time) (ledger.Entry, error) {
+	for _, t := range list {
+		if e.ID == "" && t.Comment == e.Comment {
+			e.ID = t.ID
+		}
+	}
+	if e.ID != "" {
+		if err := a.Revoke(ctx, by, e); err != nil {
+			return e, fmt.Errorf("revoking a token whose mint was cut off: %w", err)
+		}
+		return ended(e, ledger.Revoked, "its mint was cut off"), nil
+	}
+	if since := now.Sub(e.At); since >= 0 && since < settleTime {
+		return e, errCreateMayArrive
+	}
+	if err := a.trustNotFound(ctx, by, e); err != nil {
+		return e, fmt.Errorf("it may have been minted: %w", err)
+	}
+	return unminted(e), nil
+}
+
+func unminted(e ledger.Entry) ledger.Entry { return ended(e, ledger.Revoked, "it was never minted") }
+
+func ended(e ledger.Entry, stage ledger.Stage, why string) ledger.Entry {
+	e.Stage, e.Reason = stage, why
+	return e
+}

@@ -1,0 +1,197 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+)
+
+// Phase is how it stands with the token in use.
+type Phase uint8
+
+// The phases of a Chain.
+const (
+	Starting  Phase = iota // none has been found yet
+	Ready                  // there is one that works
+	Dead                   // the workspace takes none that is known
+	LoggedOut              // the user wants none
+)
+
+// State is what a Chain knows at one instant. It is a value: it is replaced as a
+// whole, and never changed.
+type State struct {
+	Phase Phase
+
+	// Current is the token in use if the phase is Ready, the one that died if
+	// it is Dead, else zero.
+	Current Credential
+
+	// Previous is the token that was in use until Current came.
+	Previous Credential
+
+	// Last is the token that was in use until the user logged out, as long as
+	// it has to be revoked: the others are revoked with it first.
+	Last pat.Token
+
+	// Err is why there is no token that works, and what to do about it; nil if
+	// the phase is Ready, and only then.
+	Err error
+}
+
+// InUse returns the token in use, zero if there is none that works.
+func (s State) InUse() Credential {
+	if s.Phase != Ready {
+		return Credential{}
+	}
+	return s.Current
+}
+
+// Chain owns the token in use, or the reason why there is none. Nothing else
+// publishes a token.
+type Chain struct {
+	host      pat.Host
+	handovers chan<- pat.Handover // nil: no proxy runs in this process
+	ctx       context.Context     // ends with the process: what is being published is never left in doubt before
+	died      func()              // called when the token in use is found dead
+	log       *slog.Logger
+
+	// publishMu is held while a token is published and becomes the state's, so
+	// that the proxy and the state never differ for long. It is taken before mu,
+	// and it is held while the proxy answers, which it does at once.
+	publishMu sync.Mutex
+
+	mu    sync.Mutex // guards state; held over nothing that blocks
+	state State
+}
+
+// State returns the state as it is now. It doesn't block.
+func (c *Chain) State() State {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.state
+}
+
+func (c *Chain) set(change func(s *State)) (old State) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	old = c.state
+	change(&c.state)
+	return old
+}
+
+// Use publishes a token and makes it the one in use. It returns the state before,
+// and a channel that is closed once no request carries that one's token any more;
+// nil: none does.
+//
+// If replaces isn't nil, that must still be the token in use; otherwise errReplaced
+// is returned and nothing has changed.
+func (c *Chain) Use(next Credential, replaces *Credential) (old State, drained <-chan struct{}, err error) {
+	c.publishMu.Lock()
+	defer c.publishMu.Unlock()
+	if s := c.State(); replaces != nil && !s.Current.Is(*replaces) {
+		return State{}, nil, errReplaced
+	}
+	if drained, err = c.publishLocked(next.published()); err != nil {
+		return State{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
+	}
+	old = c.set(func(s *State) { *s = State{Phase: Ready, Current: next, Previous: s.Current} })
+	return old, drained, nil
+}
+
+// errReplaced says that the token that was to be replaced is no longer in use.
+var errReplaced = errors.New("another token has come into use meanwhile")
+
+// Die records that the workspace refuses old, the token in use: nothing that it
+// could do works any more. The proxy is told to send nothing with it. If another
+// token has come into use, nothing changes.
+func (c *Chain) Die(old Credential, why error) error {
+	err := fmt.Errorf("%w: %s refuses the one in use (%v) as invalid, revoked or expired, so it can't mint the next one; run `patrol login`, or put a new token into the profile: %w",
+		ErrNeedsLogin, c.host, old.Token, why)
+	c.publishMu.Lock()
+	defer c.publishMu.Unlock()
+	if !c.State().Current.Token.Same(old.Token) {
+		return err
+	}
+	// The proxy first: whoever sees the phase Dead may rely on it that no
+	// request is sent with the dead token any more.
+	c.publishNothingLocked()
+	if before := c.set(func(s *State) { s.Phase, s.Err = Dead, err }); before.Phase == Ready {
+		c.log.Error("the token in use is dead", "token", old.Token, "err", err)
+	}
+	c.died()
+	return err
+}
+
+// Fail records why there is no token that works, unless one has come into use
+// since old was read. It returns what is recorded.
+func (c *Chain) Fail(old State, why error) error {
+	c.set(func(s *State) {
+		if !s.Current.Is(old.Current) || s.Phase == Ready {
+			return
+		}
+		s.Err = why
+		if s.Phase == Starting && errors.Is(why, ErrNeedsLogin) {
+			s.Phase = Dead
+		}
+	})
+	return c.State().Err
+}
+
+// LogOut gives the token in use up and tells the proxy so. It returns the last
+// token that there was. record is called before anything changes.
+func (c *Chain) LogOut(why error, record func()) (last pat.Token) {
+	c.publishMu.Lock()
+	defer c.publishMu.Unlock()
+	record()
+	c.publishNothingLocked()
+	old := c.set(func(s *State) { *s = State{Phase: LoggedOut, Err: why} })
+	if last = old.Current.Token; last.IsZero() {
+		last = old.Last
+	}
+	return last
+}
+
+// KeepLast keeps the last token for as long as it has to be revoked.
+func (c *Chain) KeepLast(t pat.Token) {
+	c.set(func(s *State) {
+		if s.Phase == LoggedOut {
+			s.Last = t
+		}
+	})
+}
+
+// publishNothingLocked tells the proxy that there is no token. The caller holds
+// publishMu.
+func (c *Chain) publishNothingLocked() {
+	if _, err := c.publishLocked(pat.Token{Host: c.host}); err != nil {
+		c.log.Error("the proxy could not be told that there is no token", "err", err)
+	}
+}
+
+// publishLocked hands t to the proxy, if there is one. The caller holds
+// publishMu.
+func (c *Chain) publishLocked(t pat.Token) (drained <-chan struct{}, err error) {
+	if c.handovers == nil {
+		return nil, nil
+	}
+	return pat.Publish(c.ctx, c.handovers, t)
+}
+
+// NoteWritten notes in which files the credential stands, if it is still the one
+// in use. It returns its entry, and whether that is new to the ledger.
+func (c *Chain) NoteWritten(written Credential, files []string) (e ledger.Entry, isNew bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	current := &c.state.Current
+	if current.IsZero() || !current.Is(written) {
+		return ledger.Entry{}, false
+	}
+	isNew = current.Entry.Stage != ledger.Current
+	current.Entry.Stage, current.Entry.Files = ledger.Current, files
+	return current.Entry, isNew
+}

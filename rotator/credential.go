@@ -1,0 +1,61 @@
+package rotator
+
+import (
+	"time"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+)
+
+// Credential is a token that this process has, with what the ledger knows of it.
+type Credential struct {
+	Token pat.Token
+	Entry ledger.Entry
+	Since time.Time // when this process got it, with its monotonic reading
+
+	// Lifetime is how long it lives in all, by the workspace's word; where that
+	// says nothing, as long as patrol's own tokens do.
+	Lifetime time.Duration
+}
+
+// newCredential returns t, got just now; lifetime is how long patrol's own
+// tokens live.
+func newCredential(t pat.Token, e ledger.Entry, lifetime time.Duration) Credential {
+	if life := e.Expiry.Sub(e.Created); !e.Expiry.IsZero() && !e.Created.IsZero() {
+		lifetime = life
+	}
+	return Credential{Token: t, Entry: e, Since: time.Now(), Lifetime: lifetime}
+}
+
+// IsZero reports whether there is no token.
+func (c Credential) IsZero() bool { return c.Token.IsZero() }
+
+// Is reports whether both are the same token, under the same entry.
+func (c Credential) Is(o Credential) bool { return c.Entry.Nonce == o.Entry.Nonce }
+
+// Expiry is when the token expires by this machine's clock. Where the workspace
+// doesn't say, it is when a token of patrol's own would.
+func (c Credential) Expiry() time.Time {
+	switch {
+	case !c.Entry.LocalExpiry.IsZero():
+		return c.Entry.LocalExpiry
+	case !c.Entry.Expiry.IsZero():
+		return c.Entry.Expiry
+	}
+	return c.Since.Round(0).Add(c.Lifetime)
+}
+
+// Deadline is when the token is rotated, whatever the schedule says.
+func (c Credential) Deadline() time.Time {
+	return c.Expiry().Add(UsableLife(c.Lifetime) - c.Lifetime)
+}
+
+// published is the token as the proxy gets it, which has no clock but this
+// machine's.
+func (c Credential) published() pat.Token {
+	t := c.Token
+	if !c.Entry.Expiry.IsZero() {
+		t.Expiry = c.Expiry()
+	}
+	return t
+}

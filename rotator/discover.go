@@ -1,0 +1,359 @@
+package rotator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+)
+
+// ConflictError says that this machine holds two tokens that work, and that
+// nothing tells which of them to use.
+type ConflictError struct {
+	Host          string
+	First, Second string // where they were found
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s and %s hold two different tokens for %s, and both work: "+
+		"unset the variable to use the file's, or take the token out of the file to use the variable's, or name another profile with --profile",
+		e.First, e.Second, e.Host)
+}
+
+// inUse is where the token in use was found: in memory.
+const inUse = "patrol's memory"
+
+// fromLogin is where a token was found that a person brought.
+const fromLogin = "login"
+
+// discovery is what is remembered of tokens that turned up on this machine.
+type discovery struct {
+	// adoptMu has adopting a token and logging out exclude each other. It is held
+	// over network calls, 30 seconds at most; no request waits for it. It is taken
+	// before every other lock.
+	adoptMu sync.Mutex
+
+	ledgerWasEmpty bool // at the start
+
+	mu                 sync.Mutex // guards all below
+	lastUntrackedAdopt time.Time  // when a token was last adopted whose id the workspace didn't tell
+	warnedAbout        string     // what was last warned about
+}
+
+// candidate is a token that stands on this machine, at one place or more.
+type candidate struct {
+	token   pat.Token
+	sources []string
+	pinned  bool // one of the places can't be rewritten
+	inFile  bool // one of the places is the profile
+	brought bool // by a person, to be used
+	entry   ledger.Entry
+	known   bool     // the ledger has it
+	info    pat.Info // what the workspace says of it; zero if it doesn't tell
+	user    string   // whose it is; "" where that isn't known
+}
+
+// Start finds the token to start with, hands it to the proxy, and puts what
+// an earlier run has left over into the queue. In this order it tries: the
+// profile's, if the ledger knows it; the environment's; the profile's.
+//
+// The error wraps ErrNeedsLogin if there is no token or the workspace takes
+// none of them; it is a *ConflictError if nothing tells which to use. Any
+// other error (no network, a file that can't be read) may pass by itself: Run
+// goes on trying.
+func (r *Rotator) Start(ctx context.Context) error { return r.pickToken(ctx, false) }
+
+// pickToken looks for a token and makes it the one in use. With ask set, the
+// workspace is asked even about a token that the ledger says is fresh.
+func (r *Rotator) pickToken(ctx context.Context, ask bool) error {
+	before := r.chain.State()
+	all, err := r.candidates()
+	if err == nil {
+		all = slices.DeleteFunc(all, r.blockedByLogout)
+		var choice candidate
+		if choice, err = r.choose(ctx, all, ask); err == nil {
+			_, err = r.adopt(ctx, choice)
+			return err
+		}
+	}
+	return r.chain.Fail(before, err)
+}
+
+// candidates returns the tokens on this machine, each value once. The one in use
+// is among them even if no file holds it.
+func (r *Rotator) candidates() ([]candidate, error) {
+	found, err := r.cfg.Candidates()
+	if err != nil {
+		return nil, err
+	}
+	if t := r.chain.State().Current.Token; !t.IsZero() {
+		found = append(found, Candidate{Source: inUse, Rewritten: true, Token: t})
+	}
+	var all []candidate
+	for _, c := range found {
+		i := slices.IndexFunc(all, func(f candidate) bool { return f.token.Same(c.Token) })
+		if i < 0 {
+			f := candidate{token: c.Token}
+			f.entry, f.known = r.cfg.Ledger.ByHash(c.Token.Hash())
+			i, all = len(all), append(all, f)
+		}
+		all[i].sources = append(all[i].sources, c.Source)
+		all[i].pinned = all[i].pinned || !c.Rewritten
+		all[i].inFile = all[i].inFile || c.Rewritten
+	}
+	return all, nil
+}
+
+// choose returns the token to start with.
+func (r *Rotator) choose(ctx context.Context, all []candidate, ask bool) (candidate, error) {
+	slices.SortStableFunc(all, func(a, b candidate) int { return a.rank() - b.rank() })
+	var works []candidate
+	var doubt error
+	for _, f := range all {
+		if f.ours() && !ask && f.entry.Host.Same(r.host()) && f.entry.LocalExpiry.After(r.now()) {
+			return f, nil
+		}
+		alive, err := r.inspect(ctx, &f)
+		switch {
+		case err != nil:
+			doubt = fmt.Errorf("asking %s whether the token from %s works: %w", r.host(), strings.Join(f.sources, " and "), err)
+		case alive && f.ours():
+			return f, nil
+		case alive:
+			works = append(works, f)
+		}
+	}
+	switch {
+	case len(works) == 1 && doubt == nil, len(works) > 0 && !works[0].pinned:
+		return works[0], nil
+	case len(works) > 1:
+		return candidate{}, &ConflictError{Host: r.host().String(), First: works[0].sources[0], Second: works[1].sources[0]}
+	case doubt != nil:
+		return candidate{}, doubt
+	}
+	return candidate{}, r.needsLogin(all)
+}
+
+// ours reports whether it is the token that patrol itself put in the profile.
+func (f candidate) ours() bool { return f.known && f.inFile && !f.entry.Stage.Ended() }
+
+// rank is the order in which tokens are tried.
+func (f candidate) rank() int {
+	switch {
+	case f.ours():
+		return 0
+	case f.pinned:
+		return 1
+	}
+	return 2
+}
+
+// inspect asks the workspace whether the token works, and what it is.
+func (r *Rotator) inspect(ctx context.Context, f *candidate) (alive bool, err error) {
+	list, err := r.authority.List(ctx, principal{Session: r.cfg.Workspace.As(f.token), id: f.entry.ID})
+	switch {
+	case errors.Is(err, workspace.ErrInvalidToken):
+		return false, nil
+	case errors.Is(err, workspace.ErrPermission):
+		return true, nil // a narrowly scoped token may not list
+	case err != nil:
+		return false, err
+	}
+	for _, t := range list {
+		if t.ID != "" && t.ID == f.token.Hash() || f.known && t.ID == f.entry.ID {
+			f.info, f.token.ID = t, t.ID
+		}
+	}
+	return true, nil
+}
+
+// needsLogin says what was tried and what to do.
+func (r *Rotator) needsLogin(all []candidate) error {
+	if len(all) == 0 && r.chain.State().Phase == LoggedOut {
+		return r.loggedOutError()
+	}
+	if len(all) == 0 {
+		return fmt.Errorf("%w for %s: there is none in the environment or the profile; run `patrol login`, or put a token into the profile", ErrNeedsLogin, r.host())
+	}
+	var sources []string
+	for _, f := range all {
+		for _, source := range f.sources {
+			if source != inUse || len(all) == 1 && len(f.sources) == 1 {
+				sources = append(sources, source)
+			}
+		}
+	}
+	return fmt.Errorf("%w: %s refuses the one from %s as invalid, revoked or expired; run `patrol login`, or put a new token into the profile",
+		ErrNeedsLogin, r.host(), strings.Join(sources, " and the one from "))
+}
+
+// adopt makes a token that was found the one in use, and returns it.
+func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
+	r.discovery.adoptMu.Lock()
+	defer r.discovery.adoptMu.Unlock()
+	f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()) // a Logout may have come between
+	if r.blockedByLogout(f) {
+		return Credential{}, r.loggedOutError()
+	}
+	e := r.adoptedEntry(ctx, f)
+	if err := r.cfg.Ledger.Put(e); err != nil {
+		return Credential{}, fmt.Errorf("nothing was changed: %w", err)
+	}
+	f.token.ID = e.ID
+	next := newCredential(f.token, e, r.cfg.Lifetime)
+	r.log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry())
+	r.queue.Remove(e.Nonce)
+	old, drained, err := r.use(next)
+	if err != nil {
+		if e.Ours() {
+			r.queue.Add(next, nil)
+		}
+		return Credential{}, err
+	}
+	if e.Ours() {
+		r.writeFiles()
+	}
+	r.retireReplaced(old, next, drained)
+	r.enqueuePending()
+	return next, nil
+}
+
+// adoptedEntry is the ledger's entry of a token that comes into use.
+func (r *Rotator) adoptedEntry(ctx context.Context, f candidate) ledger.Entry {
+	e := f.entry
+	if intent, ours := r.matchIntent(f); ours && !f.known {
+		e = intent
+	} else if !f.known {
+		e = ledger.Entry{Nonce: ledger.NewNonce(), Hash: f.token.Hash(), Found: f.sources}
+	}
+	if f.info.ID != "" {
+		e.Info = f.info
+	}
+	e.User = cmp.Or(f.user, e.User)
+	if e.User == "" && !f.known && !e.Ours() {
+		e.User = cmp.Or(r.authority.User(ctx, r.authority.ActingWith(f.token)), unknownUser+e.Nonce)
+	}
+	if e.LocalExpiry.After(e.Expiry) {
+		e.LocalExpiry = e.Expiry // the clock may have been set since it was noted
+	}
+	e.Pinned = e.Pinned || f.pinned
+	e.Stage, e.Host = ledger.Current, r.host() // which has taken it
+	return e
+}
+
+// matchIntent returns the entry of the mint that made a token, where the ledger
+// knows of no answer to it: the disk failed then, and patrol ended before it worked
+// again.
+func (r *Rotator) matchIntent(f candidate) (ledger.Entry, bool) {
+	for _, e := range r.cfg.Ledger.Pending() {
+		if e.Stage == ledger.Intended && f.info.Comment != "" && e.Comment == f.info.Comment {
+			e.Hash = f.token.Hash()
+			return e, true
+		}
+	}
+	return ledger.Entry{}, false
+}
+
+// enqueuePending puts into the queue what the ledger has from earlier runs, and what
+// it has taken over: tokens that were replaced and not yet revoked, tokens whose
+// rotation was cut off, and mints whose answer never came. The caller holds adoptMu.
+func (r *Rotator) enqueuePending() {
+	here, _ := r.candidates() // without it: they are revoked with the token in use
+	for _, e := range r.cfg.Ledger.Pending() {
+		if r.isTracked(e.Nonce) {
+			continue
+		}
+		c := Credential{Entry: e}
+		if i := slices.IndexFunc(here, func(f candidate) bool { return f.token.Hash() == e.Hash }); i >= 0 {
+			c.Token = here[i].token
+			c.Token.ID = e.ID
+		}
+		r.queue.Add(c, nil)
+	}
+}
+
+// isTracked reports whether this process deals with the token already: it is being
+// minted, in use, about to join the queue, or in it.
+func (r *Rotator) isTracked(nonce string) bool {
+	s := r.chain.State()
+	return nonce == s.Current.Entry.Nonce || nonce == s.Previous.Entry.Nonce || r.rotations.isMinting(nonce) || r.queue.Has(nonce)
+}
+
+// reconcileProfile looks at what stands in the profile. An old token of ours there
+// is replaced; a token that patrol has never seen, and that works, was put there
+// by somebody who wants it used.
+func (r *Rotator) reconcileProfile(ctx context.Context) {
+	all, err := r.candidates()
+	if err != nil {
+		return // the rotation's preflight will say so
+	}
+	current := r.chain.State().InUse()
+	inFile := func(f candidate) bool {
+		return slices.ContainsFunc(f.sources, func(s string) bool { return s != inUse && !f.pinned })
+	}
+	if current.Entry.Ours() && !slices.ContainsFunc(all, inFile) {
+		r.repairFiles() // the profile is gone, or its token is
+	}
+	for _, f := range all {
+		switch {
+		case f.pinned || f.token.Same(current.Token):
+		case f.known:
+			r.log.Info("an old token stands in the profile: writing the current one", "from", f.sources)
+			r.repairFiles()
+		default:
+			r.adoptPasted(ctx, f)
+		}
+	}
+}
+
+// adoptPasted makes a token that was put into the profile the one in use, if it
+// works. One that another patrol has minted is left to it: two that took each
+// other's tokens over would never rest.
+func (r *Rotator) adoptPasted(ctx context.Context, f candidate) {
+	alive, err := r.inspect(ctx, &f)
+	switch {
+	case err != nil || !alive:
+		return
+	case r.isOtherPatrols(f.info.Comment):
+		r.warnOnce("another patrol writes this profile too: give each a profile of its own", f.info.Comment)
+		return
+	case f.info.ID == "" && !r.discovery.beginUntrackedAdopt():
+		r.warnOnce("tokens that can't be told apart appear in the profile: does another patrol write it too?", f.token.Hash())
+		return
+	}
+	r.log.Info("a new token stands in the profile", "from", f.sources)
+	if _, err := r.adopt(ctx, f); err != nil {
+		r.log.Error("the new token can't be used", "err", err)
+	}
+}
+
+// beginUntrackedAdopt reports whether a token may be adopted now whose id the
+// workspace didn't tell, and notes that it is.
+func (d *discovery) beginUntrackedAdopt() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if !d.lastUntrackedAdopt.IsZero() && time.Since(d.lastUntrackedAdopt) < forcedEvery {
+		return false
+	}
+	d.lastUntrackedAdopt = time.Now()
+	return true
+}
+
+// warnOnce logs a warning about something, once as long as it is the same.
+func (r *Rotator) warnOnce(what, about string) {
+	r.discovery.mu.Lock()
+	again := r.discovery.warnedAbout == about
+	r.discovery.warnedAbout = about
+	r.discovery.mu.Unlock()
+	if !again {
+		r.log.Warn(what, "about", about) //nolint:sloglint // the callers' messages are static
+	}
+}

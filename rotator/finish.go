@@ -1,0 +1,278 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+)
+
+// clockTolerance is by how much this machine's clock and the workspace's may
+// differ before a token that looks expired is believed to be.
+const clockTolerance = 10 * time.Minute
+
+// propagation is how long a new token may be unknown to some part of the
+// workspace.
+const propagation = time.Minute
+
+// finish makes sure that an old token is used nowhere, and revokes it. It returns
+// its entry as it ended. A token that nobody can revoke, because it may be another
+// user's or another workspace's or because the workspace forbids it, ends by itself.
+func (r *Rotator) finish(ctx context.Context, old Retiree) (ledger.Entry, error) {
+	end, err := r.revokeUnused(ctx, old)
+	switch {
+	case errors.Is(err, workspace.ErrInvalidToken):
+		r.checkRevoker(ctx, old.Entry, err)
+	case errors.Is(err, workspace.ErrPermission) && queuedBeyondLifetime(end, old.Drained):
+		return ended(end, ledger.Expired, err.Error()), nil
+	case !errors.Is(err, errNotShown):
+	case r.expired(end), old.uncertain() && r.now().After(end.At.Add(r.cfg.Lifetime+clockTolerance)):
+		return ended(end, ledger.Expired, err.Error()), nil
+	case !old.uncertain() && end.Expiry.IsZero():
+		return ended(end, ledger.Left, err.Error()), nil
+	}
+	return end, err
+}
+
+// revokeUnused makes sure that nobody holds the token, and revokes it if that is
+// patrol's to do.
+func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, error) {
+	e := old.Entry
+	if err := r.authority.mayKnow(e); err != nil {
+		return e, err
+	}
+	if old.uncertain() {
+		return r.finishMint(ctx, e)
+	}
+	if err := r.purgeFromFiles(e); err != nil {
+		if !errors.Is(err, errGraceAnew) && r.expired(e) {
+			return ended(e, ledger.Expired, "a file still holds it: "+err.Error()), nil
+		}
+		return e, err
+	}
+	if r.queue.InGrace(e.Nonce) { // repairFiles has just found it in a file, and was faster
+		return e, errGraceAnew
+	}
+	e, err := r.identify(ctx, e)
+	if err != nil {
+		return e, err
+	}
+	if reason := r.notOurs(e); reason != "" {
+		return ended(e, ledger.Left, reason), nil
+	}
+	by, err := r.revoker(e)
+	if err != nil {
+		return e, err
+	}
+	if err := r.authority.Revoke(ctx, by, e); err != nil {
+		return e, err
+	}
+	return ended(e, ledger.Revoked, ""), nil
+}
+
+// finishMint revokes what a mint may have made whose answer never came.
+func (r *Rotator) finishMint(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	by, err := r.revoker(e)
+	if err != nil {
+		return e, err
+	}
+	return r.revokeMint(ctx, by, e)
+}
+
+// revokeMint asks for the list and revokes what a mint may have made. If the id of
+// the token in use is unknown, that could be the one: then it waits.
+func (r *Rotator) revokeMint(ctx context.Context, by principal, e ledger.Entry) (ledger.Entry, error) {
+	if c := r.chain.State().Current; c.Token.ID == "" && !c.IsZero() {
+		return e, errors.New("it may be the token in use, whose id isn't known")
+	}
+	list, err := r.authority.List(ctx, by)
+	if err != nil {
+		return e, fmt.Errorf("looking for a token that may have been minted: %w", err)
+	}
+	return r.authority.RevokeMint(ctx, by, e, list, r.now())
+}
+
+// expired reports whether the token has certainly expired.
+func (r *Rotator) expired(e ledger.Entry) bool {
+	return !e.Expiry.IsZero() && r.now().After(e.Expiry.Add(clockTolerance))
+}
+
+// queuedBeyondLifetime reports whether the token has been in the queue for longer
+// than it lives. It measures with the monotonic clock: a wall clock that is wrong
+// must not end a token that lives.
+func queuedBeyondLifetime(e ledger.Entry, drained time.Time) bool {
+	if e.Created.IsZero() || e.Expiry.IsZero() || drained.IsZero() {
+		return false
+	}
+	return time.Since(drained) > e.Expiry.Sub(e.Created)+clockTolerance
+}
+
+// purgeFromFiles makes sure that no credential file holds the token. One that did
+// is written, and the grace begins anew for whoever has just read it.
+func (r *Rotator) purgeFromFiles(e ledger.Entry) error {
+	const looking = "looking for it in the credential files: %w"
+	paths, err := r.files.Holders(e.Hash)
+	if err != nil {
+		return fmt.Errorf(looking, err)
+	}
+	if len(paths) == 0 || r.chain.State().Phase == LoggedOut { // who has logged out wants it dead
+		return nil
+	}
+	infos := r.writeFiles()
+	if paths, err = r.files.Holders(e.Hash); err != nil {
+		return fmt.Errorf(looking, err)
+	}
+	if len(paths) > 0 {
+		return errors.Join(fmt.Errorf("%s still holds it", strings.Join(paths, ", ")), failures(infos))
+	}
+	return errGraceAnew
+}
+
+// identify looks once more which token of the list it is that was found, if that
+// isn't known: the list may have been refused, or empty, back then.
+func (r *Rotator) identify(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	if e.ID != "" {
+		return e, nil
+	}
+	by, err := r.revoker(e)
+	if err != nil {
+		return e, err
+	}
+	list, err := r.authority.List(ctx, by)
+	if err != nil && !errors.Is(err, workspace.ErrPermission) {
+		return e, fmt.Errorf("looking for it in the workspace's list: %w", err)
+	}
+	for _, t := range list {
+		if t.ID == e.Hash {
+			e.Info = t
+		}
+	}
+	return e, nil
+}
+
+// notOurs says why a token isn't patrol's to revoke, "" if it is. patrol revokes
+// what it minted. Of the tokens that were found on this machine it revokes the one
+// that it is certain of, if no place holds it on that it can't write.
+func (r *Rotator) notOurs(e ledger.Entry) string {
+	switch {
+	case e.Ours():
+		return ""
+	case r.cfg.KeepBootstrap:
+		return "it is to be kept"
+	case e.ID == "" || e.ID != e.Hash:
+		return "the workspace's list doesn't tell which one it is: revoke it by hand if it is no longer needed"
+	case e.Pinned || r.isPinned(e.Hash):
+		return "it came from the environment, which patrol can't rewrite"
+	case r.isOtherPatrols(e.Comment):
+		return "another patrol minted it"
+	}
+	return ""
+}
+
+// isOtherPatrols reports whether a token with this comment was minted by a patrol,
+// and not by this one.
+func (r *Rotator) isOtherPatrols(comment string) bool {
+	return strings.HasPrefix(comment, "patrol/") && !strings.HasPrefix(comment, "patrol/"+r.cfg.Ledger.Instance()+"/")
+}
+
+// isPinned reports whether a place that patrol can't rewrite holds the token now.
+func (r *Rotator) isPinned(hash string) bool {
+	candidates, err := r.cfg.Candidates()
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(candidates, func(c Candidate) bool { return !c.Rewritten && c.Token.Hash() == hash })
+}
+
+// errOthersFirst says that a token revokes others before itself.
+var errOthersFirst = errors.New("the others are revoked with it first")
+
+// revoker returns who revokes an old token: the token in use, or, if that is
+// another user's, an old one of the same user, or, after a logout, the last one;
+// and itself when no other is left.
+func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
+	t, err := revokingToken(r.chain.State(), r.queue.Items(), e)
+	if err != nil {
+		return principal{}, err
+	}
+	return r.authority.ActingWith(t), nil
+}
+
+// revokingToken returns the token that revokes e's. It decides by what it is given
+// alone.
+func revokingToken(s State, queue []Retiree, e ledger.Entry) (pat.Token, error) {
+	ready := s.Phase == Ready
+	if ready && s.Current.Entry.User == e.User {
+		return s.Current.Token, nil
+	}
+	if ready || s.Phase == LoggedOut {
+		if t, err := newestOfUser(queue, e); err != nil || !t.IsZero() {
+			return t, err
+		}
+	}
+	others := func(old Retiree) bool { return old.Entry.Nonce != e.Nonce && old.Entry.Host.MaySame(e.Host) }
+	switch {
+	case ready:
+		return s.Current.Token, nil
+	case s.Last.IsZero():
+		return pat.Token{}, s.Err
+	case s.Last.ID == e.ID && slices.ContainsFunc(queue, others):
+		return pat.Token{}, errOthersFirst
+	}
+	return s.Last, nil
+}
+
+// newestOfUser returns the newest token in the queue that is of e's user and whose
+// value is at hand, zero if there is none.
+func newestOfUser(queue []Retiree, e ledger.Entry) (pat.Token, error) {
+	others := false
+	var newest Retiree
+	for _, old := range queue {
+		if old.Entry.User != e.User || !old.Entry.Host.MaySame(e.Host) {
+			continue
+		}
+		others = others || old.Entry.Nonce != e.Nonce
+		if !old.Token.IsZero() && (newest.Token.IsZero() || !old.Entry.Created.Before(newest.Entry.Created)) {
+			newest = old
+		}
+	}
+	if newest.Entry.Nonce == e.Nonce && others && !newest.Token.IsZero() {
+		return pat.Token{}, errOthersFirst
+	}
+	return newest.Token, nil
+}
+
+// checkRevoker looks whether the token is dead that e should have been revoked
+// with. If it is the one in use, the chain is dead.
+func (r *Rotator) checkRevoker(ctx context.Context, e ledger.Entry, why error) {
+	s, queue := r.chain.State(), r.queue.Items()
+	t, err := revokingToken(s, queue, e)
+	if err != nil {
+		return
+	}
+	if s.Current.Token.Same(t) {
+		if time.Since(s.Current.Since) >= propagation {
+			_ = r.dieIfRefused(ctx, s.Current, why) // the chain tells everybody
+		}
+		return
+	}
+	if alive, err := r.authority.Alive(ctx, t); alive || err != nil {
+		return
+	}
+	for _, old := range queue {
+		if !old.Token.Same(t) {
+			continue
+		}
+		r.queue.ForgetValue(old.Entry.Nonce) // no other is revoked with it
+		if old.Entry.Host.Same(r.host()) {
+			r.record(ended(old.Entry, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
+			r.queue.Remove(old.Entry.Nonce)
+		}
+	}
+}

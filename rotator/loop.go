@@ -1,0 +1,291 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strings"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+const (
+	// wallCheck is how often the wall clock and the profile are looked at:
+	// timers stop while a laptop sleeps.
+	wallCheck = 30 * time.Second
+
+	// fileCheck is how often all credential files are looked at.
+	fileCheck = 5 * time.Minute
+
+	// tokenWatch is how often a token is looked for while there is none.
+	tokenWatch = 2 * time.Second
+
+	// jitterAtMost bounds how much later than its tick a rotation begins, so
+	// that a thousand laptops don't mint at the same second.
+	jitterAtMost = 2 * time.Minute
+)
+
+// Run keeps the token fresh until ctx is done: it rotates when that is due,
+// looks after the files and the queue, and looks for a token while there is
+// none. It returns nil. A rotation that is under way goes on until Close.
+func (r *Rotator) Run(ctx context.Context) error {
+	r.schedule.running.Store(true)
+	defer r.schedule.running.Store(false)
+	r.warnOfGaps()
+	ended := make(chan struct{})
+	r.work.Go(func(context.Context) {
+		defer close(ended)
+		r.runUpkeep(ctx)
+	})
+	r.runLoop(ctx)
+	<-ended
+	return nil
+}
+
+// warnOfGaps says so if the schedule is sparser than the tokens need.
+func (r *Rotator) warnOfGaps() {
+	if r.cfg.Schedule == nil {
+		return
+	}
+	if gap := LongestGap(r.cfg.Schedule, r.now()); gap > UsableLife(r.cfg.Lifetime) {
+		r.log.Warn("the schedule is sparser than tokens live: they will also be rotated before they expire",
+			"longest_gap", gap, "lifetime", r.cfg.Lifetime)
+	}
+}
+
+// loop decides when to rotate. It belongs to the goroutine of Run.
+type loop struct {
+	*Rotator
+	tick           time.Time // the next tick of the schedule with its jitter, wall time; zero: there is no schedule
+	checkProfileAt time.Time
+	repairFilesAt  time.Time
+	clocks         clocks
+	retry          retry
+	search         search
+}
+
+// clocks is when the wall clock and the monotonic clock were last compared.
+type clocks struct{ wall, mono time.Time }
+
+// retry is about a rotation that is wanted, or has failed.
+type retry struct {
+	reason string
+	of     Credential // what it is to replace
+	at     time.Time  // when to try again
+	pause  *backoff.ExponentialBackOff
+}
+
+// search is the search for a token while there is none.
+type search struct {
+	askAgain time.Time // when to ask the workspace again about tokens that it has refused
+	asked    string    // which tokens it was asked about
+	logged   string    // what the log says about it
+	pause    *backoff.ExponentialBackOff
+}
+
+// runLoop rotates when that is due. A rotation that failed is tried again
+// with growing pauses, and never waits for the next tick.
+func (r *Rotator) runLoop(ctx context.Context) {
+	l := &loop{Rotator: r}
+	l.retry.pause, l.search.pause = retries(5*time.Minute), retries(30*time.Second)
+	l.planTick()
+	if c := r.chain.State().InUse(); !c.IsZero() && c.Expiry().Sub(r.now()) < c.Lifetime/3 {
+		l.want("little of the token's life is left", c)
+	}
+	for {
+		l.compareClocks()
+		var wait time.Duration
+		if s := r.chain.State(); s.Phase == Ready {
+			wait = l.rotateIfDue(ctx)
+		} else {
+			wait = l.findToken(ctx, s)
+		}
+		if !sleep(ctx, r.schedule.wake, wait) {
+			return
+		}
+	}
+}
+
+// want asks for a rotation.
+func (l *loop) want(reason string, of Credential) { l.retry.reason, l.retry.of = reason, of }
+
+// planTick sets the next tick.
+func (l *loop) planTick() {
+	if l.cfg.Schedule == nil {
+		return
+	}
+	const part = 20 // of the gap
+	tick := l.cfg.Schedule.Next(l.now())
+	if after := l.cfg.Schedule.Next(tick); after.After(tick) {
+		if most := min(after.Sub(tick)/part, jitterAtMost); most > 0 {
+			tick = tick.Add(rand.N(most)) //nolint:gosec // jitter needs no secrecy
+		}
+	}
+	l.tick = tick.Round(0)
+	l.schedule().setNext(l.tick)
+}
+
+func (l *loop) schedule() *schedule { return &l.Rotator.schedule }
+
+// compareClocks notices, by the monotonic clock, that the wall clock was set
+// back. When the token expires is then anybody's guess, and it is rotated. A
+// clock that jumps forward is taken for a sleep: the expiry comes nearer.
+func (l *loop) compareClocks() {
+	const tolerance = time.Minute
+	now := clocks{wall: l.now(), mono: time.Now()}
+	back := now.mono.Sub(l.clocks.mono) - now.wall.Sub(l.clocks.wall)
+	switch {
+	case l.clocks.mono.IsZero():
+	case back > tolerance:
+		l.want("the clock was set back", l.chain.State().Current)
+		l.log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
+	case -back > tolerance: // what failed before a sleep may work now
+		l.retry.at, l.search.askAgain = time.Time{}, time.Time{}
+	}
+	l.clocks = now
+}
+
+// rotateIfDue rotates if that is due, and returns how long it won't be.
+func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
+	if !l.tick.IsZero() && l.tick.After(l.cfg.Schedule.Next(l.now()).Add(jitterAtMost)) {
+		l.planTick() // the clock was set back
+	}
+	l.checkFiles(ctx)
+	c := l.chain.State().Current
+	if !l.retry.of.Is(c) {
+		l.retry.reason, l.retry.at = "", time.Time{} // somebody else has replaced the token
+	}
+	plan := Plan{Credential: c, Tick: l.tick, Wanted: l.retry.reason, NotBefore: l.retry.at}
+	wait, reason := plan.Next(l.now(), time.Now())
+	if wait > 0 {
+		return min(wallCheck, wait)
+	}
+	if !l.tick.IsZero() && !l.now().Before(l.tick) {
+		l.planTick()
+	}
+	l.tryToRotate(ctx, reason, c)
+	return 0 // to see what is due now
+}
+
+// checkFiles looks at the profile, and at all files, when that is due.
+func (l *loop) checkFiles(ctx context.Context) {
+	asked := l.schedule().checkFiles.Swap(false)
+	if asked || !time.Now().Before(l.checkProfileAt) {
+		l.checkProfileAt = time.Now().Add(wallCheck)
+		l.reconcileProfile(ctx)
+	}
+	if l.chain.State().Current.Entry.Ours() && (asked || !time.Now().Before(l.repairFilesAt)) {
+		l.repairFilesAt = time.Now().Add(fileCheck)
+		l.repairFiles()
+	}
+}
+
+// tryToRotate rotates once and plans another try if that failed.
+func (l *loop) tryToRotate(ctx context.Context, reason string, c Credential) {
+	if _, err := l.rotate(ctx, request{reason: reason, replaces: &c}); err == nil {
+		l.retry.reason, l.retry.at = "", time.Time{}
+		l.retry.pause.Reset()
+		l.repairFilesAt = time.Now().Add(fileCheck) // they have just been written
+		return
+	}
+	const parts, least = 8, 5 * time.Second // of the time that is left, to have several tries
+	pause := min(l.retry.pause.NextBackOff(), max(c.Expiry().Sub(l.now())/parts, least))
+	l.want(reason, c)
+	l.retry.at = time.Now().Add(pause)
+}
+
+// findToken looks for a token that works, and mints by the mint profile if
+// there is none. It returns how long to wait before it is called again.
+func (l *loop) findToken(ctx context.Context, s State) time.Duration {
+	var there strings.Builder
+	if all, err := l.candidates(); err == nil {
+		for _, f := range all {
+			there.WriteString(f.token.Hash())
+		}
+	}
+	if there.String() == l.search.asked && time.Now().Before(l.search.askAgain) {
+		return tokenWatch
+	}
+	l.search.asked = there.String()
+	err := l.pickToken(ctx, true)
+	if err != nil && l.cfg.MintAs != nil && !errors.As(err, new(*ConflictError)) {
+		err = l.mintByProfile(ctx, s, err)
+	}
+	if err == nil {
+		l.search.pause.Reset()
+		l.search.asked, l.search.logged, l.search.askAgain = "", "", time.Time{}
+		l.planTick()
+		return 0
+	}
+	l.logSearch(ctx, err)
+	l.search.askAgain = time.Now().Add(l.search.pause.NextBackOff())
+	return min(tokenWatch, time.Until(l.search.askAgain))
+}
+
+// mintByProfile has the mint profile mint, unless it did so a moment ago; why is
+// why no token was found.
+func (l *loop) mintByProfile(ctx context.Context, s State, why error) error {
+	if wait := l.mintCooldown(); wait != nil {
+		return l.chain.Fail(s, fmt.Errorf("%w; %w", why, wait))
+	}
+	_, err := l.rotate(ctx, request{reason: "there is no token that works", replaces: &s.Current})
+	return err
+}
+
+// logSearch logs why no token was found, if that is new.
+func (l *loop) logSearch(ctx context.Context, err error) {
+	if ctx.Err() != nil || l.search.logged == err.Error() {
+		return
+	}
+	l.search.logged = err.Error()
+	level := slog.LevelError
+	if l.chain.State().Phase == LoggedOut {
+		level = slog.LevelInfo // as its user wants it
+	}
+	l.log.Log(ctx, level, "there is no token to work with: looking for one", "err", err)
+}
+
+// runUpkeep looks after the queue, the ledger and files that could not be written.
+func (r *Rotator) runUpkeep(ctx context.Context) {
+	u := &upkeep{Rotator: r, pause: retries(5 * time.Minute)}
+	u.gaps = r.cfg.Ledger.Incomplete() || r.discovery.ledgerWasEmpty
+	for {
+		u.saveLedger()
+		u.rebuildLedger(ctx)
+		wait := r.queue.finishDue(ctx)
+		if next := u.retryFiles(); !next.IsZero() {
+			wait = min(wait, time.Until(next))
+		}
+		if !sleep(ctx, r.queue.wake, wait) {
+			return
+		}
+	}
+}
+
+// upkeep is what runUpkeep remembers from one round to the next.
+type upkeep struct {
+	*Rotator
+	gaps      bool   // the ledger may lack tokens of ours
+	logged    string // what the log says about that
+	retryFrom time.Time
+	pause     *backoff.ExponentialBackOff
+}
+
+// retryFiles writes the files again when that is due, if some could not be written.
+// It returns when it will; zero: there is no need.
+func (u *upkeep) retryFiles() time.Time {
+	switch {
+	case failures(u.files.Infos()) == nil:
+		u.pause.Reset()
+		u.retryFrom = time.Time{}
+	case u.retryFrom.IsZero():
+		u.retryFrom = time.Now().Add(u.pause.NextBackOff())
+	case !time.Now().Before(u.retryFrom):
+		u.repairFiles()
+		u.retryFrom = time.Now().Add(u.pause.NextBackOff())
+	}
+	return u.retryFrom
+}

@@ -1,0 +1,272 @@
+package rotator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+)
+
+// drainAtMost is how long requests that carry an old token may hold up its
+// revocation.
+const drainAtMost = 10 * time.Minute
+
+// Retiree is a token that is no longer in use and has to be revoked, or a mint
+// of which it isn't known whether it made a token.
+type Retiree struct {
+	Entry ledger.Entry
+	Token pat.Token // zero if its value isn't at hand
+
+	// Drained is since when no request carries it; zero: some may.
+	Drained time.Time
+
+	// Failed is why it couldn't be revoked so far; "" if that wasn't tried.
+	Failed string
+}
+
+// uncertain reports whether it isn't known if there is a token.
+func (t Retiree) uncertain() bool { return t.Entry.Stage == ledger.Intended }
+
+// retiree is a Retiree in the queue. Its times keep their monotonic reading: a
+// clock that is set back must not stretch a grace by hours.
+type retiree struct {
+	Retiree
+	due   time.Time // when to try again
+	pause *backoff.ExponentialBackOff
+}
+
+// Queue owns the old tokens until they have ended. It knows neither the workspace
+// nor the files: how a token ends is finish's to say.
+type Queue struct {
+	grace time.Duration
+	log   *slog.Logger
+	work  *background
+	wake  chan struct{}
+
+	// finish makes sure that nobody uses a token any more and revokes it, and
+	// returns its entry as it ended. record is told of each end.
+	finish func(context.Context, Retiree) (ledger.Entry, error)
+	record func(ledger.Entry)
+
+	mu    sync.Mutex // guards items and what they hold; held over nothing that blocks
+	items []*retiree // oldest first
+}
+
+func newRetiree(c Credential) *retiree {
+	return &retiree{
+		Retiree: Retiree{Entry: c.Entry, Token: c.Token, Drained: time.Now()},
+		pause:   retries(5 * time.Minute),
+	}
+}
+
+// Add puts a token into the queue. Its requests have drained when drained is
+// closed; nil: there are none.
+func (q *Queue) Add(c Credential, drained <-chan struct{}) {
+	t := newRetiree(c)
+	if t.Entry.Stage != ledger.Intended && t.Entry.Stage != ledger.Retiring {
+		t.Entry.Stage = ledger.Retiring
+		q.record(t.Entry)
+	}
+	if !isClosed(drained) {
+		t.Drained = time.Time{}
+		q.work.Go(func(ctx context.Context) { q.awaitDrain(ctx, t, drained) })
+	}
+	q.insert(t)
+}
+
+// isClosed reports whether a channel is nil or closed.
+func isClosed(ch <-chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return ch == nil
+	}
+}
+
+// AddFailed puts a token back that couldn't be revoked. Its grace is over.
+func (q *Queue) AddFailed(c Credential, why error) {
+	const pause = 10 * time.Second
+	t := newRetiree(c)
+	t.Drained = time.Now().Add(-q.grace)
+	t.Failed, t.due = why.Error(), time.Now().Add(pause)
+	q.insert(t)
+}
+
+func (q *Queue) insert(t *retiree) {
+	q.mu.Lock()
+	q.items = append(q.items, t)
+	q.mu.Unlock()
+	q.Wake()
+}
+
+// awaitDrain notes when no request carries t any more.
+func (q *Queue) awaitDrain(ctx context.Context, t *retiree, drained <-chan struct{}) {
+	select {
+	case <-drained:
+	case <-time.After(drainAtMost):
+		q.log.Warn("requests still carry an old token: no longer waiting for them", "token", t.Token, "waited", drainAtMost)
+	case <-ctx.Done():
+		return
+	}
+	q.mu.Lock()
+	t.Drained = time.Now()
+	q.mu.Unlock()
+	q.Wake()
+}
+
+// Wake has Run look at once at what is due. It doesn't block.
+func (q *Queue) Wake() { wake(q.wake) }
+
+// Items returns the tokens in the queue, oldest first.
+func (q *Queue) Items() []Retiree {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	all := make([]Retiree, len(q.items))
+	for i, t := range q.items {
+		all[i] = t.Retiree
+	}
+	return all
+}
+
+// Has reports whether the token is in the queue.
+func (q *Queue) Has(nonce string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.findLocked(nonce) != nil
+}
+
+func (q *Queue) findLocked(nonce string) *retiree {
+	i := slices.IndexFunc(q.items, func(t *retiree) bool { return t.Entry.Nonce == nonce })
+	if i < 0 {
+		return nil
+	}
+	return q.items[i]
+}
+
+// Remove takes a token out of the queue: it has ended, or is in use again.
+func (q *Queue) Remove(nonce string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.items = slices.DeleteFunc(q.items, func(t *retiree) bool { return t.Entry.Nonce == nonce })
+}
+
+// Clear empties the queue and returns what was in it.
+func (q *Queue) Clear() []Retiree {
+	all := q.Items()
+	for _, t := range all {
+		q.Remove(t.Entry.Nonce)
+	}
+	return all
+}
+
+// ForgetValue forgets the value of a token: the workspace refuses it.
+func (q *Queue) ForgetValue(nonce string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t := q.findLocked(nonce); t != nil {
+		t.Token = pat.Token{}
+	}
+}
+
+// SeenInFile begins the grace of a token anew: a file held it until now, and
+// whoever has just read it there may use it.
+func (q *Queue) SeenInFile(nonce string) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t := q.findLocked(nonce); t != nil && !t.Drained.IsZero() {
+		t.Drained = time.Now()
+	}
+}
+
+// InGrace reports whether the grace of a token isn't over.
+func (q *Queue) InGrace(nonce string) bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	t := q.findLocked(nonce)
+	return t != nil && time.Since(t.Drained) < q.grace
+}
+
+// Retire finishes what is due until the token with this hash has left the queue,
+// or ctx is done. It must not be used while Run is at work.
+func (q *Queue) Retire(ctx context.Context, t pat.Token) error {
+	for {
+		wait := q.finishDue(ctx)
+		if !slices.ContainsFunc(q.Items(), func(old Retiree) bool { return old.Entry.Hash == t.Hash() }) {
+			return nil
+		}
+		if !sleep(ctx, q.wake, wait) {
+			return fmt.Errorf("%v is still to be revoked, by the next start: %w", t, context.Cause(ctx))
+		}
+	}
+}
+
+// finishDue finishes each token that is due, and returns how long none will be.
+func (q *Queue) finishDue(ctx context.Context) time.Duration {
+	const idle = time.Minute
+	wait := idle
+	q.mu.Lock()
+	items := slices.Clone(q.items)
+	q.mu.Unlock()
+	for _, t := range items {
+		if ctx.Err() != nil {
+			break
+		}
+		if w := q.untilDue(t); w > 0 {
+			wait = min(wait, w)
+			continue
+		}
+		wait = min(wait, q.finishOne(ctx, t))
+	}
+	return wait
+}
+
+// untilDue is how long there is nothing to do about t.
+func (q *Queue) untilDue(t *retiree) time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if t.Drained.IsZero() {
+		return drainAtMost // awaitDrain wakes us
+	}
+	return max(time.Until(t.Drained.Add(q.grace)), time.Until(t.due))
+}
+
+// errGraceAnew says that a file held an old token until a moment ago.
+var errGraceAnew = errors.New("a file still held it")
+
+// finishOne finishes one token, and returns when to look again.
+func (q *Queue) finishOne(ctx context.Context, t *retiree) time.Duration {
+	q.mu.Lock()
+	old := t.Retiree
+	q.mu.Unlock()
+	end, err := q.finish(ctx, old)
+	switch {
+	case err == nil:
+		q.record(end)
+		q.log.Info("an old token has ended", "token", tokenName(end), "end", end.Stage, "why", end.Reason)
+		q.Remove(end.Nonce)
+		return time.Minute
+	case errors.Is(err, errGraceAnew):
+		q.SeenInFile(old.Entry.Nonce)
+		return q.grace
+	}
+	pause := t.pause.NextBackOff()
+	q.mu.Lock()
+	t.Entry, t.Failed, t.due = end, err.Error(), time.Now().Add(pause)
+	q.mu.Unlock()
+	if old.Failed != err.Error() && ctx.Err() == nil {
+		q.log.Warn("an old token can't be revoked yet", "token", tokenName(old.Entry), "err", err)
+	}
+	return pause
+}
+
+func tokenName(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of mint "+e.Nonce) }

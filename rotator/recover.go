@@ -1,0 +1,98 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"patrol/rotator/ledger"
+)
+
+// saveLedger has written what could not be written in the ledger, and puts what
+// the ledger has taken over from another into the queue.
+func (r *Rotator) saveLedger() {
+	before := r.cfg.Ledger.Err()
+	if err := r.cfg.Ledger.Save(); before != nil && err == nil {
+		r.log.Info("the ledger is written again")
+	}
+	if r.Ready() != nil || !r.cfg.Ledger.ClearTakenOver() {
+		return // or adopt does it
+	}
+	r.discovery.adoptMu.Lock()
+	defer r.discovery.adoptMu.Unlock()
+	r.enqueuePending()
+}
+
+// logUnsaved says so if it couldn't be recorded whether the user has logged out.
+func (r *Rotator) logUnsaved(err error) {
+	if err != nil {
+		r.log.Error("the ledger can't be written: will be tried again", "err", err)
+	}
+}
+
+// rebuildLedger puts back what the ledger lacks, if it may lack something.
+func (u *upkeep) rebuildLedger(ctx context.Context) {
+	if !u.gaps || u.Ready() != nil {
+		return
+	}
+	err := u.rebuild(ctx)
+	if u.gaps = err != nil; u.gaps && text(err) != u.logged {
+		u.log.Warn("the ledger has gaps still", "err", err)
+	}
+	u.logged = text(err)
+}
+
+// rebuild puts into the queue the tokens of this instance that a ledger with
+// gaps doesn't know, and calls the ledger complete; of a ledger that is empty
+// without having lost anything it only reports them. It waits until it is
+// certain which token is the one in use.
+func (r *Rotator) rebuild(ctx context.Context) error {
+	c, lost := r.chain.State().Current, r.cfg.Ledger.Incomplete()
+	hashes := c.Entry.ID == c.Entry.Hash // the workspace's ids are those of the values
+	switch {
+	case c.Entry.ID != "" && (hashes || c.Entry.Ours()):
+	case lost:
+		return errors.New("the workspace's list doesn't tell which token is the one in use: it will once that is replaced")
+	default:
+		return nil
+	}
+	list, err := r.authority.List(ctx, r.authority.ActingWith(c.Token))
+	if err != nil {
+		return fmt.Errorf("rebuilding the ledger from the workspace's list: %w", err)
+	}
+	for _, t := range list {
+		nonce, minted := r.mintedByUs(t.Comment)
+		if !minted || t.ID == c.Entry.ID || r.cfg.Ledger.Knows(t.ID) || r.cfg.Ledger.Has(nonce) {
+			continue
+		}
+		if !lost { // not of this ledger, so perhaps not of this machine
+			r.log.Warn("a token of this instance that an earlier patrol must have minted: it is left to expire", "token", t, "expires", t.Expiry)
+			continue
+		}
+		e := ledger.Entry{Nonce: nonce, Stage: ledger.Minted, Info: t, Host: r.host(), User: c.Entry.User}
+		if hashes {
+			e.Hash = t.ID
+		} else if err := r.allWritten(c); err != nil {
+			return err
+		}
+		r.log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
+		r.queue.Add(Credential{Entry: e}, nil)
+	}
+	return r.cfg.Ledger.MarkComplete()
+}
+
+// mintedByUs returns the nonce of a comment that this patrol has given a token.
+func (r *Rotator) mintedByUs(comment string) (nonce string, ok bool) {
+	instance, nonce, ok := ledger.ParseComment(comment)
+	return nonce, ok && instance == r.cfg.Ledger.Instance()
+}
+
+// allWritten makes sure that each file holds the token in use, and so no other
+// of ours: of a token whose hash isn't known nothing else tells.
+func (r *Rotator) allWritten(c Credential) error {
+	err := failures(r.files.Infos())
+	if c.Entry.Stage != ledger.Current || err != nil {
+		return errors.Join(errors.New("a credential file may hold a token that the ledger has lost"), err)
+	}
+	return nil
+}

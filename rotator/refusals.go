@@ -1,0 +1,157 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"patrol/rotator/pat"
+)
+
+const (
+	// propagationPause is how long a request waits before it tries a new token
+	// again, where there is no older one to stand in.
+	propagationPause = 500 * time.Millisecond
+
+	// probeTTL is how long the answer holds that a token works.
+	probeTTL = 30 * time.Second
+
+	// forcedEvery is how often a token that was killed may be replaced by the
+	// mint profile, and how often one that can't be told apart may be adopted.
+	forcedEvery = 5 * time.Minute
+)
+
+// refusals is what is known of requests that the workspace has refused.
+type refusals struct {
+	mu     sync.Mutex // guards all below; held over nothing that blocks
+	probe  *probe     // the last question; nil: none whose answer holds
+	minted time.Time  // when the mint profile last minted, wall time
+}
+
+// probe is a question to the workspace whether the token in use works. All who want
+// to know at once share it.
+type probe struct {
+	of            string // the token's hash
+	done          chan struct{}
+	at            time.Time
+	alive         bool
+	previousAlive bool // it isn't, but the one before it, which was asked about then, is
+	err           error
+}
+
+// Refused is told that the workspace called t invalid when a request bore it.
+// It answers with the token to send that request with once more, or false: the
+// refusal is to be passed on. It blocks while the workspace is asked about t
+// and, if t is dead and a mint profile is there, while a rotation runs.
+//
+// A refusal alone mints nothing: an endpoint may call any token invalid.
+func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok bool) {
+	s := r.chain.State()
+	switch {
+	case s.Phase != Ready:
+		return pat.Token{}, false
+	case !s.Current.Token.Same(t):
+		return s.Current.Token, true
+	}
+	young := time.Since(s.Current.Since) < propagation
+	previous := s.Previous
+	if !young || !r.queue.Has(previous.Entry.Nonce) {
+		previous = Credential{}
+	}
+	p, err := r.probeInUse(ctx, s.Current, previous)
+	switch {
+	case !previous.IsZero() && (err != nil || p.alive || p.previousAlive):
+		return previous.Token, true
+	case err != nil:
+		return pat.Token{}, false
+	case p.alive && young:
+		return s.Current.Token, sleep(ctx, nil, propagationPause)
+	case p.alive:
+		return pat.Token{}, false
+	}
+	return r.replaceDead(ctx, s.Current)
+}
+
+// replaceDead ends the chain and has the mint profile mint, if it may. It returns
+// the token that is in use then.
+func (r *Rotator) replaceDead(ctx context.Context, dead Credential) (pat.Token, bool) {
+	_ = r.chain.Die(dead, errors.New("a request was refused"))
+	if r.cfg.MintAs == nil || r.mintCooldown() != nil {
+		return pat.Token{}, false
+	}
+	if _, err := r.rotate(ctx, request{reason: "the token in use is dead", replaces: &dead}); err != nil {
+		return pat.Token{}, false
+	}
+	current := r.Current()
+	return current, !current.IsZero()
+}
+
+// probeInUse finds out whether the token in use works, and if it doesn't, the one
+// before it, if there is one; once for all who ask.
+func (r *Rotator) probeInUse(ctx context.Context, current, previous Credential) (*probe, error) {
+	p, isNew := r.refusals.join(current.Entry.Hash)
+	if isNew {
+		r.work.Go(func(bg context.Context) {
+			p.alive, p.err = r.authority.Alive(bg, current.Token)
+			if p.err == nil && !p.alive && !previous.IsZero() {
+				p.previousAlive, p.err = r.authority.Alive(bg, previous.Token)
+			}
+			r.refusals.answered(p)
+		})
+	}
+	select {
+	case <-p.done:
+		return p, p.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// join returns the question about a token, which the caller has to ask if it is new.
+func (s *refusals) join(hash string) (p *probe, isNew bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if p = s.probe; p != nil && p.of == hash && time.Since(p.at) <= probeTTL {
+		return p, false
+	}
+	s.probe = &probe{of: hash, done: make(chan struct{}), at: time.Now()}
+	return s.probe, true
+}
+
+// answered tells all who wait for p. Only good news are kept.
+func (s *refusals) answered(p *probe) {
+	s.mu.Lock()
+	if p.err != nil || !p.alive {
+		s.probe = nil
+	}
+	s.mu.Unlock()
+	close(p.done)
+}
+
+func (s *refusals) setMinted(at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.minted = at
+}
+
+func (s *refusals) lastMinted() time.Time {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.minted
+}
+
+// mintCooldown returns an error as long as the mint profile may not replace a token
+// that is dead before its time: it minted one a moment ago, and what killed that
+// would kill the next one too. By the wall clock: a laptop that has slept needn't
+// wait.
+func (r *Rotator) mintCooldown() error {
+	minted, now := r.refusals.lastMinted(), r.now()
+	next := minted.Add(forcedEvery)
+	if minted.IsZero() || now.Before(minted) || !now.Before(next) || now.After(r.chain.State().Current.Expiry()) {
+		return nil
+	}
+	return fmt.Errorf("something revokes patrol's tokens, as the one that was minted at %s is dead already; the next one is minted at %s, so find out what it is (another rotator of the same user?)",
+		minted.UTC().Format(time.TimeOnly), next.UTC().Format(time.TimeOnly))
+}

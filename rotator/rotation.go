@@ -1,0 +1,289 @@
+package rotator
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+)
+
+// Rotation is what one rotation did.
+type Rotation struct {
+	Reason string
+	Began  time.Time
+	Took   time.Duration
+	Old    pat.Token  // the token that was replaced
+	Token  pat.Token  // the one that replaced it; zero if the rotation failed
+	Files  []FileInfo // how each credential file fared
+	Joined bool       // it was under way already when it was asked for
+
+	// Of Login only: whose the token is, and whose the one before it was;
+	// "" where that isn't known.
+	User, UserBefore string
+}
+
+// rotation is a rotation under way: what its steps hand on to one another.
+type rotation struct {
+	*Rotator
+	old    Credential // the token to be replaced
+	minter principal
+	fresh  Credential // the new token
+	files  []FileInfo
+
+	replaced Credential      // what was in use until fresh was published
+	drained  <-chan struct{} // when its requests have drained
+}
+
+// steps are what a rotation does, in this order, each recorded in the ledger
+// before the next. A step that fails ends the rotation; then the old token stays
+// in use, and what was minted is in the queue.
+var steps = []func(*rotation, context.Context) error{
+	(*rotation).preflight,
+	(*rotation).mint,
+	(*rotation).probe,
+	(*rotation).publish,
+	(*rotation).write,
+	(*rotation).retire,
+}
+
+// run takes the steps.
+func (o *rotation) run(ctx context.Context) (err error) {
+	if o.minter, err = o.chooseMinter(ctx); err != nil {
+		return err
+	}
+	for _, step := range steps {
+		if err := step(o, ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// chooseMinter returns who mints: the token in use, or the mint profile if that is
+// dead.
+func (o *rotation) chooseMinter(ctx context.Context) (principal, error) {
+	s := o.chain.State()
+	switch {
+	case s.Phase == Ready && !o.old.IsZero():
+		return o.authority.ActingWith(o.old.Token), nil
+	case o.cfg.MintAs != nil:
+		by := principal{Session: o.cfg.MintAs, userKnown: true}
+		by.user = cmp.Or(o.authority.User(context.WithoutCancel(ctx), by), unknownUser+ledger.NewNonce())
+		return by, nil
+	}
+	return principal{}, s.Err
+}
+
+// preflight makes sure, before anything is minted, that the new token can be
+// written. A broken agent file delays a mint until a quarter of the old token's
+// life is left; then it is left out.
+func (o *rotation) preflight(ctx context.Context) error {
+	profile, agents := o.Rotator.files.Check()
+	switch {
+	case profile != nil:
+		return o.dieIfRefused(ctx, o.old, fmt.Errorf("nothing was minted: %w", profile))
+	case agents == nil:
+		return nil
+	case !o.timeIsShort():
+		return o.dieIfRefused(ctx, o.old, fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents))
+	}
+	o.log.Warn("a credential file is broken and time is short: rotating without it", "err", agents)
+	return nil
+}
+
+// timeIsShort reports whether less than a quarter of the old token's life is left.
+// A token that was found may live for months: nobody waits that long.
+func (o *rotation) timeIsShort() bool {
+	const part = 4
+	life := min(o.old.Lifetime, o.cfg.Lifetime)
+	left := o.old.Expiry().Sub(o.now())
+	if !o.old.Entry.Ours() {
+		left = min(left, life-time.Since(o.old.Since))
+	}
+	return left <= life/part
+}
+
+// mint makes a new token and records it.
+func (o *rotation) mint(ctx context.Context) error {
+	err := o.mintBy(ctx)
+	if errors.Is(err, ErrNeedsLogin) && o.cfg.MintAs != nil && o.minter.Session != o.cfg.MintAs {
+		// The token was found dead. Whoever rotates once has no later try.
+		if o.minter, err = o.chooseMinter(ctx); err == nil {
+			err = o.mintBy(ctx)
+		}
+	}
+	return err
+}
+
+// mintBy makes a new token by the minter. What may have been minted and can't be
+// used is left in the queue, to be revoked.
+func (o *rotation) mintBy(ctx context.Context) error {
+	e, err := o.intend()
+	if err != nil {
+		return err
+	}
+	before := o.now()
+	t, info, err := o.create(ctx, e)
+	if err != nil {
+		if errors.Is(err, workspace.ErrUncertain) {
+			o.queue.Add(Credential{Entry: e}, nil)
+		} else {
+			o.record(unminted(e))
+		}
+		return o.dieIfRefused(ctx, o.old, fmt.Errorf("minting: %w", err))
+	}
+	scopes := e.Scopes
+	e.Stage, e.Hash, e.Info, e.Scopes = ledger.Minted, t.Hash(), info, scopes
+	o.fresh = newCredential(t, e, o.cfg.Lifetime)
+	o.fresh.Entry.LocalExpiry = before.Add(o.fresh.Lifetime)
+	o.record(o.fresh.Entry)
+	return nil
+}
+
+// intend records that a token is about to be minted.
+func (o *rotation) intend() (ledger.Entry, error) {
+	e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: o.host(), User: o.minter.user}
+	e.Comment, e.Scopes = o.comment(e.Nonce), o.old.Entry.Scopes
+	e.At = o.now() // Put sets that of its own copy, and this one may go into the queue
+	o.rotations.setMinting(e.Nonce)
+	if err := o.cfg.Ledger.Put(e); err != nil {
+		// The ledger remembers the intent, and may write it later.
+		_ = o.cfg.Ledger.Put(unminted(e))
+		return e, fmt.Errorf("nothing was minted: %w", err)
+	}
+	return e, nil
+}
+
+// create asks for the token that e intends. If the workspace has no room for it,
+// what is used by nobody is revoked without waiting for its grace.
+func (o *rotation) create(ctx context.Context, e ledger.Entry) (pat.Token, pat.Info, error) {
+	req := workspace.MintRequest{Lifetime: o.cfg.Lifetime, Comment: e.Comment, Scopes: e.Scopes}
+	t, info, err := o.minter.Mint(ctx, req)
+	if errors.Is(err, workspace.ErrQuota) && o.revokeForQuota(ctx, o.minter) {
+		t, info, err = o.minter.Mint(ctx, req)
+	}
+	if errors.Is(err, workspace.ErrLifetime) {
+		err = fmt.Errorf("asking for %v: %w; ask for less with --lifetime", o.cfg.Lifetime, err)
+	}
+	return t, info, err
+}
+
+// comment is what a token bears in the workspace's list.
+func (r *Rotator) comment(nonce string) string {
+	return "patrol/" + r.cfg.Ledger.Instance() + "/" + nonce
+}
+
+// revokeForQuota revokes what is in the queue and used by nobody, without waiting
+// for its grace. It reports whether there is room for another token now.
+func (r *Rotator) revokeForQuota(ctx context.Context, by principal) (room bool) {
+	for _, old := range r.queue.Items() {
+		e := old.Entry
+		if old.Drained.IsZero() || e.ID == "" || !e.Host.MaySame(r.host()) || r.notOurs(e) != "" || r.purgeFromFiles(e) != nil {
+			continue
+		}
+		if r.authority.Revoke(ctx, by, e) == nil {
+			room = true
+		}
+	}
+	return room
+}
+
+// probe makes sure that the new token works before anyone gets it. One that
+// doesn't is revoked. A token may take a moment to be known everywhere, so it has a
+// few tries.
+func (o *rotation) probe(ctx context.Context) error {
+	const tries = 5
+	_, err := backoff.Retry(ctx, func() (struct{}, error) {
+		alive, err := o.authority.Alive(ctx, o.fresh.Token)
+		if err == nil && !alive {
+			err = errors.New("the workspace doesn't take it")
+		}
+		return struct{}{}, err
+	}, backoff.WithBackOff(retries(4*time.Second)), backoff.WithMaxTries(tries))
+	if err == nil {
+		o.reach(ledger.Probed)
+		return nil
+	}
+	err = fmt.Errorf("the new token was given up: %w", err)
+	if o.authority.Revoke(ctx, o.minter, o.fresh.Entry) != nil {
+		o.queue.Add(o.fresh, nil)
+		return err
+	}
+	o.record(ended(o.fresh.Entry, ledger.Revoked, "it did not work"))
+	return err
+}
+
+// reach records how far the new token has come.
+func (o *rotation) reach(stage ledger.Stage) {
+	o.fresh.Entry.Stage = stage
+	o.record(o.fresh.Entry)
+}
+
+// publish makes the new token the one in use.
+func (o *rotation) publish(context.Context) (err error) {
+	o.reach(ledger.Published)
+	if o.replaced, o.drained, err = o.use(o.fresh); err != nil {
+		o.queue.Add(o.fresh, nil)
+	}
+	return err
+}
+
+// write writes the credential files. One that can't be written is tried again
+// while the Rotator runs.
+func (o *rotation) write(context.Context) error {
+	o.files = o.writeFiles()
+	return nil
+}
+
+// retire puts the token that was in use into the queue.
+func (o *rotation) retire(context.Context) error {
+	o.retireReplaced(o.replaced, o.fresh, o.drained)
+	return nil
+}
+
+// use makes a token the one in use, and returns the one that was, and when its
+// requests have drained.
+func (r *Rotator) use(next Credential) (replaced Credential, drained <-chan struct{}, err error) {
+	old, drained, err := r.chain.Use(next, nil)
+	if err == nil && old.Phase == LoggedOut {
+		r.logUnsaved(r.cfg.Ledger.LogIn())
+	}
+	return old.Current, drained, err
+}
+
+// retireReplaced puts a token into the queue that next has replaced.
+func (r *Rotator) retireReplaced(old, next Credential, drained <-chan struct{}) {
+	if !old.IsZero() && !old.Token.Same(next.Token) {
+		r.queue.Add(old, drained)
+	}
+}
+
+// dieIfRefused finds out whether the token that should have been replaced is dead,
+// if the error or the clock suggests it, and ends the chain if it is.
+func (r *Rotator) dieIfRefused(ctx context.Context, old Credential, err error) error {
+	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(old.Expiry())
+	if !suspect || old.IsZero() {
+		return err
+	}
+	if alive, doubt := r.authority.Alive(ctx, old.Token); doubt != nil || alive {
+		return err
+	}
+	return r.chain.Die(old, err)
+}
+
+// retries is a back-off that starts at a quarter of a second and is capped.
+func retries(longest time.Duration) *backoff.ExponentialBackOff {
+	return &backoff.ExponentialBackOff{
+		InitialInterval:     250 * time.Millisecond,
+		RandomizationFactor: 0.5,
+		Multiplier:          2,
+		MaxInterval:         longest,
+	}
+}

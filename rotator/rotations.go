@@ -1,0 +1,176 @@
+package rotator
+
+import (
+	"context"
+	"fmt"
+	"sync"
+)
+
+// request is a wish to rotate.
+type request struct {
+	reason   string
+	byUser   bool        // patrol itself doesn't rotate for a user who has logged out
+	replaces *Credential // what is to be replaced; nil is whatever is in use
+}
+
+// inflight is a rotation under way.
+type inflight struct {
+	done   chan struct{}
+	cancel context.CancelCauseFunc
+	result Rotation
+	err    error
+}
+
+// rotations sees to it that one rotation runs at a time, and keeps how the last
+// one ended.
+type rotations struct {
+	// mu guards all below. It is taken before the Chain's, so that a rotation's
+	// end and the token that it has put into use are seen together.
+	mu         sync.Mutex
+	running    *inflight // nil: none
+	closed     bool      // Close was called
+	loggingOut bool      // Logout is at work
+	minting    string    // the nonce of the last mint that was begun
+	last       Rotation
+	lastErr    error
+}
+
+func (s *rotations) setMinting(nonce string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.minting = nonce
+}
+
+func (s *rotations) isMinting(nonce string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return nonce == s.minting
+}
+
+// Last returns the last rotation that has ended, and how.
+func (s *rotations) Last() (Rotation, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, s.lastErr
+}
+
+// Close lets no further rotation begin and returns when the one under way ends;
+// nil: none is.
+func (s *rotations) Close() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.closed = true
+	if s.running == nil {
+		return nil
+	}
+	return s.running.done
+}
+
+// Cancel ends the rotation that is under way and waits for its end.
+func (s *rotations) Cancel(why error) {
+	s.mu.Lock()
+	f := s.running
+	s.mu.Unlock()
+	if f != nil {
+		f.cancel(why)
+		<-f.done
+	}
+}
+
+// setLoggingOut says whether a logout is at work; during one no rotation begins.
+func (s *rotations) setLoggingOut(yes bool) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if yes && s.closed {
+		return errClosed
+	}
+	s.loggingOut = yes
+	return nil
+}
+
+// end notes how a rotation ended. It reports whether the one before failed alike.
+func (s *rotations) end(f *inflight) (again bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	again = text(s.lastErr) == text(f.err)
+	s.running, s.last, s.lastErr = nil, f.result, f.err
+	return again
+}
+
+// Rotate mints a new token, puts it in the place of the one in use, and returns
+// after the credential files were written; the old token is then in the queue. If a
+// rotation is under way it waits for that one. If ctx is done it returns, and the
+// rotation goes on.
+//
+// A nil error means that there is a new token; a file that could not be written
+// stands in Rotation.Files, and is tried again while the Rotator runs. After an
+// error the old token is still the one in use.
+func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
+	return r.rotate(ctx, request{reason: reason, byUser: true})
+}
+
+// rotate rotates, or joins the rotation that is under way. A request that another
+// rotation has met already is met.
+func (r *Rotator) rotate(ctx context.Context, q request) (Rotation, error) {
+	f, joined, err := r.begin(q)
+	if f == nil {
+		return Rotation{Token: r.Current(), Joined: joined}, err
+	}
+	select {
+	case <-f.done:
+		result := f.result
+		result.Joined = joined
+		return result, f.err
+	case <-ctx.Done():
+		return Rotation{}, fmt.Errorf("waiting for the rotation, which goes on: %w", context.Cause(ctx))
+	}
+}
+
+// begin returns the rotation that serves a request, which it begins if none is
+// under way. It returns nil without an error if the request is met already.
+func (r *Rotator) begin(q request) (f *inflight, joined bool, err error) {
+	r.rotations.mu.Lock()
+	defer r.rotations.mu.Unlock()
+	s := r.chain.State()
+	switch {
+	case r.rotations.closed:
+		return nil, false, errClosed
+	case r.rotations.loggingOut, s.Phase == LoggedOut && !q.byUser:
+		return nil, false, r.loggedOutError()
+	case r.rotations.running != nil:
+		return r.rotations.running, true, nil
+	case q.replaces != nil && s.Phase == Ready && !s.Current.Is(*q.replaces):
+		return nil, true, nil
+	}
+	f = &inflight{done: make(chan struct{})}
+	var ctx context.Context
+	ctx, f.cancel = context.WithCancelCause(r.work.ctx)
+	r.rotations.running = f
+	r.work.Go(func(context.Context) { r.runRotation(ctx, f, s.Current, q.reason) })
+	return f, false, nil
+}
+
+// runRotation runs one rotation and tells everyone who waits for it.
+func (r *Rotator) runRotation(ctx context.Context, f *inflight, old Credential, reason string) {
+	defer f.cancel(nil)
+	began := r.now()
+	o := &rotation{Rotator: r, old: old}
+	f.err = o.run(ctx)
+	f.result = Rotation{Reason: reason, Began: began, Took: r.now().Sub(began), Old: old.Token, Files: o.files}
+	if f.err == nil {
+		f.result.Token = o.fresh.Token
+	} else {
+		f.err = fmt.Errorf("rotating the token of %s: %w", r.host(), f.err)
+	}
+	again := r.rotations.end(f)
+	switch {
+	case f.err == nil:
+		r.log.Info("rotated", "reason", reason, "old", f.result.Old, "new", f.result.Token, "took", f.result.Took)
+	case again || !r.schedule.running.Load(): // who asked is told
+		r.log.Debug("the rotation failed", "reason", reason, "err", f.err)
+	default:
+		r.log.Error("the rotation failed", "reason", reason, "token", old.Token, "err", f.err)
+	}
+	close(f.done)
+	r.wakeAll()
+}
