@@ -133,14 +133,17 @@ func pick(from []*Token, want func(*Token) bool) []Token {
 // info is a token as the API tells it: times in epoch milliseconds.
 type info struct {
 	ID      string   `json:"token_id"`
-	Created int64    `json:"creation_time"`
+	Created int64    `json:"creation_time,omitempty"`
 	Expiry  int64    `json:"expiry_time"` // -1 never
 	Comment string   `json:"comment"`
 	Scopes  []string `json:"scopes,omitempty"`
 }
 
-func infoOf(t *Token) info {
+func (w *Workspace) infoOf(t *Token) info {
 	i := info{ID: t.ID, Created: t.Created.UnixMilli(), Expiry: -1, Comment: t.Comment, Scopes: t.Scopes}
+	if w.cfg.NoCreation {
+		i.Created = 0
+	}
 	if !t.Expiry.IsZero() {
 		i.Expiry = t.Expiry.UnixMilli()
 	}
@@ -195,6 +198,9 @@ func (w *Workspace) create(c *call) {
 		writeError(c, http.StatusBadRequest, "INVALID_PARAMETER_VALUE", "Comment is longer than 255 characters.")
 		return
 	}
+	if most := w.cfg.GrantAtMost; most > 0 {
+		lifetime = min(lifetime, most)
+	}
 	t, ok := w.mint(c.user, in.Comment, in.Scopes, lifetime)
 	if !ok {
 		writeError(c, http.StatusBadRequest, "QUOTA_EXCEEDED",
@@ -204,7 +210,7 @@ func (w *Workspace) create(c *call) {
 	writeJSON(c, http.StatusOK, struct {
 		Value string `json:"token_value"`
 		Info  info   `json:"token_info"`
-	}{t.Value, infoOf(&t)})
+	}{t.Value, w.infoOf(&t)})
 }
 
 // mint makes a token unless its user has as many as the quota allows.
@@ -228,7 +234,7 @@ func (w *Workspace) list(c *call) {
 		Infos []info `json:"token_infos,omitempty"`
 	}{}
 	for _, t := range w.Live(c.user) {
-		out.Infos = append(out.Infos, infoOf(&t))
+		out.Infos = append(out.Infos, w.infoOf(&t))
 	}
 	writeJSON(c, http.StatusOK, out)
 }

@@ -24,6 +24,8 @@ type Config struct {
 	Quota       int              // live tokens per user; 0 is 600
 	MaxLifetime time.Duration    // what an admin allows a new token; 0 is no limit
 	DisablePATs bool             // nobody may mint; tokens that exist go on working
+	GrantAtMost time.Duration    // a new token gets no longer life than this, whatever it asks for; 0 is what it asks for
+	NoCreation  bool             // answers don't say when a token was created
 	RandomIDs   bool             // a token's id is not the SHA-256 of its value
 	Propagation time.Duration    // model endpoints refuse a token younger than this
 	Invalid     InvalidForm      // how a token that isn't valid is refused
