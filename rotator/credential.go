@@ -50,6 +50,10 @@ func (c Credential) Deadline() time.Time {
 	return c.Expiry().Add(UsableLife(c.Lifetime) - c.Lifetime)
 }
 
+// NeverExpires reports whether the workspace has said that the token never expires,
+// or not when.
+func (c Credential) NeverExpires() bool { return c.Entry.Expiry.IsZero() }
+
 // published is the token as the proxy gets it, which has no clock but this
 // machine's.
 func (c Credential) published() pat.Token {

@@ -235,7 +235,9 @@ func (r *Rotator) adoptedEntry(ctx context.Context, f candidate) ledger.Entry {
 		e = ledger.Entry{Nonce: ledger.NewNonce(), Hash: f.token.Hash(), Found: f.sources}
 	}
 	if f.info.ID != "" {
+		created := cmp.Or(f.info.Created, e.Created)
 		e.Info = f.info
+		e.Created = created // a list may not tell what the mint did
 	}
 	e.User = cmp.Or(f.user, e.User)
 	if e.User == "" && !f.known && !e.Ours() {

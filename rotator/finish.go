@@ -32,9 +32,9 @@ func (r *Rotator) finish(ctx context.Context, old Retiree) (ledger.Entry, error)
 	case errors.Is(err, workspace.ErrPermission) && queuedBeyondLifetime(end, old.Drained):
 		return ended(end, ledger.Expired, err.Error()), nil
 	case !errors.Is(err, errNotShown):
-	case r.expired(end), old.uncertain() && r.now().After(end.At.Add(r.cfg.Lifetime+clockTolerance)):
+	case r.expired(end):
 		return ended(end, ledger.Expired, err.Error()), nil
-	case !old.uncertain() && end.Expiry.IsZero():
+	case end.Expiry.IsZero():
 		return ended(end, ledger.Left, err.Error()), nil
 	}
 	return end, err
@@ -46,9 +46,6 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	e := old.Entry
 	if err := r.authority.mayKnow(e); err != nil {
 		return e, err
-	}
-	if old.uncertain() {
-		return r.finishMint(ctx, e)
 	}
 	if err := r.purgeFromFiles(e); err != nil {
 		if !errors.Is(err, errGraceAnew) && r.expired(e) {
@@ -76,26 +73,67 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	return ended(e, ledger.Revoked, ""), nil
 }
 
-// finishMint revokes what a mint may have made whose answer never came.
-func (r *Rotator) finishMint(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+// finishMints asks for one list for all mints without an answer, and revokes what
+// they have made. A mint of which nothing can be learned ends when its token must have
+// expired.
+func (r *Rotator) finishMints(ctx context.Context, mints []Retiree) (done []ledger.Entry, err error) {
+	lists := map[string]listing{}
+	for _, old := range mints {
+		end, merr := r.finishMint(ctx, old.Entry, lists)
+		switch {
+		case merr == nil:
+			done = append(done, end)
+		case time.Since(old.Drained) > r.cfg.Lifetime+clockTolerance:
+			done = append(done, ended(end, ledger.Expired, merr.Error()))
+		case err == nil:
+			err = merr
+		}
+	}
+	return done, err
+}
+
+// listing is what the workspace listed, or why it didn't.
+type listing struct {
+	tokens []pat.Info
+	err    error
+}
+
+// finishMint revokes what one mint may have made. lists has what was listed for others
+// already, by who asked.
+func (r *Rotator) finishMint(ctx context.Context, e ledger.Entry, lists map[string]listing) (ledger.Entry, error) {
+	if err := r.authority.mayKnow(e); err != nil {
+		return e, err
+	}
 	by, err := r.revoker(e)
 	if err != nil {
 		return e, err
 	}
-	return r.revokeMint(ctx, by, e)
+	key := by.user + "/" + by.id
+	list, asked := lists[key]
+	if !asked {
+		list.tokens, list.err = r.listForMints(ctx, by)
+		lists[key] = list
+		if errors.Is(list.err, workspace.ErrInvalidToken) {
+			r.checkRevoker(ctx, e, list.err)
+		}
+	}
+	if list.err != nil {
+		return e, list.err
+	}
+	return r.authority.RevokeMint(ctx, by, e, list.tokens, r.now())
 }
 
-// revokeMint asks for the list and revokes what a mint may have made. If the id of
-// the token in use is unknown, that could be the one: then it waits.
-func (r *Rotator) revokeMint(ctx context.Context, by principal, e ledger.Entry) (ledger.Entry, error) {
+// listForMints returns the list in which to look for what a mint has made. If the id
+// of the token in use is unknown, what is found there could be that one.
+func (r *Rotator) listForMints(ctx context.Context, by principal) ([]pat.Info, error) {
 	if c := r.chain.State().Current; c.Token.ID == "" && !c.IsZero() {
-		return e, errors.New("it may be the token in use, whose id isn't known")
+		return nil, errors.New("it may be the token in use, whose id isn't known")
 	}
 	list, err := r.authority.List(ctx, by)
 	if err != nil {
-		return e, fmt.Errorf("looking for a token that may have been minted: %w", err)
+		return nil, fmt.Errorf("looking for a token that may have been minted: %w", err)
 	}
-	return r.authority.RevokeMint(ctx, by, e, list, r.now())
+	return list, nil
 }
 
 // expired reports whether the token has certainly expired.
@@ -195,13 +233,18 @@ var errOthersFirst = errors.New("the others are revoked with it first")
 
 // revoker returns who revokes an old token: the token in use, or, if that is
 // another user's, an old one of the same user, or, after a logout, the last one;
-// and itself when no other is left.
+// and itself when no other is left. Where the token in use is dead, it is the mint
+// profile.
 func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
-	t, err := revokingToken(r.chain.State(), r.queue.Items(), e)
-	if err != nil {
-		return principal{}, err
+	s := r.chain.State()
+	t, err := revokingToken(s, r.queue.Items(), e)
+	switch {
+	case err == nil:
+		return r.authority.ActingWith(t), nil
+	case s.Phase == Dead && r.cfg.MintAs != nil:
+		return principal{Session: r.cfg.MintAs}, nil
 	}
-	return r.authority.ActingWith(t), nil
+	return principal{}, err
 }
 
 // revokingToken returns the token that revokes e's. It decides by what it is given

@@ -269,6 +269,15 @@ func (o *logout) revokeBy(ctx context.Context, by principal, e ledger.Entry) (le
 	}, backoff.WithBackOff(retries(time.Second)), backoff.WithMaxTries(tries))
 }
 
+// revokeMint revokes what a mint without an answer has made.
+func (o *logout) revokeMint(ctx context.Context, by principal, e ledger.Entry) (ledger.Entry, error) {
+	list, err := o.listForMints(ctx, by)
+	if err != nil {
+		return e, err
+	}
+	return o.authority.RevokeMint(ctx, by, e, list, o.now())
+}
+
 // requeue puts a token that couldn't be revoked back into the queue.
 func (o *logout) requeue(e ledger.Entry, why error) {
 	c := Credential{Entry: e}

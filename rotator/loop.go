@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
+
+	"patrol/rotator/workspace"
 )
 
 const (
@@ -72,10 +74,10 @@ type clocks struct{ wall, mono time.Time }
 
 // retry is about a rotation that is wanted, or has failed.
 type retry struct {
-	reason string
-	of     Credential // what it is to replace
-	at     time.Time  // when to try again
-	pause  *backoff.ExponentialBackOff
+	reason   string
+	of       Credential // what it is to replace
+	at       time.Time  // when to try again
+	failures Failures
 }
 
 // search is the search for a token while there is none.
@@ -83,20 +85,22 @@ type search struct {
 	askAgain time.Time // when to ask the workspace again about tokens that it has refused
 	asked    string    // which tokens it was asked about
 	logged   string    // what the log says about it
-	pause    *backoff.ExponentialBackOff
+	failures int
 }
 
 // runLoop rotates when that is due. A rotation that failed is tried again
 // with growing pauses, and never waits for the next tick.
 func (r *Rotator) runLoop(ctx context.Context) {
 	l := &loop{Rotator: r}
-	l.retry.pause, l.search.pause = retries(5*time.Minute), retries(30*time.Second)
 	l.planTick()
 	if c := r.chain.State().InUse(); !c.IsZero() && c.Expiry().Sub(r.now()) < c.Lifetime/3 {
 		l.want("little of the token's life is left", c)
 	}
 	for {
 		l.compareClocks()
+		if l.schedule().tryNow.Swap(false) {
+			l.tryNow()
+		}
 		var wait time.Duration
 		if s := r.chain.State(); s.Phase == Ready {
 			wait = l.rotateIfDue(ctx)
@@ -143,10 +147,13 @@ func (l *loop) compareClocks() {
 		l.want("the clock was set back", l.chain.State().Current)
 		l.log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
 	case -back > tolerance: // what failed before a sleep may work now
-		l.retry.at, l.search.askAgain = time.Time{}, time.Time{}
+		l.tryNow()
 	}
 	l.clocks = now
 }
+
+// tryNow ends the wait for the next try. It doesn't make the waits after it shorter.
+func (l *loop) tryNow() { l.retry.at, l.search.askAgain = time.Time{}, time.Time{} }
 
 // rotateIfDue rotates if that is due, and returns how long it won't be.
 func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
@@ -156,7 +163,7 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	l.checkFiles(ctx)
 	c := l.chain.State().Current
 	if !l.retry.of.Is(c) {
-		l.retry.reason, l.retry.at = "", time.Time{} // somebody else has replaced the token
+		l.retry = retry{of: c} // somebody else has replaced the token
 	}
 	plan := Plan{Credential: c, Tick: l.tick, Wanted: l.retry.reason, NotBefore: l.retry.at}
 	wait, reason := plan.Next(l.now(), time.Now())
@@ -185,16 +192,16 @@ func (l *loop) checkFiles(ctx context.Context) {
 
 // tryToRotate rotates once and plans another try if that failed.
 func (l *loop) tryToRotate(ctx context.Context, reason string, c Credential) {
-	if _, err := l.rotate(ctx, request{reason: reason, replaces: &c}); err == nil {
-		l.retry.reason, l.retry.at = "", time.Time{}
-		l.retry.pause.Reset()
+	_, err := l.rotate(ctx, request{reason: reason, replaces: &c})
+	if err == nil {
+		l.retry = retry{}
 		l.repairFilesAt = time.Now().Add(fileCheck) // they have just been written
 		return
 	}
-	const parts, least = 8, 5 * time.Second // of the time that is left, to have several tries
-	pause := min(l.retry.pause.NextBackOff(), max(c.Expiry().Sub(l.now())/parts, least))
 	l.want(reason, c)
-	l.retry.at = time.Now().Add(pause)
+	left := c.Expiry().Sub(l.now())
+	l.retry.failures.Add(err, left)
+	l.retry.at = time.Now().Add(withJitter(RetryPause(l.retry.failures, left, c.NeverExpires())))
 }
 
 // findToken looks for a token that works, and mints by the mint profile if
@@ -215,14 +222,24 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 		err = l.mintByProfile(ctx, s, err)
 	}
 	if err == nil {
-		l.search.pause.Reset()
-		l.search.asked, l.search.logged, l.search.askAgain = "", "", time.Time{}
+		l.search = search{}
 		l.planTick()
 		return 0
 	}
 	l.logSearch(ctx, err)
-	l.search.askAgain = time.Now().Add(l.search.pause.NextBackOff())
+	l.search.askAgain = time.Now().Add(withJitter(l.searchPause(s, err)))
 	return min(tokenWatch, time.Until(l.search.askAgain))
+}
+
+// searchPause is how long to wait before the workspace is asked again. Where the
+// last token has expired, it has little to say.
+func (l *loop) searchPause(s State, err error) time.Duration {
+	f, pauses, c := &l.search.failures, pauseSearch, s.Current
+	if !c.IsZero() && !c.NeverExpires() && l.now().After(c.Expiry()) {
+		pauses = pauseAfter
+	}
+	*f++
+	return max(pauses.After(*f), min(workspace.RetryAfter(err), retryAfterAtMost))
 }
 
 // mintByProfile has the mint profile mint, unless it did so a moment ago; why is

@@ -10,10 +10,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/cenkalti/backoff/v5"
-
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
 )
 
 // drainAtMost is how long requests that carry an old token may hold up its
@@ -40,8 +39,8 @@ func (t Retiree) uncertain() bool { return t.Entry.Stage == ledger.Intended }
 // clock that is set back must not stretch a grace by hours.
 type retiree struct {
 	Retiree
-	due   time.Time // when to try again
-	pause *backoff.ExponentialBackOff
+	due      time.Time // when to try again
+	failures int
 }
 
 // Queue owns the old tokens until they have ended. It knows neither the workspace
@@ -52,19 +51,38 @@ type Queue struct {
 	work  *background
 	wake  chan struct{}
 
-	// finish makes sure that nobody uses a token any more and revokes it, and
-	// returns its entry as it ended. record is told of each end.
-	finish func(context.Context, Retiree) (ledger.Entry, error)
-	record func(ledger.Entry)
+	ends ends
 
-	mu    sync.Mutex // guards items and what they hold; held over nothing that blocks
+	mu    sync.Mutex // guards all below; held over nothing that blocks
 	items []*retiree // oldest first
+	mints mintRound
+}
+
+// ends is how what is in a Queue comes to its end.
+type ends interface {
+	// finish makes sure that nobody uses a token any more and revokes it. It returns
+	// its entry as it ended.
+	finish(context.Context, Retiree) (ledger.Entry, error)
+
+	// finishMints finds out at once of all mints without an answer whether they have
+	// made a token, and revokes those. It returns what has ended; the error is why
+	// something hasn't.
+	finishMints(context.Context, []Retiree) ([]ledger.Entry, error)
+
+	// record is told of each end.
+	record(ledger.Entry)
+}
+
+// mintRound is when to ask about the mints without an answer, all in one.
+type mintRound struct {
+	due      time.Time
+	failures int
+	failed   string // why some are left
 }
 
 func newRetiree(c Credential) *retiree {
 	return &retiree{
 		Retiree: Retiree{Entry: c.Entry, Token: c.Token, Drained: time.Now()},
-		pause:   retries(5 * time.Minute),
 	}
 }
 
@@ -74,7 +92,7 @@ func (q *Queue) Add(c Credential, drained <-chan struct{}) {
 	t := newRetiree(c)
 	if t.Entry.Stage != ledger.Intended && t.Entry.Stage != ledger.Retiring {
 		t.Entry.Stage = ledger.Retiring
-		q.record(t.Entry)
+		q.ends.record(t.Entry)
 	}
 	if !isClosed(drained) {
 		t.Drained = time.Time{}
@@ -105,6 +123,9 @@ func (q *Queue) AddFailed(c Credential, why error) {
 func (q *Queue) insert(t *retiree) {
 	q.mu.Lock()
 	q.items = append(q.items, t)
+	if due := time.Now().Add(settleTime); t.uncertain() && q.mints.due.Before(time.Now()) {
+		q.mints = mintRound{due: due} // an answer that comes late has come by then
+	}
 	q.mu.Unlock()
 	q.Wake()
 }
@@ -217,9 +238,13 @@ func (q *Queue) finishDue(ctx context.Context) time.Duration {
 	q.mu.Lock()
 	items := slices.Clone(q.items)
 	q.mu.Unlock()
+	uncertain := false
 	for _, t := range items {
 		if ctx.Err() != nil {
 			break
+		}
+		if uncertain = uncertain || t.uncertain(); t.uncertain() {
+			continue
 		}
 		if w := q.untilDue(t); w > 0 {
 			wait = min(wait, w)
@@ -227,7 +252,72 @@ func (q *Queue) finishDue(ctx context.Context) time.Duration {
 		}
 		wait = min(wait, q.finishOne(ctx, t))
 	}
+	if uncertain && ctx.Err() == nil {
+		if w := q.untilMintsDue(); w > 0 {
+			return min(wait, w)
+		}
+		wait = min(wait, q.FinishMints(ctx))
+	}
 	return wait
+}
+
+// Uncertain is how many mints of a user there are without an answer.
+func (q *Queue) Uncertain(user string) (n int) {
+	for _, t := range q.Items() {
+		if t.uncertain() && t.Entry.User == user {
+			n++
+		}
+	}
+	return n
+}
+
+// untilMintsDue is how long nothing is to be asked about mints.
+func (q *Queue) untilMintsDue() time.Duration {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return time.Until(q.mints.due)
+}
+
+// AskAboutMints has Run ask soon about the mints without an answer: whoever is asked
+// with may know more.
+func (q *Queue) AskAboutMints() {
+	q.mu.Lock()
+	q.mints = mintRound{}
+	q.mu.Unlock()
+}
+
+// FinishMints asks about all mints without an answer, and returns when to do so again.
+func (q *Queue) FinishMints(ctx context.Context) time.Duration {
+	mints := slices.DeleteFunc(q.Items(), func(t Retiree) bool { return !t.uncertain() })
+	ended, err := q.ends.finishMints(ctx, mints)
+	for _, e := range ended {
+		q.end(e)
+	}
+	q.mu.Lock()
+	q.mints.failures++
+	pause := withJitter(pauseMints.After(q.mints.failures))
+	if errors.Is(err, workspace.ErrPermission) {
+		pause = pauseNoList
+	}
+	old := q.mints.failed
+	q.mints.due, q.mints.failed = time.Now().Add(pause), text(err)
+	for _, t := range q.items {
+		if t.uncertain() {
+			t.Failed = text(err)
+		}
+	}
+	q.mu.Unlock()
+	if err != nil && old != err.Error() && ctx.Err() == nil {
+		q.log.Warn("what a mint without an answer has made can't be revoked yet", "mints", len(mints)-len(ended), "err", err)
+	}
+	return pause
+}
+
+// end takes a token out of the queue that has ended.
+func (q *Queue) end(e ledger.Entry) {
+	q.ends.record(e)
+	q.log.Info("an old token has ended", "token", tokenName(e), "end", e.Stage, "why", e.Reason)
+	q.Remove(e.Nonce)
 }
 
 // untilDue is how long there is nothing to do about t.
@@ -248,19 +338,18 @@ func (q *Queue) finishOne(ctx context.Context, t *retiree) time.Duration {
 	q.mu.Lock()
 	old := t.Retiree
 	q.mu.Unlock()
-	end, err := q.finish(ctx, old)
+	end, err := q.ends.finish(ctx, old)
 	switch {
 	case err == nil:
-		q.record(end)
-		q.log.Info("an old token has ended", "token", tokenName(end), "end", end.Stage, "why", end.Reason)
-		q.Remove(end.Nonce)
+		q.end(end)
 		return time.Minute
 	case errors.Is(err, errGraceAnew):
 		q.SeenInFile(old.Entry.Nonce)
 		return q.grace
 	}
-	pause := t.pause.NextBackOff()
 	q.mu.Lock()
+	t.failures++
+	pause := withJitter(pauseRevoke.After(t.failures))
 	t.Entry, t.Failed, t.due = end, err.Error(), time.Now().Add(pause)
 	q.mu.Unlock()
 	if old.Failed != err.Error() && ctx.Err() == nil {

@@ -14,6 +14,7 @@ func (r *Rotator) saveLedger() {
 	before := r.cfg.Ledger.Err()
 	if err := r.cfg.Ledger.Save(); before != nil && err == nil {
 		r.log.Info("the ledger is written again")
+		r.TryNow()
 	}
 	if r.Ready() != nil || !r.cfg.Ledger.ClearTakenOver() {
 		return // or adopt does it

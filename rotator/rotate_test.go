@@ -194,7 +194,7 @@ func TestMintFaults(t *testing.T) {
 				if got := h.proxy.token().Expose(); got != boot.Value && fault.Effect != workspacetest.Slow {
 					h.Errorf("the proxy lost the token that works")
 				}
-				h.pass(h.grace + 10*time.Minute)
+				h.pass(h.grace + 30*time.Minute)
 				if tok := h.wantOne(); tok.ID == boot.ID {
 					h.Errorf("it wasn't tried again:\n%s", h.story())
 				}

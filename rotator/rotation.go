@@ -125,6 +125,9 @@ func (o *rotation) mint(ctx context.Context) error {
 // mintBy makes a new token by the minter. What may have been minted and can't be
 // used is left in the queue, to be revoked.
 func (o *rotation) mintBy(ctx context.Context) error {
+	if err := o.limitUncertain(ctx); err != nil {
+		return err
+	}
 	e, err := o.intend()
 	if err != nil {
 		return err
@@ -139,11 +142,40 @@ func (o *rotation) mintBy(ctx context.Context) error {
 		}
 		return o.dieIfRefused(ctx, o.old, fmt.Errorf("minting: %w", err))
 	}
-	scopes := e.Scopes
-	e.Stage, e.Hash, e.Info, e.Scopes = ledger.Minted, t.Hash(), info, scopes
+	if info.Created.IsZero() {
+		info.Created = info.Expiry.Add(-o.lifeFrom(before, info.Expiry))
+	}
+	info.Scopes = e.Scopes
+	e.Stage, e.Hash, e.Info = ledger.Minted, t.Hash(), info
 	o.fresh = newCredential(t, e, o.cfg.Lifetime)
 	o.fresh.Entry.LocalExpiry = before.Add(o.fresh.Lifetime)
 	o.record(o.fresh.Entry)
+	return nil
+}
+
+// uncertainAtMost is how many mints without an answer there may be at a time: each may
+// have made a token.
+const uncertainAtMost = 3
+
+// lifeFrom is how long a token lives that was made just before and expires then,
+// where the workspace doesn't say when it made it. It gives none a longer life than it
+// is asked for.
+func (o *rotation) lifeFrom(before, expiry time.Time) time.Duration {
+	if life := expiry.Sub(before); life > 0 && life < o.cfg.Lifetime {
+		return life
+	}
+	return o.cfg.Lifetime
+}
+
+// limitUncertain makes sure that there may be another mint without an answer. Where
+// there are enough already, it asks what became of them.
+func (o *rotation) limitUncertain(ctx context.Context) error {
+	if o.queue.Uncertain(o.minter.user) >= uncertainAtMost {
+		o.queue.FinishMints(ctx)
+	}
+	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost {
+		return fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first", n)
+	}
 	return nil
 }
 
@@ -255,6 +287,7 @@ func (r *Rotator) use(next Credential) (replaced Credential, drained <-chan stru
 	if err == nil && old.Phase == LoggedOut {
 		r.logUnsaved(r.cfg.Ledger.LogIn())
 	}
+	r.queue.AskAboutMints() // the new token may be allowed to ask
 	return old.Current, drained, err
 }
 

@@ -182,7 +182,7 @@ func New(cfg Config) (*Rotator, error) {
 	if out, _ := cfg.Ledger.LoggedOut(); out {
 		r.chain.state.Phase = LoggedOut
 	}
-	r.queue = &Queue{grace: cfg.Grace, log: cfg.Log, work: r.work, wake: make(chan struct{}, 1), finish: r.finish, record: r.record}
+	r.queue = &Queue{grace: cfg.Grace, log: cfg.Log, work: r.work, wake: make(chan struct{}, 1), ends: r}
 	r.files = newFiles(cfg.Profile, cfg.Agents, func() Credential { return r.chain.State().InUse() }, cfg.Log)
 	r.authority = &Authority{workspace: cfg.Workspace, ledger: cfg.Ledger, log: cfg.Log}
 	return r, nil

@@ -1,11 +1,16 @@
 package rotator
 
 import (
+	"errors"
+	"math"
+	"math/rand/v2"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/robfig/cron/v3"
+
+	"patrol/rotator/workspace"
 )
 
 // LongestGap returns the longest time that passes without a tick, looking at
@@ -59,11 +64,96 @@ func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
 	return max(wait, p.NotBefore.Sub(mono), 0), reason
 }
 
+// Failures is how often in a row something has been tried in vain, and what the
+// workspace said the last time.
+type Failures struct {
+	BeforeExpiry int // while the token in use had life left
+	AfterExpiry  int
+	Err          error
+}
+
+// Add counts a failure of a token that has so much life left.
+func (f *Failures) Add(err error, left time.Duration) {
+	f.Err = err
+	if left > 0 {
+		f.BeforeExpiry++
+	} else {
+		f.AfterExpiry++
+	}
+}
+
+// Pauses between tries. They bound what an outage of any length costs: 20 failed
+// tries in any hour before the token expires, and 6 in any hour from then on.
+var (
+	pauseBefore = pauses{first: 10 * time.Second, factor: 3, most: 10 * time.Minute}
+	pauseAfter  = pauses{first: 2 * time.Minute, factor: 3, most: 15 * time.Minute}
+
+	// pauseSearch is between two looks for a token while none is known.
+	pauseSearch = pauses{first: 2 * time.Second, factor: 2, most: 3 * time.Minute}
+
+	// pauseRevoke is between two tries to revoke a token.
+	pauseRevoke = pauses{first: time.Second, factor: 2, most: 5 * time.Minute}
+
+	// pauseMints is between two questions about mints without an answer.
+	pauseMints = pauses{first: 5 * time.Minute, factor: 2, most: 15 * time.Minute}
+)
+
+const (
+	// retryAfterAtMost bounds how long the workspace's Retry-After is heeded.
+	retryAfterAtMost = 15 * time.Minute
+
+	// pauseNoList is between two questions about mints where the token in use may not
+	// list.
+	pauseNoList = time.Hour
+
+	// pauseForbidden is between two tries with a token that never expires and may
+	// not mint.
+	pauseForbidden = 6 * time.Hour
+)
+
+// pauses grow from the first by a factor up to the longest.
+type pauses struct {
+	first  time.Duration
+	factor float64
+	most   time.Duration
+}
+
+// After is the pause after so many failures in a row.
+func (p pauses) After(failures int) time.Duration {
+	pause := float64(p.first) * math.Pow(p.factor, float64(max(failures, 1)-1))
+	return time.Duration(min(pause, float64(p.most)))
+}
+
+// RetryPause is how long to wait before a rotation that has failed is tried again;
+// left is how much life the token in use has. It heeds what the workspace asked for
+// as far as the token allows: a quarter of what is left.
+func RetryPause(f Failures, left time.Duration, neverExpires bool) time.Duration {
+	const part, least = 4, 2 * time.Minute
+	asked := min(workspace.RetryAfter(f.Err), retryAfterAtMost)
+	switch {
+	case neverExpires && errors.Is(f.Err, workspace.ErrPermission):
+		return pauseForbidden
+	case left <= 0 && !neverExpires:
+		return max(pauseAfter.After(f.AfterExpiry), asked)
+	case neverExpires:
+		return max(pauseBefore.After(f.BeforeExpiry+f.AfterExpiry), asked)
+	}
+	return max(min(pauseBefore.After(f.BeforeExpiry), max(left/part, least)), min(asked, left/part))
+}
+
+// withJitter makes a pause up to a fifth longer, so that a thousand laptops don't
+// come back at the same second.
+func withJitter(pause time.Duration) time.Duration {
+	const part = 5
+	return pause + rand.N(pause/part+1) //nolint:gosec // jitter needs no secrecy
+}
+
 // schedule is what Run shares with those who ask about it.
 type schedule struct {
 	wake       chan struct{} // something has changed that the schedule hangs on
 	running    atomic.Bool   // Run is at work
 	checkFiles atomic.Bool   // the files are to be looked at now: see CheckFiles
+	tryNow     atomic.Bool   // what has failed is to be tried now: see TryNow
 
 	mu   sync.Mutex // guards next
 	next time.Time  // the next tick of the schedule
@@ -80,6 +170,14 @@ func (s *schedule) Next() time.Time {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.next
+}
+
+// TryNow has Run look at the files, and try at once what has failed and waits to be
+// tried again: whoever asks for it has reason to think that it works now. It doesn't
+// block.
+func (r *Rotator) TryNow() {
+	r.schedule.tryNow.Store(true)
+	r.CheckFiles()
 }
 
 // CheckFiles has Run look at the files now, and not only when it would by itself: at

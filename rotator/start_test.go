@@ -128,7 +128,7 @@ func TestStartWithoutNetwork(t *testing.T) {
 		if err := h.r.Ready(); err == nil || errors.Is(err, rotator.ErrNeedsLogin) {
 			h.Fatalf("Ready = %v", err)
 		}
-		h.pass(30 * time.Minute)
+		h.pass(time.Hour)
 		h.wantOne()
 	})
 }
@@ -250,7 +250,7 @@ func TestPassingRefusal(t *testing.T) {
 		if _, err := h.r.Rotate(h.Context(), "asked"); err == nil {
 			h.Error("Rotate worked")
 		}
-		h.pass(10 * time.Minute)
+		h.pass(15 * time.Minute)
 		h.wantOne()
 		if err := h.r.Ready(); err != nil {
 			h.Errorf("Ready = %v", err)

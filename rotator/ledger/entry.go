@@ -46,9 +46,9 @@ type Entry struct {
 	Pinned bool     `json:"pinned,omitempty"`
 
 	pat.Info
-	Hash string `json:"hash,omitempty"` // pat.Hash of the value
+	Hash string   `json:"hash,omitempty"` // pat.Hash of the value
 	Host pat.Host `json:"host,omitzero"`
-	User string `json:"user,omitempty"` // whose it is, where that is known
+	User string   `json:"user,omitempty"` // whose it is, where that is known
 
 	LocalExpiry time.Time `json:"until,omitzero"` // when it expires by this machine's clock, as that stood at the mint
 
