@@ -32,7 +32,6 @@ package credwriter
 import (
 	"errors"
 	"fmt"
-	"regexp"
 	"strings"
 
 	"patrol/rotator/pat"
@@ -88,11 +87,9 @@ func plain(value string) bool {
 	return !strings.HasSuffix(value, `\`)
 }
 
-var tokens = regexp.MustCompile(`dapi[[:alnum:]]+`)
-
 // safe returns a name or host from a file without what may be a token that
 // was put in its place.
-func safe(s string) string { return tokens.ReplaceAllLiteralString(s, "dapi…") }
+func safe(s string) string { return pat.Redact(s) }
 
 // rehearsal is a token that is never written: Check tries the edit with it.
 func (o Owner) rehearsal() pat.Token {

@@ -59,7 +59,7 @@ func checkAgentEnv(_ context.Context, p *patient) []finding {
 			continue // the proxy takes the key off
 		}
 		known := slices.ContainsFunc(p.entries, func(e ledger.Entry) bool { return e.Hash != "" && e.Hash == pat.Hash(key) })
-		if known || tokenShape.MatchString(key) {
+		if known || redact(key) != key {
 			found = append(found, warning(name, signInAgain, "%s holds a Databricks token, which dies with the next rotation", agent.key))
 		}
 		if base == "" || slices.ContainsFunc(found, func(f finding) bool { return strings.HasPrefix(f.What, agent.base) }) {

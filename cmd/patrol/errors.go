@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+
+	"patrol/rotator/pat"
 )
 
 // Exit codes. 126 and 127 are exec's, as in a shell.
@@ -73,12 +75,9 @@ func (a *app) complain(kind, what string) {
 	_, _ = fmt.Fprintf(a.stderr, "%s: %s\n", kind, a.advise(what)) // there is nobody left to tell
 }
 
-// tokenShape matches what Databricks tokens look like.
-var tokenShape = regexp.MustCompile(`(dapi|dose|dkea)[0-9A-Za-z_-]{6,}`)
-
 // redact hides tokens in a message. Ours never hold one; but people paste theirs
 // where a host or a name belongs, and messages end up in logs.
-func redact(s string) string { return tokenShape.ReplaceAllString(s, "$1…") }
+func redact(s string) string { return pat.Redact(s) }
 
 // profileCommand matches a command of patrol's that is about one profile.
 var profileCommand = regexp.MustCompile(`\bpatrol (serve|rotate|login|logout|status|doctor|token|exec|env)\b(?: --(?:profile|help)\b)?`)

@@ -27,7 +27,7 @@ type hostFlaws struct {
 // https, which flaws tells; a path is an error.
 func parseHost(raw string) (h pat.Host, flaws hostFlaws, err error) {
 	raw = strings.TrimSpace(raw)
-	if tokenShape.MatchString(raw) && !strings.Contains(raw, ".") {
+	if redact(raw) != raw && !strings.Contains(raw, ".") {
 		return h, flaws, &hostError{what: "this looks like a token, not a host; if it is one, revoke it where it got out"}
 	}
 	if !strings.Contains(raw, "://") {

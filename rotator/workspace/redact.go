@@ -4,6 +4,8 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"patrol/rotator/pat"
 )
 
 // maxText is how much of what others wrote stands in an error, in bytes.
@@ -12,8 +14,8 @@ const maxText = 200
 var (
 	// named finds a secret by the key before it.
 	named = regexp.MustCompile(`(?i)("?\b(?:token_value|access_token|refresh_token|id_token|client_secret|secret|password|assertion|api[_-]?key|authorization)\b"?\s*[:=]\s*"?(?:bearer |basic )?)[^\s",;&}]+`)
-	// shaped finds one by its form: Databricks' own prefixes, JWTs, bearers.
-	shaped = regexp.MustCompile(`(?i)\b(?:dapi|dose|dkea|dsapi)[0-9a-z_-]{4,}|\beyJ[0-9a-z_.-]{8,}|\bbearer\s+\S+`)
+	// shaped finds one by its form: JWTs, bearers. pat.Redact knows Databricks'.
+	shaped = regexp.MustCompile(`(?i)\beyJ[0-9a-z_.-]{8,}|\bbearer\s+\S+`)
 	// opaque finds whatever is long enough to be one, and longer than the
 	// longest part of a host's name ("adb-1234567890123456").
 	opaque = regexp.MustCompile(`[0-9A-Za-z_+=~-]{24,}`)
@@ -32,7 +34,7 @@ func redact(text string, secrets []string) string {
 		}
 	}
 	text = named.ReplaceAllString(text, "${1}"+hidden)
-	text = shaped.ReplaceAllString(text, hidden)
+	text = shaped.ReplaceAllString(pat.Redact(text), hidden)
 	text = opaque.ReplaceAllStringFunc(text, func(word string) string {
 		if harmless.MatchString(word) || !strings.ContainsAny(word, "0123456789") {
 			return word
