@@ -248,3 +248,21 @@ func TestPeerUID(t *testing.T) {
 		t.Error("a connection that can't be asked is let in")
 	}
 }
+
+// A panic in what answers a command is that command's error, and tells no more.
+func TestControlPanics(t *testing.T) {
+	dir := shortDir(t)
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET "+pingPath, pong)
+	mux.HandleFunc("GET /panics", func(http.ResponseWriter, *http.Request) { panic("about " + canary) })
+	stop := serveControl(t, dir, mux)
+	defer stop()
+	c, err := dialControl(t.Context(), dir, time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = c.do(t.Context(), http.MethodGet, "/panics", nil, nil)
+	if err == nil || !strings.Contains(err.Error(), "a mistake in patrol") || strings.Contains(err.Error(), canary) {
+		t.Errorf("error %v", err)
+	}
+}
