@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"sync"
@@ -370,7 +371,7 @@ func TestUploadPutsOffItsDeadline(t *testing.T) {
 				t.Errorf("read %d has %v", reads, left)
 			}
 			return 1, nil
-		}))})
+		}))}, slog.New(slog.DiscardHandler))
 		for range 1000 {
 			_, _ = u.Read(make([]byte, 1))
 			time.Sleep(every)

@@ -32,6 +32,8 @@ type exchange struct {
 	tries    tries
 	deadline time.Time // for all waiting; zero: it hasn't waited yet
 	conn     connection
+
+	answering bool // the answer's header is on its way to the client
 }
 
 // errAborted ends a handler without an end of its answer, so that the client
@@ -55,7 +57,7 @@ func (e *exchange) serve(w http.ResponseWriter, r *http.Request) {
 // it: a copy, as the server goes on using r.
 func (e *exchange) receive(w http.ResponseWriter, r *http.Request) (in *http.Request, err error) {
 	p := e.proxy
-	e.upload.begin(w, r)
+	e.upload.begin(w, r, p.log)
 	if e.body, err = p.memory.readBody(&e.upload, r.ContentLength, p.replayLimit); err != nil {
 		return nil, err
 	}
@@ -188,6 +190,10 @@ func (e *exchange) failed(w http.ResponseWriter, r *http.Request, err error) {
 			e.proxy.log.Warn("request refused", "method", r.Method, "path", r.URL.Path, "reason", none.reason, "not_logged_before", skipped)
 		}
 		answer{http.StatusServiceUnavailable, none.reason, 5 * time.Second}.send(w, e.route.api)
+		return
+	}
+	if errors.Is(err, errPanicked) {
+		panickedAnswer().send(w, e.route.api)
 		return
 	}
 	e.proxy.stats.failed.Add(1)

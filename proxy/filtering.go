@@ -29,6 +29,7 @@ func (e *exchange) filterRequest(out *http.Request) {
 // filterAnswer mends the answer.
 func (e *exchange) filterAnswer(res *http.Response) error {
 	e.call.Response(res)
+	e.answering = true
 	return nil
 }
 

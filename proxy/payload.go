@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -15,6 +16,7 @@ import (
 type memory struct {
 	left atomic.Int64 // bytes that may still be lent
 	half int64        // of what there is
+	log  *slog.Logger
 
 	mu   sync.Mutex
 	free [][]byte
@@ -163,7 +165,7 @@ func (p *payload) open() io.ReadCloser {
 		return io.NopCloser(bytes.NewReader(p.data))
 	}
 	p.users.Add(1)
-	r := &payloadReader{payload: p}
+	r := &payloadReader{payload: p, log: p.memory.log}
 	r.left.Reset(p.data)
 	return r
 }
@@ -172,6 +174,7 @@ func (p *payload) open() io.ReadCloser {
 // may be reading, and one that was read to its end only when the answer ends:
 // so it lets go at the end already.
 type payloadReader struct {
+	log     *slog.Logger
 	mu      sync.Mutex
 	left    bytes.Reader
 	payload *payload // nil once it has let go
@@ -180,13 +183,14 @@ type payloadReader struct {
 
 var errClosedPayload = errors.New("reading a request's body that is closed")
 
-func (r *payloadReader) Read(b []byte) (int, error) {
+func (r *payloadReader) Read(b []byte) (n int, err error) {
+	defer contain(r.log, &err)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.cut {
 		return 0, errClosedPayload
 	}
-	n, err := r.left.Read(b[:min(len(b), mostRead)])
+	n, err = r.left.Read(b[:min(len(b), mostRead)])
 	if r.left.Len() == 0 {
 		r.letGo()
 	}
@@ -194,7 +198,8 @@ func (r *payloadReader) Read(b []byte) (int, error) {
 }
 
 // sendTo reads up to most bytes of it right into w.
-func (r *payloadReader) sendTo(w io.Writer, most int64) (int64, error) {
+func (r *payloadReader) sendTo(w io.Writer, most int64) (sent int64, err error) {
+	defer contain(r.log, &err)
 	r.mu.Lock()
 	p := r.payload
 	if p == nil {

@@ -76,6 +76,7 @@ func New(cfg Config) (*Proxy, error) {
 		errorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
 	}
 	p.Trust(cfg.RootCAs)
+	p.memory.log = cfg.Log
 	p.memory.limit(cfg.ReplayMemory)
 	p.server = newServer(p, p.errorLog)
 	return p, nil
@@ -161,7 +162,9 @@ func (p *Proxy) whyNoToken(tok *pat.Token) string {
 // ServeHTTP answers one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.stats.requests.Add(1)
-	if e := p.admit(w, r); e != nil {
+	var e *exchange
+	defer p.panicked(w, r, &e)
+	if e = p.admit(w, r); e != nil {
 		e.serve(w, r)
 	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"errors"
 	"io"
+	"log/slog"
 	"net/http"
 	"sync"
 	"sync/atomic"
@@ -28,6 +29,7 @@ const (
 type upload struct {
 	io.ReadCloser
 	client  http.ResponseWriter
+	log     *slog.Logger
 	reading atomic.Bool // or the last Read has failed, before the body's end
 
 	mu    sync.Mutex
@@ -38,14 +40,15 @@ type upload struct {
 const leastIdle = bodyIdle + bodySlack/2
 
 // begin makes u the body of r, which w answers.
-func (u *upload) begin(w http.ResponseWriter, r *http.Request) {
-	u.ReadCloser, u.client, u.since = r.Body, w, time.Now()
+func (u *upload) begin(w http.ResponseWriter, r *http.Request, log *slog.Logger) {
+	u.ReadCloser, u.client, u.since, u.log = r.Body, w, time.Now(), log
 }
 
-func (u *upload) Read(b []byte) (int, error) {
+func (u *upload) Read(b []byte) (n int, err error) {
+	defer contain(u.log, &err)
 	u.putOff(time.Now())
 	u.reading.Store(true)
-	n, err := u.ReadCloser.Read(b)
+	n, err = u.ReadCloser.Read(b)
 	switch {
 	case err == nil:
 		u.reading.Store(false)

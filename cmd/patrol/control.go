@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"runtime/debug"
 	"time"
 )
 
@@ -120,12 +121,30 @@ func newControl(ln net.Listener, handler http.Handler, log *slog.Logger) *contro
 	)
 	// No ReadTimeout: it would cancel a rotation that takes longer.
 	return &control{ln: ln, server: &http.Server{
-		Handler:           http.MaxBytesHandler(handler, maxBytes),
+		Handler:           http.MaxBytesHandler(recovering(handler, log), maxBytes),
 		ReadHeaderTimeout: slow,
 		IdleTimeout:       slow,
 		MaxHeaderBytes:    maxBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
 	}}
+}
+
+// recovering answers with an error if handler panics. The panic's value isn't
+// shown: it may hold a token.
+func recovering(handler http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler: //nolint:errorlint // it is the value itself, for the server to see
+				panic(v)
+			default:
+				log.Error("a mistake in patrol ended a command", "command", r.URL.Path, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+				reply(w, nil, hinted(errors.New("a mistake in patrol ended the command"), "the log of patrol serve has the details; please report them"))
+			}
+		}()
+		handler.ServeHTTP(w, r)
+	})
 }
 
 // run serves until ctx is done, then lets answers that are under way finish for
