@@ -1,6 +1,7 @@
 package workspace_test
 
 import (
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -9,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -65,6 +67,89 @@ func TestProxyFromEnvironment(t *testing.T) {
 	defer mu.Unlock()
 	if len(asked) != 1 || asked[0] != "CONNECT w.example:443 " {
 		t.Errorf("the proxy was asked %q", asked)
+	}
+}
+
+// relay passes connections on to a server until it is silenced: what is connected
+// then stays connected, and nothing comes through any more, as after a sleep.
+type relay struct {
+	net.Listener
+	to       string
+	silenced atomic.Bool
+	made     atomic.Int32
+}
+
+func newRelay(t *testing.T, to string) *relay {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &relay{Listener: ln, to: to}
+	var all sync.WaitGroup
+	all.Go(func() {
+		for in, err := r.Accept(); err == nil; in, err = r.Accept() {
+			all.Go(func() { r.pass(t.Context(), in) })
+		}
+	})
+	t.Cleanup(func() { _ = ln.Close(); all.Wait() })
+	return r
+}
+
+// pass passes one connection on, until ctx is done.
+func (r *relay) pass(ctx context.Context, in net.Conn) {
+	defer func() { _ = in.Close() }()
+	out, err := net.Dial("tcp", r.to)
+	if err != nil {
+		return
+	}
+	defer func() { _ = out.Close() }()
+	defer context.AfterFunc(ctx, func() { _, _ = in.Close(), out.Close() })()
+	late := r.silenced.Load() // made after the silence, it lives
+	r.made.Add(1)
+	copyFrom := func(to, from net.Conn) {
+		buf := make([]byte, 32<<10)
+		for n, err := from.Read(buf); err == nil; n, err = from.Read(buf) {
+			if late || !r.silenced.Load() {
+				_, _ = to.Write(buf[:n])
+			}
+		}
+		_, _ = in.Close(), out.Close()
+	}
+	var both sync.WaitGroup
+	both.Go(func() { copyFrom(out, in) })
+	both.Go(func() { copyFrom(in, out) })
+	both.Wait()
+}
+
+// An HTTP/2 connection that has died without a word is given up within the time
+// of one call: the next one has a new connection.
+func TestDeadHTTP2Connection(t *testing.T) {
+	s, _, _ := start(t, workspacetest.Config{TLS: true})
+	r := newRelay(t, strings.TrimPrefix(s.URL, "https://"))
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(s.CA)
+	host := "https://" + r.Addr().String()
+	token := s.Issue(workspacetest.IssueOptions{})
+	const timeout = 900 * time.Millisecond
+	c := client(t, workspace.Config{Host: host, RootCAs: roots, Timeout: timeout})
+	session := c.As(pat.New(token.Value, host))
+	if _, err := session.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if proto := s.Requests()[0].Proto; proto != "HTTP/2.0" || r.made.Load() != 1 {
+		t.Fatalf("it spoke %s over %d connections", proto, r.made.Load())
+	}
+	r.silenced.Store(true)
+	began := time.Now()
+	if _, err := session.List(t.Context()); err == nil {
+		t.Error("a dead connection gave an answer")
+	}
+	if took := time.Since(began); took >= timeout {
+		t.Errorf("the call that found it dead took all of its %v: %v", timeout, took)
+	}
+	if _, err := session.List(t.Context()); err != nil || r.made.Load() != 2 {
+		t.Errorf("the next call: %v, over connection %d", err, r.made.Load())
 	}
 }
 
