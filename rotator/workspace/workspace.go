@@ -114,7 +114,7 @@ func (c *Client) connect() (*client.DatabricksClient, error) {
 // Trust replaces Config.RootCAs for the calls to come; those under way go on. It
 // changes nothing for a client with a Config.Transport.
 func (c *Client) Trust(roots *x509.CertPool) {
-	if old := c.own.Swap(newTransport(roots)); old != nil {
+	if old := c.own.Swap(newTransport(roots, c.timeout)); old != nil {
 		old.CloseIdleConnections()
 	}
 }
@@ -128,8 +128,8 @@ func (c *Client) transport() http.RoundTripper {
 }
 
 // newTransport returns a transport that shares nothing with the SDK's or the
-// standard library's default ones.
-func newTransport(roots *x509.CertPool) *http.Transport {
+// standard library's default ones, for calls that take timeout at most.
+func newTransport(roots *x509.CertPool, timeout time.Duration) *http.Transport {
 	proxy := httpproxy.FromEnvironment().ProxyFunc()
 	return &http.Transport{
 		Proxy:               func(r *http.Request) (*url.URL, error) { return proxy(r.URL) },
@@ -137,6 +137,9 @@ func newTransport(roots *x509.CertPool) *http.Transport {
 		TLSHandshakeTimeout: 10 * time.Second,
 		TLSClientConfig:     &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:   true,
+		// A connection that has died in a sleep is given up within one call, so
+		// that the next has a new one.
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: timeout / 3, PingTimeout: timeout / 3},
 		MaxIdleConnsPerHost: 2,
 		// Calls come in bursts hours apart. A connection kept between them is
 		// one that a sleeping laptop or a firewall has killed unnoticed.
