@@ -3,7 +3,6 @@ package filter
 import (
 	"net/http"
 	"slices"
-	"strings"
 	"testing"
 )
 
@@ -37,15 +36,5 @@ func TestAccept(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { chat.Accept(http.Header{"Accept-Encoding": {"gzip, br"}}) }); n > 2 {
 		t.Errorf("%v allocations where there is nothing to do", n)
-	}
-}
-
-// TestDecodable: both lists of encodings are the same.
-func TestDecodable(t *testing.T) {
-	for _, encoding := range []string{"", "identity", "gzip", "x-gzip", "deflate", "br", "zstd", "GZIP", "compress", "dcb", "*", "gzip, br"} {
-		_, err := newDecoder(encoding, strings.NewReader(""))
-		if isKnownEncoding(encoding) != (err == nil) {
-			t.Errorf("%q: decodable %v, and the decoder says %v", encoding, isKnownEncoding(encoding), err)
-		}
 	}
 }

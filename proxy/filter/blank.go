@@ -61,11 +61,10 @@ func (r *request) editMessages() {
 	unanswered := r.unanswered
 	for i := range r.msgs {
 		m := &r.msgs[i]
+		p.add(r.start(m.node), r.end(m.node), m.dropped)
 		if m.dropped {
-			p.drop(r.start(m.node), r.end(m.node))
 			continue
 		}
-		p.keep(r.start(m.node), r.end(m.node))
 		n := 0
 		for n < len(unanswered) && unanswered[n].message == previous {
 			n++
@@ -134,20 +133,20 @@ func (r *request) setContent(m *message, value string) {
 	r.edits.setMembers(&r.document, m.node, memberValue{m.content, "content", value})
 }
 
-// pruneBlocks takes the blocks that go out of a list that keeps some.
+// pruneBlocks takes the blocks that are dropped out of a list that keeps some, and
+// blank text out of the others.
 func (r *request) pruneBlocks(list int) {
-	p := pruner{edits: &r.edits}
+	r.edits.dropElements(&r.document, list, r.isDropped)
 	for n := range r.elements(list) {
-		if _, dropped := slices.BinarySearch(r.droppedBlocks, n); dropped {
-			p.drop(r.start(n), r.end(n))
-			continue
-		}
-		p.keep(r.start(n), r.end(n))
-		if b := r.readBlock(n); b.kind == toolResultBlock && r.hasBlankPart(b.content) {
+		if b := r.readBlock(n); b.kind == toolResultBlock && r.hasBlankPart(b.content) && !r.isDropped(n) {
 			r.fillToolResult(b.content)
 		}
 	}
-	p.finish()
+}
+
+func (r *request) isDropped(block int) bool {
+	_, dropped := slices.BinarySearch(r.droppedBlocks, block)
+	return dropped
 }
 
 // fillToolResult takes blank text out of a tool_result's content.
@@ -160,27 +159,17 @@ func (r *request) fillToolResult(content int) {
 // pruneBlankText takes the blocks of blank text out of a list. It returns false, and
 // leaves it, if there are no others.
 func (r *request) pruneBlankText(list int) bool {
-	keeps := func(n int) bool {
+	isBlank := func(n int) bool {
 		b := r.readBlock(n)
-		return b.kind != textBlock || !r.isBlank(b.text)
+		return b.kind == textBlock && r.isBlank(b.text)
 	}
-	anyKept := false
 	for n := range r.elements(list) {
-		anyKept = anyKept || keeps(n)
-	}
-	if !anyKept {
-		return false
-	}
-	p := pruner{edits: &r.edits}
-	for n := range r.elements(list) {
-		if keeps(n) {
-			p.keep(r.start(n), r.end(n))
-		} else {
-			p.drop(r.start(n), r.end(n))
+		if !isBlank(n) {
+			r.edits.dropElements(&r.document, list, isBlank)
+			return true
 		}
 	}
-	p.finish()
-	return true
+	return false
 }
 
 // pruneSystemPrompt does the same for the system prompt of Anthropic's messages, which

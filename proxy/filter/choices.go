@@ -1,5 +1,7 @@
 package filter
 
+import "iter"
+
 // response is the work on the JSON of a response: a whole one, or one chunk of a
 // stream.
 type response struct {
@@ -15,7 +17,6 @@ type response struct {
 // choice is one of the alternatives that a model offers, as far as the rules
 // need it. Each is a node, or 0.
 type choice struct {
-	node         int
 	index        int // its number
 	message      int // the message, or the delta in a stream
 	toolCalls    int // its tool_calls, if there are any
@@ -31,36 +32,26 @@ const (
 	choiceMembers
 )
 
-func choiceKey(key []byte) int {
-	switch string(key) {
-	case "index":
-		return choiceIndex
-	case "finish_reason":
-		return choiceFinishReason
-	case "message":
-		return choiceMessage
-	case "delta":
-		return choiceDelta
-	}
-	return -1
+var choiceKeys = [choiceMembers]string{
+	choiceIndex: "index", choiceFinishReason: "finish_reason", choiceMessage: "message", choiceDelta: "delta",
 }
 
 // choices yields the choices of a response, whose message is this member of
 // them. It yields none of what isn't understood.
-func (r *response) choices(message int) func(yield func(choice) bool) {
+func (r *response) choices(message int) iter.Seq[choice] {
 	return func(yield func(choice) bool) {
-		list := r.get(0, "choices")
-		if list == 0 || r.kind(list) != array {
+		list := r.getArray(0, "choices")
+		if list == 0 {
 			return
 		}
 		position := -1
 		for n := range r.elements(list) {
 			position++
 			var v [choiceMembers]int
-			if r.fields(n, choiceKey, v[:]) != 0 {
+			if r.fields(n, choiceKeys[:], v[:]) != 0 {
 				continue
 			}
-			c := choice{node: n, index: position, message: v[message]}
+			c := choice{index: position, message: v[message]}
 			if i, ok := r.smallInt(v[choiceIndex]); ok {
 				c.index = i
 			}
@@ -68,7 +59,7 @@ func (r *response) choices(message int) func(yield func(choice) bool) {
 				c.finishReason = f
 			}
 			if c.message != 0 && r.kind(c.message) == object {
-				if calls := r.get(c.message, "tool_calls"); calls != 0 && r.kind(calls) == array && r.next(calls) > calls+1 {
+				if calls := r.getArray(c.message, "tool_calls"); calls != 0 && r.next(calls) > calls+1 {
 					c.toolCalls = calls
 				}
 			} else {
@@ -130,9 +121,12 @@ func (r *response) fixFinishReason(finish int) {
 // (https://github.com/aaif-goose/goose/pull/8042). What was reasoned moves to
 // reasoning_content.
 func (r *response) joinContentParts(message int) {
-	content, unique := r.find(message, "content")
-	earlier, earlierUnique := r.find(message, "reasoning_content")
-	if !unique || !earlierUnique || content == 0 || r.kind(content) != array {
+	var v [2]int
+	if r.fields(message, []string{"content", "reasoning_content"}, v[:]) != 0 {
+		return
+	}
+	content, earlier := v[0], v[1]
+	if content == 0 || r.kind(content) != array {
 		return
 	}
 	understood, hasReasoning := r.partsUnderstood(content)
@@ -176,12 +170,11 @@ func (r *response) joinContentParts(message int) {
 // as they should be, and whether there is reasoning among them.
 func (r *response) partsUnderstood(content int) (understood, hasReasoning bool) {
 	for part := range r.elements(content) {
-		typ, typeUnique := r.find(part, "type")
-		text, textUnique := r.find(part, "text")
-		summary, summaryUnique := r.find(part, "summary")
-		if typ == 0 || !typeUnique || !textUnique || !summaryUnique {
+		var v [3]int
+		if r.fields(part, []string{"type", "text", "summary"}, v[:]) != 0 || v[0] == 0 {
 			return false, false
 		}
+		typ, text, summary := v[0], v[1], v[2]
 		switch {
 		case r.equals(typ, "text"):
 			if text != 0 && r.kind(text) != str && r.kind(text) != null {

@@ -99,26 +99,24 @@ func (d *document) sameString(a, b int) bool {
 }
 
 // fields finds members of an object by their keys: vals[i] becomes the value of
-// the key of which index says i, 0 if there is none. Of other keys it says -1.
-// A key that stands twice means one thing to one parser and another to the next:
-// bit i of twice is set then.
-func (d *document) fields(obj int, index func(key []byte) int, vals []int) (duplicates uint) {
+// keys[i], 0 if the object has no such key. If a key stands twice, one parser
+// takes the first value and another the last: bit i of duplicates is then set.
+func (d *document) fields(obj int, keys []string, vals []int) (duplicates uint) {
 	clear(vals)
 	if d.kind(obj) != object {
 		return 0
 	}
 	for k, v := range d.members(obj) {
-		i := index(d.inner(k))
-		if i < 0 && bytes.IndexByte(d.inner(k), '\\') >= 0 {
-			i = index(d.stringValue(k))
+		for i, key := range keys {
+			if !d.equals(k, key) {
+				continue
+			}
+			if vals[i] != 0 {
+				duplicates |= 1 << i
+			}
+			vals[i] = v
+			break
 		}
-		if i < 0 {
-			continue
-		}
-		if vals[i] != 0 {
-			duplicates |= 1 << i
-		}
-		vals[i] = v
 	}
 	return duplicates
 }
@@ -147,10 +145,13 @@ func (d *document) get(obj int, key string) int {
 	return v
 }
 
-// getString is get for a member that is of no use unless it is a string.
-func (d *document) getString(obj int, key string) int {
-	if v := d.get(obj, key); v != 0 && d.kind(v) == str {
+// getKind is get for a member that is of no use unless its value is of kind k.
+func (d *document) getKind(obj int, key string, k kind) int {
+	if v := d.get(obj, key); v != 0 && d.kind(v) == k {
 		return v
 	}
 	return 0
 }
+
+func (d *document) getString(obj int, key string) int { return d.getKind(obj, key, str) }
+func (d *document) getArray(obj int, key string) int  { return d.getKind(obj, key, array) }

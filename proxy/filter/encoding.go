@@ -27,32 +27,34 @@ var errEncoding = errors.New("content encoding isn't known")
 // header or in several, is one that isn't known.
 func encodingOf(h http.Header) string { return strings.Join(h["Content-Encoding"], ",") }
 
-// newDecoder returns what src holds once this Content-Encoding is off. What it
-// returns hands on what it can as soon as it can, and needs no Close but that
-// of a zstd one, which frees memory early.
-func newDecoder(encoding string, src io.Reader) (io.Reader, error) {
+// openerOf returns what decodes this Content-Encoding, nil if it isn't known. What
+// an opener returns hands on data as soon as it can. It needs no Close; that of a
+// zstd decoder only frees its memory early.
+func openerOf(encoding string) func(src io.Reader) (io.Reader, error) {
 	switch strings.ToLower(strings.TrimSpace(encoding)) {
 	case "", "identity":
-		return src, nil
+		return func(src io.Reader) (io.Reader, error) { return src, nil }
 	case "gzip", "x-gzip":
-		return &lazyDecoder{src: src, open: func(src *bufio.Reader) (io.Reader, error) { return gzip.NewReader(src) }}, nil
+		return func(src io.Reader) (io.Reader, error) { return &lazyDecoder{src: src, open: newGunzipper}, nil }
 	case "deflate":
-		return &lazyDecoder{src: src, open: newInflater}, nil
+		return func(src io.Reader) (io.Reader, error) { return &lazyDecoder{src: src, open: newInflater}, nil }
 	case "br":
-		return brotli.NewReader(src), nil
+		return func(src io.Reader) (io.Reader, error) { return brotli.NewReader(src), nil }
 	case "zstd":
-		return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		return func(src io.Reader) (io.Reader, error) {
+			return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+		}
 	}
-	return nil, errEncoding
+	return nil
 }
 
-// isKnownEncoding reports whether decoder knows the encoding.
-func isKnownEncoding(encoding string) bool {
-	switch strings.ToLower(encoding) {
-	case "", "identity", "gzip", "x-gzip", "deflate", "br", "zstd":
-		return true
+// newDecoder returns what src holds once this Content-Encoding is removed.
+func newDecoder(encoding string, src io.Reader) (io.Reader, error) {
+	open := openerOf(encoding)
+	if open == nil {
+		return nil, errEncoding
 	}
-	return false
+	return open(src)
 }
 
 // Accept narrows what h, the header of the call's request, accepts to encodings
@@ -66,7 +68,7 @@ func (c Call) Accept(h http.Header) {
 	var kept []string
 	for _, value := range h[key] {
 		for item := range strings.SplitSeq(value, ",") {
-			if item = strings.TrimSpace(item); item != "" && isKnownEncoding(withoutWeight(item)) {
+			if item = strings.TrimSpace(item); item != "" && isKnown(item) {
 				kept = append(kept, item)
 			}
 		}
@@ -79,18 +81,21 @@ func (c Call) Accept(h http.Header) {
 
 func acceptsUnknown(value string) bool {
 	for item := range strings.SplitSeq(value, ",") {
-		if !isKnownEncoding(withoutWeight(item)) {
+		if !isKnown(item) {
 			return true
 		}
 	}
 	return false
 }
 
-// withoutWeight returns an item of Accept-Encoding without its weight.
-func withoutWeight(item string) string {
+// isKnown reports whether an item of Accept-Encoding, with or without its weight,
+// is an encoding that can be decoded.
+func isKnown(item string) bool {
 	name, _, _ := strings.Cut(item, ";")
-	return strings.TrimSpace(name)
+	return openerOf(name) != nil
 }
+
+func newGunzipper(src *bufio.Reader) (io.Reader, error) { return gzip.NewReader(src) }
 
 // newInflater reads "deflate", which is zlib by the standard, and raw deflate from
 // some servers. The two bytes of a zlib header tell them apart.

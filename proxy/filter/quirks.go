@@ -131,12 +131,9 @@ func leadingNumber(s string) (n int, rest string) {
 // dropCallIDs takes the ids out of Gemini's function calls and responses, in
 // the spelling of its JSON and in that of its proto.
 func (r *request) dropCallIDs(contents int) {
-	if r.kind(contents) != array {
-		return
-	}
 	for content := range r.elements(contents) {
-		parts := r.get(content, "parts")
-		if parts == 0 || r.kind(parts) != array {
+		parts := r.getArray(content, "parts")
+		if parts == 0 {
 			continue
 		}
 		for part := range r.elements(parts) {
@@ -146,26 +143,11 @@ func (r *request) dropCallIDs(contents int) {
 			for k, v := range r.members(part) {
 				switch string(r.stringValue(k)) {
 				case "functionCall", "function_call", "functionResponse", "function_response":
-					r.dropMember(v, "id")
+					if r.kind(v) == object {
+						r.edits.dropMembers(&r.document, v, func(k, _ int) bool { return r.equals(k, "id") })
+					}
 				}
 			}
 		}
 	}
-}
-
-// dropMember takes the members with this key out of obj, if that is an object
-// that has any.
-func (r *request) dropMember(obj int, key string) {
-	if r.kind(obj) != object {
-		return
-	}
-	p := pruner{edits: &r.edits}
-	for k, v := range r.members(obj) {
-		if r.equals(k, key) {
-			p.drop(r.start(k), r.end(v))
-		} else {
-			p.keep(r.start(k), r.end(v))
-		}
-	}
-	p.finish()
 }

@@ -56,7 +56,7 @@ func (r *request) applyRules(api API, model string) {
 		model = r.lastModel
 	}
 	r.quirks = quirksOf(model)
-	if tools := r.get(0, "tools"); tools != 0 && r.kind(tools) == array {
+	if tools := r.getArray(0, "tools"); tools != 0 {
 		if api == ChatCompletions {
 			r.tools = r.readToolNames(tools)
 		}
@@ -65,14 +65,14 @@ func (r *request) applyRules(api API, model string) {
 		}
 	}
 	if api == GeminiGenerate {
-		if contents := r.get(0, "contents"); contents != 0 && r.quirks.dropsCallIDs() {
+		if contents := r.getArray(0, "contents"); contents != 0 && r.quirks.dropsCallIDs() {
 			r.dropCallIDs(contents)
 		}
 	} else {
 		if api == AnthropicMessages {
 			r.pruneSystemPrompt()
 		}
-		if list := r.get(0, "messages"); list != 0 && r.kind(list) == array {
+		if list := r.getArray(0, "messages"); list != 0 {
 			r.filterMessages(list)
 		}
 	}
@@ -94,16 +94,10 @@ func (r *request) dropRefusedMembers() {
 	if r.quirks == 0 && !r.dropSystem {
 		return
 	}
-	p := pruner{edits: &r.edits}
-	for k, v := range r.members(0) {
+	r.edits.dropMembers(&r.document, 0, func(k, _ int) bool {
 		key := r.stringValue(k)
-		if r.quirks.drops(key) || r.dropSystem && string(key) == "system" {
-			p.drop(r.start(k), r.end(v))
-		} else {
-			p.keep(r.start(k), r.end(v))
-		}
-	}
-	p.finish()
+		return r.quirks.drops(key) || r.dropSystem && string(key) == "system"
+	})
 }
 
 // filterMessages applies the rules for messages: first it finds out what goes and
@@ -167,31 +161,16 @@ const (
 	msgMembers
 )
 
-func messageKey(key []byte) int {
-	switch string(key) {
-	case "role":
-		return msgRole
-	case "content":
-		return msgContent
-	case "tool_calls":
-		return msgCalls
-	case "tool_call_id":
-		return msgCallID
-	case "function_call":
-		return msgFunction
-	case "refusal":
-		return msgRefusal
-	case "audio":
-		return msgAudio
-	}
-	return -1
+var messageKeys = [msgMembers]string{
+	msgRole: "role", msgContent: "content", msgCalls: "tool_calls", msgCallID: "tool_call_id",
+	msgFunction: "function_call", msgRefusal: "refusal", msgAudio: "audio",
 }
 
 // readMessage finds out what m is. Its role stays unknown if it isn't
 // understood.
 func (r *request) readMessage(m *message) {
 	var v [msgMembers]int
-	duplicates := r.fields(m.node, messageKey, v[:])
+	duplicates := r.fields(m.node, messageKeys[:], v[:])
 	m.content = v[msgContent]
 	if duplicates != 0 || v[msgRole] == 0 || !r.contentUnderstood(m.content) {
 		return
@@ -285,25 +264,13 @@ const (
 	blockMembers
 )
 
-func blockKey(key []byte) int {
-	switch string(key) {
-	case "type":
-		return blockType
-	case "text":
-		return blockText
-	case "id":
-		return blockID
-	case "tool_use_id":
-		return blockUseID
-	case "content":
-		return blockContent
-	}
-	return -1
+var blockKeys = [blockMembers]string{
+	blockType: "type", blockText: "text", blockID: "id", blockUseID: "tool_use_id", blockContent: "content",
 }
 
 func (r *request) readBlock(n int) block {
 	var v [blockMembers]int
-	duplicates := r.fields(n, blockKey, v[:])
+	duplicates := r.fields(n, blockKeys[:], v[:])
 	unique := func(i int) int { // 0 if it stands twice
 		if duplicates&(1<<i) != 0 {
 			return 0

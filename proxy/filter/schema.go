@@ -57,7 +57,7 @@ func (r *request) cleanTools(tools int) {
 		}
 		r.cleanSchema(t, "input_schema")
 		for _, key := range []string{"functionDeclarations", "function_declarations"} {
-			if list := r.get(t, key); list != 0 && r.kind(list) == array {
+			if list := r.getArray(t, key); list != 0 {
 				for fn := range r.elements(list) {
 					r.cleanSchema(fn, "parameters")
 				}

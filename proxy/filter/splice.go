@@ -94,19 +94,20 @@ type pruner struct {
 	runEnd   int // and ends; 0 if there is no open run
 }
 
-func (p *pruner) keep(start, end int) {
-	if p.runEnd > 0 {
+// add tells of the next element or member, and whether it is dropped.
+func (p *pruner) add(start, end int, drop bool) {
+	switch {
+	case drop && p.runEnd == 0:
+		p.runStart, p.runEnd = start, end
+	case drop:
+		p.runEnd = end
+	case p.runEnd > 0:
 		p.edits.replace(p.runStart, start)
 		p.runEnd = 0
+		fallthrough
+	default:
+		p.keptEnd = end
 	}
-	p.keptEnd = end
-}
-
-func (p *pruner) drop(start, end int) {
-	if p.runEnd == 0 {
-		p.runStart = start
-	}
-	p.runEnd = end
 }
 
 // finish records the edit for a run at the end, which takes the comma before
@@ -119,6 +120,26 @@ func (p *pruner) finish() {
 		p.runStart = p.keptEnd
 	}
 	p.edits.replace(p.runStart, p.runEnd)
+}
+
+// dropElements records the edits that take the elements for which drop is true out
+// of an array.
+func (e *edits) dropElements(d *document, arr int, drop func(v int) bool) {
+	p := pruner{edits: e}
+	for v := range d.elements(arr) {
+		p.add(d.start(v), d.end(v), drop(v))
+	}
+	p.finish()
+}
+
+// dropMembers records the edits that take the members for which drop is true out of
+// an object.
+func (e *edits) dropMembers(d *document, obj int, drop func(k, v int) bool) {
+	p := pruner{edits: e}
+	for k, v := range d.members(obj) {
+		p.add(d.start(k), d.end(v), drop(k, v))
+	}
+	p.finish()
 }
 
 // memberValue is a member to be set in an object: v is its value there, 0 if the

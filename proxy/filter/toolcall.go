@@ -334,18 +334,17 @@ func (s *callTracker) editCall(c *streamCall, el int) {
 	if fn == 0 || s.kind(fn) != object {
 		return
 	}
-	p := pruner{edits: &s.edits}
+	s.edits.dropMembers(&s.document, fn, func(k, v int) bool {
+		return s.equals(k, "name") && s.kind(v) == str
+	})
+	if c.newArgsJSON == nil {
+		return
+	}
 	for k, v := range s.members(fn) {
-		if s.equals(k, "name") && s.kind(v) == str {
-			p.drop(s.start(k), s.end(v))
-			continue
-		}
-		p.keep(s.start(k), s.end(v))
-		if c.newArgsJSON != nil && s.equals(k, "arguments") && s.kind(v) == str {
+		if s.equals(k, "arguments") && s.kind(v) == str {
 			s.edits.replace(s.start(v), s.end(v), `""`)
 		}
 	}
-	p.finish()
 }
 
 // editFirstChunk makes el the first chunk of a call, with all that belongs there.

@@ -41,15 +41,7 @@ func (r *response) extractName(args []byte) (name, remaining []byte, ok bool) {
 		return nil, nil, false
 	}
 	r.argsEdits.reset()
-	p := pruner{edits: &r.argsEdits}
-	for k, m := range r.argsDoc.members(0) {
-		if m == v {
-			p.drop(r.argsDoc.start(k), r.argsDoc.end(m))
-		} else {
-			p.keep(r.argsDoc.start(k), r.argsDoc.end(m))
-		}
-	}
-	p.finish()
+	r.argsEdits.dropMembers(&r.argsDoc, 0, func(_, m int) bool { return m == v })
 	return r.argsDoc.raw(v), r.argsEdits.appendEdited(nil, args), true
 }
 
