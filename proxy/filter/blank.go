@@ -5,21 +5,21 @@ import "slices"
 // Text that is empty, or white space only, is refused by most model families:
 // https://github.com/anomalyco/opencode/issues/5028 and
 // https://github.com/anomalyco/opencode/pull/7984 (Databricks),
-// https://github.com/anomalyco/opencode/issues/31259 (white space). What a
-// message gets in its place says as little as can be said.
+// https://github.com/anomalyco/opencode/issues/31259 (white space). The text that
+// replaces it says as little as possible.
 const (
 	textPlaceholder        = `"."`
 	outputPlaceholder      = `"(no output)"`
 	interruptedPlaceholder = `"(interrupted)"`
 )
 
-// isBlank reports whether v, a text, says nothing. 0 is no text.
+// isBlank reports whether v is a blank text, or null, or 0 (no text at all).
 func (r *request) isBlank(v int) bool {
 	return v == 0 || r.kind(v) == null || r.kind(v) == str && isBlankText(r.inner(v))
 }
 
-// hasBlankPart reports whether a tool_result's content has to change: it is blank, or
-// has a block of blank text in it. A tool_result without any content is fine.
+// hasBlankPart reports whether a tool_result's content has to change because it is
+// blank or holds a block of blank text. A tool_result without content is fine.
 func (r *request) hasBlankPart(content int) bool {
 	if content == 0 {
 		return false
@@ -35,8 +35,8 @@ func (r *request) hasBlankPart(content int) bool {
 	return r.next(content) == content+1
 }
 
-// dropBlankMessages drops the messages that say nothing and don't need to stand where
-// they stand: system messages, and assistant messages at the very end.
+// dropBlankMessages drops the blank messages that nothing depends on: system
+// messages, and assistant messages at the very end.
 func (r *request) dropBlankMessages() {
 	for i := range r.msgs {
 		m := &r.msgs[i]
@@ -57,7 +57,7 @@ func (r *request) dropBlankMessages() {
 // editMessages records the edits of all messages.
 func (r *request) editMessages() {
 	p := pruner{edits: &r.edits}
-	previous := -1 // the last message that stays
+	previous := -1 // the last message that isn't dropped
 	unanswered := r.unanswered
 	for i := range r.msgs {
 		m := &r.msgs[i]
@@ -79,8 +79,9 @@ func (r *request) editMessages() {
 	p.finish()
 }
 
-// answerCalls answers calls of one message, which m follows. It returns the
-// answers that are to come first in m, as JSON.
+// answerCalls records answers to the calls of one message that have none. m is the
+// message after it. If the answers belong into m, answerCalls returns them as JSON,
+// to be put before everything else in m.
 func (r *request) answerCalls(unanswered []messageCall, m *message) (results string) {
 	if len(unanswered) == 0 {
 		return ""
@@ -104,8 +105,8 @@ func (r *request) answerCalls(unanswered []messageCall, m *message) (results str
 	return results
 }
 
-// editContent records the edits of what m says. The results come before all
-// else.
+// editContent records the edits of m's content. results, answers as JSON, are put
+// before everything else.
 func (r *request) editContent(m *message, results string) {
 	switch {
 	case results != "" && m.kept == 0:
@@ -149,15 +150,16 @@ func (r *request) isDropped(block int) bool {
 	return dropped
 }
 
-// fillToolResult takes blank text out of a tool_result's content.
+// fillToolResult takes blank text out of a tool_result's content. If nothing else
+// is in it, a placeholder replaces it.
 func (r *request) fillToolResult(content int) {
 	if r.kind(content) != array || !r.pruneBlankText(content) {
 		r.edits.replace(r.start(content), r.end(content), outputPlaceholder)
 	}
 }
 
-// pruneBlankText takes the blocks of blank text out of a list. It returns false, and
-// leaves it, if there are no others.
+// pruneBlankText takes the blocks of blank text out of a list. If there are no
+// others, it returns false and changes nothing.
 func (r *request) pruneBlankText(list int) bool {
 	isBlank := func(n int) bool {
 		b := r.readBlock(n)
@@ -172,11 +174,11 @@ func (r *request) pruneBlankText(list int) bool {
 	return false
 }
 
-// pruneSystemPrompt does the same for the system prompt of Anthropic's messages, which
-// stands beside them.
+// pruneSystemPrompt takes blank text out of the system prompt that stands beside
+// Anthropic's messages, or notes that the whole prompt has to go.
 func (r *request) pruneSystemPrompt() {
-	v, sure := r.find(0, "system")
-	if v == 0 || !sure {
+	v := r.get(0, "system")
+	if v == 0 {
 		return
 	}
 	if r.kind(v) == array {

@@ -2,25 +2,26 @@ package filter
 
 import "iter"
 
-// response is the work on the JSON of a response: a whole one, or one chunk of a
-// stream.
+// response is the work on the JSON of a response: of a whole one, or of one chunk
+// of a stream.
 type response struct {
 	document
 	edits edits
 	tools toolNames
 
-	argsDoc   document // the arguments of a call
-	argsEdits edits    // what goes out of them
+	// The memory in which unwrap.go works on the arguments of a call.
+	argsDoc   document
+	argsEdits edits
 	argsBuf   []byte
 }
 
-// choice is one of the alternatives that a model offers, as far as the rules
-// need it. Each is a node, or 0.
+// choice is one of the alternatives that a model offers, as far as the rules need
+// it. All but index are nodes, 0 if there is none.
 type choice struct {
 	index        int // its number
-	message      int // the message, or the delta in a stream
-	toolCalls    int // its tool_calls, if there are any
-	finishReason int // finish_reason, if it is one
+	message      int // its message, or its delta in a stream
+	toolCalls    int // the message's tool_calls, unless the list is empty
+	finishReason int // its finish_reason, unless that is empty
 }
 
 // The members of a choice that the rules need.
@@ -36,8 +37,8 @@ var choiceKeys = [choiceMembers]string{
 	choiceIndex: "index", choiceFinishReason: "finish_reason", choiceMessage: "message", choiceDelta: "delta",
 }
 
-// choices yields the choices of a response, whose message is this member of
-// them. It yields none of what isn't understood.
+// choices yields the choices of a response that are understood. message is the
+// member that holds a choice's message: choiceMessage or choiceDelta.
 func (r *response) choices(message int) iter.Seq[choice] {
 	return func(yield func(choice) bool) {
 		list := r.getArray(0, "choices")
@@ -72,7 +73,7 @@ func (r *response) choices(message int) iter.Seq[choice] {
 	}
 }
 
-// smallInt reads a small number that isn't negative.
+// smallInt reads a whole number of at most six digits without a sign.
 func (r *response) smallInt(n int) (i int, ok bool) {
 	if n == 0 || r.kind(n) != number {
 		return 0, false
@@ -90,7 +91,7 @@ func (r *response) smallInt(n int) (i int, ok bool) {
 	return i, true
 }
 
-// editWhole records the edits of a response that came as one JSON text.
+// editWhole records the edits of a response that is one JSON text.
 func (r *response) editWhole() {
 	for c := range r.choices(choiceMessage) {
 		if c.message == 0 {
@@ -107,19 +108,19 @@ func (r *response) editWhole() {
 	}
 }
 
-// fixFinishReason makes the finish_reason of a choice with tool calls say so. Some
-// endpoints say stop: https://github.com/BerriAI/litellm/issues/12862.
+// fixFinishReason changes the finish_reason stop of a choice with tool calls to
+// tool_calls. Some endpoints send stop:
+// https://github.com/BerriAI/litellm/issues/12862.
 func (r *response) fixFinishReason(finish int) {
 	if finish != 0 && r.equals(finish, "stop") {
 		r.edits.replace(r.start(finish), r.end(finish), `"tool_calls"`)
 	}
 }
 
-// joinContentParts makes a string of a content that is a list of parts, as the
-// models that reason send it on Databricks
-// (https://github.com/databricks/appkit/pull/559) and Gemini does
-// (https://github.com/aaif-goose/goose/pull/8042). What was reasoned moves to
-// reasoning_content.
+// joinContentParts makes a string of a content that is a list of parts. Reasoning
+// models on Databricks (https://github.com/databricks/appkit/pull/559) and Gemini
+// (https://github.com/aaif-goose/goose/pull/8042) send such lists. Reasoning moves
+// to reasoning_content.
 func (r *response) joinContentParts(message int) {
 	var v [2]int
 	if r.fields(message, []string{"content", "reasoning_content"}, v[:]) != 0 {
@@ -166,8 +167,8 @@ func (r *response) joinContentParts(message int) {
 	e.end()
 }
 
-// partsUnderstood reports whether all parts of a content are text or reasoning, and
-// as they should be, and whether there is reasoning among them.
+// partsUnderstood reports whether all parts of a content are text or reasoning in
+// a known form, and whether there is reasoning among them.
 func (r *response) partsUnderstood(content int) (understood, hasReasoning bool) {
 	for part := range r.elements(content) {
 		var v [3]int
@@ -204,8 +205,8 @@ func (r *response) partText(part int) int {
 	return 0
 }
 
-// appendReasoning appends the summaries of a reasoning part: a list of texts, a
-// text, or the part's own text.
+// appendReasoning appends the text of a reasoning part to the edit that has begun:
+// that of its summary, which is a list or a string, or else its own.
 func (r *response) appendReasoning(part int) {
 	if !r.equals(r.get(part, "type"), "reasoning") {
 		return

@@ -16,25 +16,24 @@ const (
 	object
 )
 
-// node is one JSON value in the text: where it starts and ends, and the index
-// of the node after its whole subtree. The children of an array follow it;
-// those of an object too, as key, value, key, value.
+// node is one JSON value in the text: where it starts and ends, and the index of
+// the node that follows its last descendant. The elements of an array come right
+// after it; so do an object's members, as key, value, key, value.
 type node struct {
 	start, end uint32
 	next       uint32
 	kind       kind
 }
 
-// document is a JSON text and its nodes in the order in which they stand. Node 0 is
-// the root, so that 0 can mean "none" for everything below it.
+// document is an index of a JSON text: its nodes, in the order of the text.
+// Nothing is decoded. Node 0 is the root, so for all other nodes 0 can mean
+// "none". The rules read the nodes and record edits; the rest is copied.
 //
-// It is the whole of our JSON: an index into the text, nothing decoded. The
-// rules look at the nodes and record edits, and what nobody edits is copied.
-//
-// Most of a text is inside its strings, and they are looked at as little as can
-// be. parse finds the structure; valid is asked before an edit is made. Together
-// they find all that is wrong with a JSON text but for escapes that are none,
-// such as \q: those stay where they are, and reading them does no harm.
+// Most of a text is inside strings, so these are read as little as possible. parse
+// checks the structure. stringsValid, which is called only before an edit is made,
+// looks for control characters. Together they find every fault of a JSON text but
+// one: an invalid escape such as \q. It stays in the text, and reading it does no
+// harm.
 type document struct {
 	src   []byte
 	nodes []node
@@ -46,8 +45,8 @@ func (d *document) end(n int) int    { return int(d.nodes[n].end) }
 func (d *document) next(n int) int   { return int(d.nodes[n].next) }
 func (d *document) raw(n int) []byte { return d.src[d.nodes[n].start:d.nodes[n].end] }
 
-// inner returns what stands between the quotes of a string, the brackets of an
-// array or the braces of an object.
+// inner returns what is between the quotes of a string, the brackets of an array or
+// the braces of an object.
 func (d *document) inner(n int) []byte { return d.src[d.nodes[n].start+1 : d.nodes[n].end-1] }
 
 // members yields the key and the value of each member of an object.
@@ -72,7 +71,7 @@ func (d *document) elements(arr int) iter.Seq[int] {
 	}
 }
 
-// stringValue returns a string's value. It allocates only if there are escapes in it.
+// stringValue returns a string's value. It allocates only if the string has escapes.
 func (d *document) stringValue(n int) []byte {
 	s := d.inner(n)
 	if bytes.IndexByte(s, '\\') < 0 {
@@ -81,7 +80,7 @@ func (d *document) stringValue(n int) []byte {
 	return appendUnescaped(nil, s)
 }
 
-// equals reports whether n is a string of this value, which has no backslash in it.
+// equals reports whether n is a string with the value s, which has no backslash.
 func (d *document) equals(n int, s string) bool {
 	if d.kind(n) != str {
 		return false
@@ -121,7 +120,8 @@ func (d *document) fields(obj int, keys []string, vals []int) (duplicates uint) 
 	return duplicates
 }
 
-// find is fields for one key.
+// find returns the value of an object's member, 0 if it has no such key. It isn't
+// unique if the key stands twice.
 func (d *document) find(obj int, key string) (v int, unique bool) {
 	unique = true
 	if d.kind(obj) != object {
@@ -136,7 +136,7 @@ func (d *document) find(obj int, key string) (v int, unique bool) {
 	return v, unique
 }
 
-// get is find for those who treat a doubtful member as none.
+// get is find for callers who treat a key that stands twice as none.
 func (d *document) get(obj int, key string) int {
 	v, unique := d.find(obj, key)
 	if !unique {
@@ -145,7 +145,7 @@ func (d *document) get(obj int, key string) int {
 	return v
 }
 
-// getKind is get for a member that is of no use unless its value is of kind k.
+// getKind is get for callers who treat a value of another kind as none.
 func (d *document) getKind(obj int, key string, k kind) int {
 	if v := d.get(obj, key); v != 0 && d.kind(v) == k {
 		return v

@@ -17,14 +17,14 @@ import (
 	"github.com/klauspost/compress/zstd"
 )
 
-// maxWindow bounds the memory that a zstd stream may ask for; RFC 8878 asks of
-// decoders that they take 8 MB.
+// maxWindow bounds the memory that a zstd stream may demand. RFC 8878 recommends
+// that decoders support 8 MB.
 const maxWindow = 8 << 20
 
 var errEncoding = errors.New("content encoding isn't known")
 
-// encodingOf returns a body's Content-Encoding. More than one, in a line of the
-// header or in several, is one that isn't known.
+// encodingOf returns a body's Content-Encoding. If it was encoded twice, the result
+// is an encoding that isn't known.
 func encodingOf(h http.Header) string { return strings.Join(h["Content-Encoding"], ",") }
 
 // openerOf returns what decodes this Content-Encoding, nil if it isn't known. What
@@ -57,9 +57,9 @@ func newDecoder(encoding string, src io.Reader) (io.Reader, error) {
 	return open(src)
 }
 
-// Accept narrows what h, the header of the call's request, accepts to encodings
-// that Response reads: in another one the response would pass as it is. If
-// there is nothing to leave out, h is left alone.
+// Accept removes the encodings that Response can't decode from the Accept-Encoding
+// of h, the header of the call's request: a response in one of these would pass
+// unfiltered. If there are none, h is left alone.
 func (c Call) Accept(h http.Header) {
 	const key = "Accept-Encoding"
 	if c.api != ChatCompletions || !slices.ContainsFunc(h[key], acceptsUnknown) {
@@ -74,7 +74,7 @@ func (c Call) Accept(h http.Header) {
 		}
 	}
 	if len(kept) == 0 {
-		kept = []string{"identity"} // nothing at all would mean anything
+		kept = []string{"identity"} // an empty header would allow any encoding
 	}
 	h.Set(key, strings.Join(kept, ", "))
 }
@@ -97,8 +97,8 @@ func isKnown(item string) bool {
 
 func newGunzipper(src *bufio.Reader) (io.Reader, error) { return gzip.NewReader(src) }
 
-// newInflater reads "deflate", which is zlib by the standard, and raw deflate from
-// some servers. The two bytes of a zlib header tell them apart.
+// newInflater decodes "deflate". By the standard that is zlib, but some servers send
+// raw deflate. The two bytes of a zlib header tell them apart.
 func newInflater(src *bufio.Reader) (io.Reader, error) {
 	head, err := src.Peek(2)
 	if err != nil {
@@ -110,8 +110,8 @@ func newInflater(src *bufio.Reader) (io.Reader, error) {
 	return flate.NewReader(src), nil
 }
 
-// lazyDecoder opens a decoder that reads its header when it is opened, at the first
-// Read.
+// lazyDecoder opens a decoder at the first Read, for decoders that block for the
+// header of their format when they are opened.
 type lazyDecoder struct {
 	src  io.Reader
 	open func(*bufio.Reader) (io.Reader, error)
@@ -129,8 +129,8 @@ func (l *lazyDecoder) Read(p []byte) (int, error) {
 	return l.dec.Read(p)
 }
 
-// decodeBody returns what a body holds, and whether that took decoding. ok is
-// false if the body can't be decoded, or holds more than limit bytes.
+// decodeBody returns a body without its encoding, and whether it had one. ok is
+// false if the body can't be decoded, or has more than limit bytes.
 func decodeBody(encoding string, body []byte, limit int64) (decoded []byte, wasEncoded, ok bool) {
 	switch encoding {
 	case "", "identity":
@@ -150,8 +150,8 @@ func decodeBody(encoding string, body []byte, limit int64) (decoded []byte, wasE
 	return decoded, true, true
 }
 
-// markRewritten makes h true of a body that was changed. Its length is n bytes, -1
-// if it isn't known yet.
+// markRewritten makes h describe a body that was changed and has n bytes, -1 if
+// that isn't known yet.
 func markRewritten(h http.Header, n int, wasEncoded bool) {
 	if wasEncoded {
 		h.Del("Content-Encoding")

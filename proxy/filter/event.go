@@ -5,11 +5,11 @@ import (
 	"iter"
 )
 
-// eventScanner finds where events end. Lines end with LF, CR or CRLF, and an event
-// ends with a line that is empty. It looks at each byte once.
+// eventScanner finds where the events of a stream end. Lines end with LF, CR or
+// CRLF, and an event ends with an empty line. Each byte is read once.
 type eventScanner struct {
-	lineEmpty bool // nothing of the line has come yet
-	afterCR   bool // the last byte was a CR: an LF would belong to it
+	lineEmpty bool // no byte of the line has come yet
+	afterCR   bool // the last byte was a CR: an LF after it belongs to it
 }
 
 // scan looks at b, which follows what it saw before. It returns how many bytes of
@@ -43,14 +43,14 @@ func (s *eventScanner) scan(b []byte) (n int, complete bool) {
 // the last byte.
 func (s *eventScanner) isPairedLF(c byte) bool { return s.afterCR && c == '\n' }
 
-// lineEnds finds CRs and LFs from left to right. It looks at each byte once for
-// either, also in a text that has only one of them.
+// lineEnds finds CRs and LFs from left to right. It searches each byte once for
+// either of them, even in a text that has only one of the two.
 type lineEnds struct {
 	text []byte
-	lf   int // the next LF, or the end of text; behind at if it isn't known
+	lf   int // where the next LF is, or the end of text; out of date if it is before the search's start
 }
 
-// next returns the index of the first CR or LF from at on, the length of the
+// next returns the index of the first CR or LF from at on, or the length of the
 // text if there is none.
 func (l *lineEnds) next(at int) int {
 	if l.lf < at || l.lf == 0 {
@@ -65,9 +65,11 @@ func (l *lineEnds) next(at int) int {
 	return l.lf
 }
 
-// line is a line of an event: from start to end, and with its end up to next.
+// line is a line of an event: its text is [start, end), and next is where the next
+// line starts.
 type line struct{ start, end, next int }
 
+// lines yields the lines of an event.
 func lines(ev []byte) iter.Seq[line] {
 	return func(yield func(line) bool) {
 		ends := lineEnds{text: ev}
@@ -85,7 +87,8 @@ func lines(ev []byte) iter.Seq[line] {
 	}
 }
 
-// dataStart returns where the value of a data line starts, and whether it is one.
+// dataStart returns where the value of a data line starts. It isn't ok if l is
+// another line.
 func dataStart(l []byte) (start int, ok bool) {
 	switch {
 	case !bytes.HasPrefix(l, []byte("data")):
@@ -100,15 +103,16 @@ func dataStart(l []byte) (start int, ok bool) {
 	return len("data:"), true
 }
 
-// eventData is the data of an event. The value of its first line of data stands
-// at [start, end) of the event, and the line after it at next.
+// eventData is the data of an event, and where it stands: the value of its first
+// data line is at [start, end) of the event, and the line after it starts at next.
 type eventData struct {
 	json             []byte
 	lineCount        int
 	start, end, next int
 }
 
-// readData finds an event's data. That of many lines is put together in s.data.
+// readData returns an event's data. The values of several data lines are joined in
+// s.dataBuf.
 func (s *stream) readData(ev []byte) eventData {
 	var d eventData
 	for l := range lines(ev) {

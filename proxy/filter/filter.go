@@ -1,26 +1,27 @@
-// Package filter mends what coding agents send that Databricks' model endpoints
+// Package filter corrects what coding agents send that Databricks' model endpoints
 // reject, and what the endpoints send that the agents misread.
 //
-// Request filters a request's body and returns the Call, which filters the
-// response to it. Both hold to this:
+// Request filters a request's body and returns a Call, which filters the response
+// to it. For both of them:
 //
-//   - What needs no change passes byte for byte. What changes is spliced into
-//     the text that came; all around it stays as it was.
-//   - What isn't understood passes untouched: text that isn't JSON, a value of
+//   - A body that needs no change passes byte for byte. In any other, only what
+//     has to change is replaced; the text around it stays as it was.
+//   - What isn't understood passes unchanged: text that isn't JSON, a value of
 //     another type than the API has there, a key that stands twice, a body or an
-//     event that is too large. (JSON is checked but for escapes that are none,
-//     in strings that no rule reads; see doc.)
-//   - A request that would have worked still works, and nothing here fails:
-//     there is no error to return.
-//   - Filtering what was filtered changes nothing.
+//     event that is too large. (Invalid escapes in strings that no rule reads
+//     aren't noticed; see document.)
+//   - A request that would have worked still works. Nothing here fails, so there
+//     is no error to return.
+//   - Filtering twice gives the same as filtering once.
 //
-// All of it works on an index of the JSON text (scan.go, doc.go) and records
-// edits (splice.go). A request goes through these rules, in this order:
-// schema.go (tools), blank.go and orphan.go (messages), quirks.go (keys that a
-// model refuses). A response to chat completions goes through choice.go, whether
-// it is one JSON text or a stream of events (sse.go, event.go); a tool call whose
-// name is hidden in its arguments (unwrap.go) is held back until they are
-// complete (toolcall.go). Responses of the other APIs pass.
+// The rules read an index of the JSON text (scan.go, document.go, text.go) and
+// record edits (splice.go). The rules for requests run in this order: schema.go
+// (tools), orphan.go and blank.go (messages; for Gemini's own API the ids in
+// quirks.go), quirks.go (members that a model refuses). The rules for responses
+// are for chat completions only, and are in choices.go and unwrap.go. A stream of
+// events (sse.go, event.go) holds back a tool call whose name stands in its
+// arguments until these are complete (toolcall.go). encoding.go removes a body's
+// Content-Encoding.
 package filter
 
 import (
@@ -28,7 +29,7 @@ import (
 	"sync"
 )
 
-// API is the kind of request, which the proxy knows by its route.
+// API is a kind of request. The proxy knows it by the route.
 type API int
 
 const (
@@ -41,23 +42,22 @@ const (
 	GeminiGenerate
 )
 
-// Call is what has to be known of a request in order to filter its response.
-// It doesn't hold on to the request's body. The zero Call changes nothing.
+// Call is what must be known of a request in order to filter its response. It
+// doesn't keep the request's body in memory. The zero Call changes nothing.
 type Call struct {
 	api   API
 	tools toolNames
 }
 
-// Request filters the body of a request whose header is h, which may be nil.
+// Request filters the body of a request whose header is h, which may be nil. model
+// is the one that the path names; if it is "", the body names the model.
 //
-// It returns body itself, and h is left alone, if nothing needs to change. If
-// something does, it returns a new slice, and h describes that: the body isn't
-// compressed any more, and what was said about the old bytes is gone.
+// If nothing needs to change, it returns body itself and leaves h alone. Otherwise
+// it returns a new slice and makes h describe it: it sets the length, and removes
+// the Content-Encoding and the digests of the old body.
 //
-// The new slice lies in what spare returns: an empty buffer with room for
-// n bytes, or nil if there is none; then it is made. So it is if spare is nil.
-//
-// The model is the one in the path; "" means that the body names it.
+// The new slice uses the memory that spare returns: an empty buffer with room for
+// n bytes. If spare is nil or returns nil, the memory is allocated.
 func Request(api API, model string, h http.Header, body []byte, spare func(n int) []byte) ([]byte, Call) {
 	call := Call{api: api}
 	if !applies(api, model) {
@@ -84,7 +84,7 @@ func Request(api API, model string, h http.Header, body []byte, spare func(n int
 	return out, call
 }
 
-// applies reports whether any rule is for such requests.
+// applies reports whether there is a rule for such requests.
 func applies(api API, model string) bool {
 	switch api {
 	case ChatCompletions, AnthropicMessages:
@@ -95,5 +95,5 @@ func applies(api API, model string) bool {
 	return false
 }
 
-// requests keeps the working memory of Request.
+// requests holds the memory that calls of Request use one after the other.
 var requests = sync.Pool{New: func() any { return new(request) }}

@@ -2,15 +2,14 @@ package filter
 
 import "slices"
 
-// A tool answer that nobody asked for, and a tool call that nobody answered,
-// are refused by every model family:
+// An orphan is a tool answer that belongs to no call. Every model family refuses
+// orphans, and calls without an answer:
 // https://github.com/anomalyco/opencode/issues/3230 (tool_use ids were found
 // without tool_result blocks), https://github.com/posit-dev/positron/issues/15719
 // (tool_result blocks without a tool_use). Agents send both after an interrupt
 // and after they have cut a long history short.
 
-// maxCalls is how many calls of one message are matched with their answers.
-// More aren't understood.
+// maxCalls is how many calls a message may have. A turn with more isn't understood.
 const maxCalls = 256
 
 // findOrphans looks at each turn: an assistant message and all messages up to

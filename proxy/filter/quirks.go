@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// quirk is something that some models refuse, and what is done about it.
+// quirk is something that some models refuse, and what the filter does about it.
 type quirk struct {
 	matches func(name string) bool // the name is in lower case
 
-	drop        []string // members of the request that go
-	cutSchemas  bool     // the schemas of tools are cut down: see schema.go
-	dropCallIDs bool     // id goes from functionCall and functionResponse
+	drop        []string // members of the request that are removed
+	cutSchemas  bool     // what Gemini refuses is removed from the tools' schemas: see schema.go
+	dropCallIDs bool     // id is removed from functionCall and functionResponse
 
-	why    string
+	why    string // how the model refuses it
 	report string // where it was reported in public
 }
 
-// quirkTable is all that we know about single models. What isn't in it is sent on:
-// reasoning_effort, above all, which Databricks documents for GPT-5 and gpt-oss
+// quirkTable holds all that is known about single models. What isn't in it is sent
+// on, such as reasoning_effort, which Databricks documents for GPT-5 and gpt-oss
 // (https://docs.databricks.com/aws/machine-learning/model-serving/query-reason-models).
 var quirkTable = []quirk{
 	{
@@ -54,7 +54,7 @@ var quirkTable = []quirk{
 	},
 }
 
-// quirkSet is a set of quirks: bit i stands for quirks[i].
+// quirkSet is a set of quirks: bit i stands for quirkTable[i].
 type quirkSet uint
 
 // quirksOf returns the quirks of the model with this name.
@@ -69,6 +69,7 @@ func quirksOf(model string) quirkSet {
 	return set
 }
 
+// some reports whether f is true for one of the quirks.
 func (set quirkSet) some(f func(q *quirk) bool) bool {
 	for i := range quirkTable {
 		if set&(1<<i) != 0 && f(&quirkTable[i]) {
@@ -83,12 +84,12 @@ func (set quirkSet) dropsCallIDs() bool {
 	return set.some(func(q *quirk) bool { return q.dropCallIDs })
 }
 
-// drops reports whether the member of the request with this key goes.
+// drops reports whether the request's member with this key is removed.
 func (set quirkSet) drops(key []byte) bool {
 	return set.some(func(q *quirk) bool { return slices.Contains(q.drop, string(key)) })
 }
 
-// nameContains matches the models whose name contains part.
+// nameContains matches models by a part of their name.
 func nameContains(part string) func(string) bool {
 	return func(name string) bool { return strings.Contains(name, part) }
 }
@@ -114,8 +115,8 @@ func opusSince(major, minor int) func(string) bool {
 	}
 }
 
-// leadingNumber reads the version number at the start of s. A number of more
-// than two digits is a date; it is read as 0.
+// leadingNumber reads the version number at the start of s. A number of more than
+// two digits is a date and read as 0.
 func leadingNumber(s string) (n int, rest string) {
 	end := 0
 	for end < len(s) && '0' <= s[end] && s[end] <= '9' {
@@ -128,8 +129,8 @@ func leadingNumber(s string) (n int, rest string) {
 	return n, s[end:]
 }
 
-// dropCallIDs takes the ids out of Gemini's function calls and responses, in
-// the spelling of its JSON and in that of its proto.
+// dropCallIDs removes the ids from Gemini's function calls and responses, whose keys
+// have two spellings: JSON's and protobuf's.
 func (r *request) dropCallIDs(contents int) {
 	for content := range r.elements(contents) {
 		parts := r.getArray(content, "parts")

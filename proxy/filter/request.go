@@ -13,28 +13,29 @@ type request struct {
 	quirks quirkSet // the quirks of its model
 	tools  toolNames
 
-	// What orphan.go and blank.go find out, before anything is edited.
+	// What orphan.go and blank.go find out before anything is edited.
 	msgs          []message
-	droppedBlocks []int         // the blocks that go, as nodes, in order
-	turnCalls     []messageCall // the calls of the turn that is looked at
-	unanswered    []messageCall // the calls that want an answer, in order
+	droppedBlocks []int         // nodes, in the order of the text
+	turnCalls     []messageCall // the calls of the turn that is being read
+	unanswered    []messageCall // the calls that need an answer, in order
 
-	dropSystem   bool // the top-level system prompt goes
+	dropSystem   bool // the top-level system prompt is dropped
 	schemaWriter schemaWriter
-	nameBuf      []byte // where the names are put together
+	nameBuf      []byte // readToolNames' working memory
 
-	// Those of the request before.
+	// The model and the tools' names of the request before; see intern.
 	lastModel string
 	lastNames string
 }
 
-// Working memory larger than this isn't kept: one large body must not cost its
-// size for ever.
+// Memory larger than this isn't kept for the next request, so that one large body
+// doesn't cost its size for ever.
 const (
 	maxKeptNodes = 1 << 17 // 2 MB
 	maxKeptText  = 1 << 18
 )
 
+// release keeps r for the next request.
 func (r *request) release() {
 	if cap(r.nodes) > maxKeptNodes || cap(r.edits.text) > maxKeptText || cap(r.schemaWriter.out) > maxKeptText || cap(r.nameBuf)+len(r.lastModel) > maxKeptText {
 		return
@@ -46,7 +47,7 @@ func (r *request) release() {
 	requests.Put(r)
 }
 
-// applyRules records the edits of the request.
+// applyRules records all edits of the request.
 func (r *request) applyRules(api API, model string) {
 	if r.kind(0) != object {
 		return
@@ -79,8 +80,8 @@ func (r *request) applyRules(api API, model string) {
 	r.dropRefusedMembers()
 }
 
-// intern returns text as a string, the last one if that is the same: an agent
-// names the same model and tools in each request.
+// intern returns text as a string, without an allocation if it is the same as
+// before: an agent names the same model and tools in each request.
 func intern(before string, text []byte) string {
 	if string(text) == before {
 		return before
@@ -88,8 +89,8 @@ func intern(before string, text []byte) string {
 	return string(text)
 }
 
-// dropRefusedMembers takes the members of the request itself that the model refuses, or
-// that have become empty.
+// dropRefusedMembers removes the request's members that the model refuses, and a
+// system prompt that would be empty.
 func (r *request) dropRefusedMembers() {
 	if r.quirks == 0 && !r.dropSystem {
 		return
@@ -100,8 +101,8 @@ func (r *request) dropRefusedMembers() {
 	})
 }
 
-// filterMessages applies the rules for messages: first it finds out what goes and
-// what is to be said, then it records the edits.
+// filterMessages applies the rules for messages: first it finds out what has to
+// change, then it records the edits.
 func (r *request) filterMessages(list int) {
 	for n := range r.elements(list) {
 		r.msgs = append(r.msgs, message{node: n})
@@ -110,7 +111,7 @@ func (r *request) filterMessages(list int) {
 	r.findOrphans()
 	r.dropBlankMessages()
 	if !slices.ContainsFunc(r.msgs, func(m message) bool { return !m.dropped }) {
-		return // an empty list would be refused where a blank message isn't
+		return // an empty list would be refused, even by models that take blank messages
 	}
 	r.editMessages()
 }
@@ -118,7 +119,7 @@ func (r *request) filterMessages(list int) {
 type role uint8
 
 const (
-	unknownRole role = iota // it isn't understood, and stays as it is
+	unknownRole role = iota // the message isn't understood, and stays as it is
 	systemRole
 	userRole
 	assistantRole
@@ -130,22 +131,22 @@ type message struct {
 	node         int
 	role         role
 	content      int  // 0 if it has none
-	hasOtherText bool // it says something elsewhere, such as a refusal
+	hasOtherText bool // another member of it says something, such as a refusal
 	toolCalls    int  // OpenAI's tool_calls, 0 if there are none
-	callID       int  // of the call that a tool message answers; 0 if it isn't known
+	callID       int  // the id of the call that a tool message answers; 0 if there is none
 
-	// left is how many things to read its content holds once the blank and
-	// orphaned blocks are out of it: blocks, or one for a string.
+	// kept is how many blocks are left in its content without those that are
+	// dropped; for a string it is 1, or 0 if that is blank.
 	kept       int
-	editBlocks bool // blocks of it go, or change
+	editBlocks bool // some of its blocks are dropped or change
 	dropped    bool
 }
 
 // messageCall is a tool call of an assistant message.
 type messageCall struct {
-	message  int // the message, as an index into msgs
-	id       int // its id, as a node
-	inBlock  bool
+	message  int  // the message, as an index into msgs
+	id       int  // its id, as a node
+	inBlock  bool // it is a tool_use block, not an element of tool_calls
 	answered bool
 }
 
@@ -155,7 +156,7 @@ const (
 	msgContent
 	msgCalls
 	msgCallID
-	msgFunction // with it and the next two it says something without content
+	msgFunction // this and the next two say something without content
 	msgRefusal
 	msgAudio
 	msgMembers
@@ -166,8 +167,8 @@ var messageKeys = [msgMembers]string{
 	msgFunction: "function_call", msgRefusal: "refusal", msgAudio: "audio",
 }
 
-// readMessage finds out what m is. Its role stays unknown if it isn't
-// understood.
+// readMessage reads the members of m. If it isn't understood, its role stays
+// unknownRole.
 func (r *request) readMessage(m *message) {
 	var v [msgMembers]int
 	duplicates := r.fields(m.node, messageKeys[:], v[:])
@@ -208,8 +209,8 @@ func (r *request) readRole(v int) role {
 	return unknownRole
 }
 
-// contentUnderstood reports whether a message's content, 0 if it has none, is of
-// a form that the APIs have.
+// contentUnderstood reports whether a message's content, 0 if it has none, has one
+// of the APIs' forms.
 func (r *request) contentUnderstood(content int) bool {
 	if content == 0 {
 		return true
@@ -243,13 +244,13 @@ const (
 	textBlock
 	toolUseBlock
 	toolResultBlock
-	ambiguousBlock // it may be any of them
+	ambiguousBlock // its type stands twice: it may be any of them
 )
 
 // block is one of the blocks of a message's content.
 type block struct {
 	kind    blockKind
-	text    int // 0 if it has none, or it is in doubt; as the next two
+	text    int // this and the next two are 0 if it has none, or if the key stands twice
 	id      int // tool_use's id, tool_result's tool_use_id; a string
 	content int
 }
@@ -271,7 +272,7 @@ var blockKeys = [blockMembers]string{
 func (r *request) readBlock(n int) block {
 	var v [blockMembers]int
 	duplicates := r.fields(n, blockKeys[:], v[:])
-	unique := func(i int) int { // 0 if it stands twice
+	unique := func(i int) int { // 0 if the key stands twice
 		if duplicates&(1<<i) != 0 {
 			return 0
 		}
@@ -299,8 +300,9 @@ func (r *request) readBlock(n int) block {
 	return block{}
 }
 
-// toolNames are the names of a request's tools, each between two NULs, in one
-// string: one allocation, for a list that is hardly ever asked.
+// toolNames are the names of a request's tools in one string, with a NUL before,
+// between and after them. It is made for each request and seldom searched, so it
+// should cost one allocation at most.
 type toolNames string
 
 func (t toolNames) has(name []byte) bool {
@@ -333,7 +335,7 @@ func (r *request) readToolNames(tools int) toolNames {
 		}
 		s := r.stringValue(name)
 		if string(s) == wrapperName {
-			return "" // a call under this name is what it seems to be
+			return "" // this is a tool's own name here, and calls of it hide no other
 		}
 		if len(s) > 0 && bytes.IndexByte(s, 0) < 0 {
 			names = append(append(names, s...), 0)

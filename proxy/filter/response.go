@@ -9,17 +9,16 @@ import (
 	"sync"
 )
 
-// maxResponse is the size, in bytes, over which a JSON response isn't looked at.
+// maxResponse is the size, in bytes, above which a JSON response passes unread.
 const maxResponse = 16 << 20
 
-// Response filters res, the response to the call: it changes the body, the
-// header and the length, if they need it. It never fails, so that it can be
-// called from httputil.ReverseProxy's ModifyResponse as it is.
+// Response filters res, the response to the call: it replaces the body, the header
+// and the length if they need it.
 //
-// A stream of events is filtered while it is read: an event leaves in the Read
-// in which its last byte came, unless it is part of a tool call that has to be
-// known whole. Any other JSON is read here, and Response blocks until it has
-// come. If that breaks off, the body yields what came, and the error.
+// A stream of events is filtered while it is read: an event leaves in the Read in
+// which its last byte came, unless it is held back because of a tool call that has
+// to be complete. Any other JSON is read here: Response blocks until it has come.
+// If it breaks off, res.Body yields what came, and then the error.
 func (c Call) Response(res *http.Response) {
 	if c.api != ChatCompletions || res.StatusCode/100 != 2 || res.Body == nil || res.Body == http.NoBody {
 		return
@@ -71,8 +70,8 @@ func (c Call) filterBody(res *http.Response) {
 	res.Body = readCloser{bytes.NewReader(raw), res.Body}
 }
 
-// filteredJSON returns the filtered form of a response that is one JSON text, nil if
-// nothing needs to change.
+// filteredJSON filters a response that is one JSON text. It returns nil if nothing
+// needs to change.
 func (c Call) filteredJSON(text []byte) []byte {
 	r := responses.Get().(*response)
 	defer r.release()
@@ -84,7 +83,7 @@ func (c Call) filteredJSON(text []byte) []byte {
 	return r.edits.editedText(&r.document, nil)
 }
 
-// responses keeps the working memory of Response.
+// responses holds the memory that calls of Response use one after the other.
 var responses = sync.Pool{New: func() any { return new(response) }}
 
 func (r *response) release() {
@@ -97,13 +96,13 @@ func (r *response) release() {
 	responses.Put(r)
 }
 
-// readCloser reads from one thing and closes another.
+// readCloser is a body that is read from one place and closed at another.
 type readCloser struct {
 	io.Reader
 	io.Closer
 }
 
-// errorReader is the end of a body that broke off.
+// errorReader returns the error with which a body broke off.
 type errorReader struct{ err error }
 
 func (f errorReader) Read([]byte) (int, error) { return 0, f.err }

@@ -7,18 +7,18 @@ import (
 )
 
 const (
-	// maxDepth and maxNodes bound what a document costs. Beyond them it isn't
-	// understood and passes untouched. Agents nest some 20 levels deep; a body
+	// maxDepth and maxNodes bound what a document costs. A larger one isn't
+	// understood, and passes unchanged. Agents nest some 20 levels deep; a body
 	// of 1 MB has about 20,000 nodes.
 	maxDepth = 512
 	maxNodes = 1 << 20
 
-	// maxBody is the size, in bytes, over which a JSON body isn't looked at.
+	// maxBody is the size, in bytes, above which a JSON body passes unread.
 	maxBody = 64 << 20
 )
 
-// parse reads src, which must not change while d is used. It reports whether
-// src is one JSON value, as far as its structure goes, and within the bounds.
+// parse indexes src, which must not change while d is used. It reports whether the
+// structure of src is that of one JSON value, and within the bounds.
 func (d *document) parse(src []byte) bool {
 	d.src, d.nodes = src, d.nodes[:0]
 	if len(src) > maxBody {
@@ -32,7 +32,8 @@ func (d *document) parse(src []byte) bool {
 	return end == len(src)
 }
 
-// stringsValid reports whether the strings are free of control characters.
+// stringsValid reports whether no string has a control character in it. parse has
+// found all other faults.
 func (d *document) stringsValid() bool {
 	if !hasControl(d.src) {
 		return true
@@ -45,8 +46,9 @@ func (d *document) stringsValid() bool {
 	return true
 }
 
-// parseValue reads the value after i and returns where it ends, or -1. So do the
-// functions below.
+// parseValue reads the value that starts at i, or after white space there. It
+// returns where the value ends, -1 if there is none. The functions below do the
+// same for one kind of value.
 func (d *document) parseValue(i, depth int) int {
 	if depth > maxDepth || len(d.nodes) >= maxNodes {
 		return -1
@@ -152,8 +154,8 @@ func (d *document) closeNode(at, end int) int {
 	return end
 }
 
-// nextToken returns the first byte from i on that isn't white space, and where it
-// is. It is 0 at the end.
+// nextToken returns the first byte from i on that isn't white space, and its index;
+// at the end of the text, 0 and the length.
 func (d *document) nextToken(i int) (c byte, at int) {
 	for ; i < len(d.src); i++ {
 		if c = d.src[i]; c > ' ' || c != ' ' && c != '\n' && c != '\t' && c != '\r' {
@@ -163,10 +165,11 @@ func (d *document) nextToken(i int) (c byte, at int) {
 	return 0, i
 }
 
-// endOfString returns where the string ends whose opening quote is at i, after
-// the closing quote, or -1. Nearly all of a body is in strings, so this is what
-// the filter's speed hangs on. Most strings are short, and code has many quotes
-// in it: the next one is near. In prose it is far, and bytes.IndexByte faster.
+// endOfString returns the index after the closing quote of the string whose opening
+// quote is at i, or -1. Nearly all of a body is in strings, so the filter's speed
+// depends on this function. In short strings and in code the next quote is near,
+// and searching 16 bytes at a time finds it soonest. After a few steps without one
+// the string is likely prose, and bytes.IndexByte is faster.
 func endOfString(src []byte, i int) int {
 	const near = 4 // steps
 	i++
@@ -214,18 +217,16 @@ const (
 	highs = 0x80 * ones
 )
 
-// zeroBytes finds the bytes of x that are zero: the lowest bit of the result is the
-// highest of the first such byte, if there is one. What the subtraction borrows
-// can spoil the bits above it, never those below.
+// zeroBytes finds the first byte of x, from the lowest, that is zero: the lowest bit
+// that is set in the result is the highest bit of that byte. No bit is set if there
+// is none. The bits above can be wrong because of the subtraction's borrow.
 func zeroBytes(x uint64) uint64 { return (x - ones) &^ x & highs }
 
-// hasControl reports whether there is a control character in s.
+// hasControl reports whether s has a control character in it.
 func hasControl(s []byte) bool {
-	// Of each byte the high bit of printable stays set, unless it is less than
-	// a space. If there is one, a byte above it may be taken for another.
-	unset := uint64(highs)
+	all := uint64(highs)
 	for ; len(s) >= 64; s = s[64:] {
-		unset &= noControlBits(s) & noControlBits(s[8:]) & noControlBits(s[16:]) & noControlBits(s[24:]) &
+		all &= noControlBits(s) & noControlBits(s[8:]) & noControlBits(s[16:]) & noControlBits(s[24:]) &
 			noControlBits(s[32:]) & noControlBits(s[40:]) & noControlBits(s[48:]) & noControlBits(s[56:])
 	}
 	for _, c := range s {
@@ -233,16 +234,17 @@ func hasControl(s []byte) bool {
 			return true
 		}
 	}
-	return unset != highs
+	return all != highs
 }
 
+// noControlBits returns eight bytes whose high bits are all set if and only if none
+// of the first eight bytes of s is less than a space.
 func noControlBits(s []byte) uint64 {
 	x := binary.LittleEndian.Uint64(s)
-	return ' '*ones - 1 - x | x // the first three terms are the complement of x - ' '*ones
+	return ' '*ones - 1 - x | x // the first three terms are ^(x - ' '*ones)
 }
 
-// escapeLen returns the length of the escape that s starts with, 0 if it isn't a
-// valid one.
+// escapeLen returns the length of the escape at the start of s, 0 if it is invalid.
 func escapeLen(s []byte) int {
 	if len(s) < 2 {
 		return 0
@@ -258,6 +260,7 @@ func escapeLen(s []byte) int {
 	return 0
 }
 
+// scanNumber returns where the number at i ends, -1 if there is none.
 func scanNumber(src []byte, i int) int {
 	if i < len(src) && src[i] == '-' {
 		i++
@@ -282,7 +285,7 @@ func scanNumber(src []byte, i int) int {
 	return i
 }
 
-// skipDigits returns where the digits from i on end, -1 if there is none.
+// skipDigits returns where the digits from i on end, -1 if there are none.
 func skipDigits(src []byte, i int) int {
 	from := i
 	for i < len(src) && src[i]-'0' < 10 {

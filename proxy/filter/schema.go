@@ -6,21 +6,21 @@ import (
 	"strings"
 )
 
-// Gemini takes a part of JSON Schema only, and refuses a request whose tools
-// use more of it: see the table in quirks.go. A schema that is cut down is
-// written anew, without white space between its members; one that needs no
-// change stays as it is.
+// Gemini knows only a part of JSON Schema, and refuses a request whose tools use
+// more of it: see the table in quirks.go. The schema of such a tool is written anew,
+// without what Gemini refuses and without white space between its members. A schema
+// that needs no change stays as it is.
 
-// keyword says what stands under a key of a schema.
+// keyword is a kind of key of a schema.
 type keyword uint8
 
 const (
-	otherKeyword      keyword = iota // nothing that concerns us, such as default or enum
-	refusedKeyword                   // what Gemini refuses
-	boundKeyword                     // minimum or maximum, refused for integers
+	otherKeyword      keyword = iota // no rule needs its value, as with default or enum
+	refusedKeyword                   // Gemini refuses it
+	boundKeyword                     // minimum or maximum: Gemini refuses it for integers
 	refKeyword                       // $ref
-	schemaKeyword                    // a schema, or a list of them
-	propertiesKeyword                // an object whose values are schemas
+	schemaKeyword                    // its value is a schema, or a list of schemas
+	propertiesKeyword                // its value is an object whose values are schemas
 )
 
 func keywordOf(key []byte) keyword {
@@ -46,7 +46,7 @@ func keywordOf(key []byte) keyword {
 	return otherKeyword
 }
 
-// cleanTools cuts the schemas of all tools down.
+// cleanTools removes what Gemini refuses from the schemas of all tools.
 func (r *request) cleanTools(tools int) {
 	for t := range r.elements(tools) {
 		if r.kind(t) != object {
@@ -71,8 +71,9 @@ func (r *request) isStrict(tool int) bool {
 	return v != 0 && string(r.raw(v)) == "true"
 }
 
-// cleanSchema cuts down the schema under this key of a tool. In strict mode the
-// model is held to the schema as it is, and Gemini has none.
+// cleanSchema removes what Gemini refuses from the schema under this key of a tool.
+// A strict tool is left alone: its caller relies on the whole schema, and Gemini has
+// no strict mode.
 func (r *request) cleanSchema(tool int, key string) {
 	v := r.get(tool, key)
 	if v == 0 || r.kind(v) != object || r.isStrict(tool) {
@@ -91,24 +92,26 @@ func (r *request) cleanSchema(tool int, key string) {
 	}
 }
 
-// Definitions that each use the next one twice become two to the power of their
-// number. A schema that would cost more than this stays as it is.
+// Definitions are copied to where they are used, so n definitions of which each uses
+// the next one twice become 2^n copies. A schema that would cost more than this stays
+// as it is.
 const (
-	maxSchemaCost = 1 << 19 // bytes written, and what takes as long
+	maxSchemaCost = 1 << 19 // in bytes written, or steps that take as long
 	maxRefDepth   = 64      // definitions inside one another
 )
 
-// schemaWriter writes a schema as Gemini takes it.
+// schemaWriter writes a schema in a form that Gemini takes.
 type schemaWriter struct {
 	*document
 	root   int   // what "#" refers to
 	active []int // the schemas that are being written, outermost first
-	chains []int // of those
+	chains []int // refChain's working memory: the chains of the active schemas
 	out    []byte
-	budget int // what it may still cost
+	budget int // how much of maxSchemaCost is left; at 0 the schema stays as it is
 }
 
-// needsChange reports whether write would change anything.
+// needsChange reports whether writeSchema would leave out or replace anything in a
+// schema or a list of schemas.
 func (s *schemaWriter) needsChange(v int) bool {
 	switch s.kind(v) {
 	case array:
@@ -144,6 +147,7 @@ func (s *schemaWriter) needsChange(v int) bool {
 	return false
 }
 
+// anyNeedsChange asks needsChange of all schemas in a properties object.
 func (s *schemaWriter) anyNeedsChange(v int) bool {
 	if s.kind(v) != object {
 		return false
@@ -185,6 +189,7 @@ func (s *schemaWriter) writeSchema(v int) {
 	}
 }
 
+// writeComma writes a comma, except before the first element or member.
 func (s *schemaWriter) writeComma(before *bool) {
 	if *before {
 		s.out = append(s.out, ',')
@@ -192,8 +197,9 @@ func (s *schemaWriter) writeComma(before *bool) {
 	*before = true
 }
 
-// writeMembers writes the members of a schema, and those of the definition that it
-// refers to, and so on. What stands beside a $ref beats what it refers to.
+// writeMembers writes the members of a schema, then those of the definition that its
+// $ref names, and so on along the chain. If a key stands in several of them, the
+// first one counts.
 func (s *schemaWriter) writeMembers(v int) {
 	outer, before := len(s.active), len(s.chains)
 	chain, recursive := s.refChain(v)
@@ -248,9 +254,9 @@ func (s *schemaWriter) writeValue(word keyword, v int) {
 	}
 }
 
-// refChain returns the schema v, the definition that it refers to, that which that
-// one refers to, and so on. It ends before a definition that is being written
-// already, and says so.
+// refChain follows $ref: it returns the schema v, the definition that v refers to,
+// the definition that this one refers to, and so on. It stops before a definition
+// that is already being written; recursive is then true.
 func (s *schemaWriter) refChain(v int) (chain []int, recursive bool) {
 	from := len(s.chains)
 	for {
@@ -273,8 +279,8 @@ func (s *schemaWriter) refChain(v int) (chain []int, recursive bool) {
 	}
 }
 
-// isInteger reports whether the first type in the chain is integer, or a list
-// with integer in it.
+// isInteger reports whether the first type in the chain is integer, or a list that
+// has integer in it.
 func (s *schemaWriter) isInteger(chain []int) bool {
 	for _, v := range chain {
 		typ := s.get(v, "type")
@@ -306,10 +312,10 @@ func (s *schemaWriter) hasKey(chain []int, key []byte) bool {
 	return false
 }
 
-// refTarget returns the schema that a $ref refers to: the root, or something in
-// its definitions. It is -1 if it isn't there, or is no object.
+// refTarget returns the schema that a $ref refers to: the root, or a schema in its
+// definitions. It is -1 if that isn't there or isn't an object.
 func (s *schemaWriter) refTarget(ref int) int {
-	s.budget -= 64 // about what it costs, next to the copying of a byte
+	s.budget -= 64 // it takes about as long as writing 64 bytes
 	if s.kind(ref) != str {
 		return -1
 	}

@@ -5,14 +5,14 @@ import (
 	"slices"
 )
 
-// edit replaces src[start:end] by text[from:to] of its edits.
+// edit replaces [start, end) of a document's text with [from, to) of edits.text.
 type edit struct {
 	start, end int
 	from, to   int
 }
 
-// edits are what is to change in one text. They must not overlap; those at the
-// same place are made in the order in which they were recorded.
+// edits are the changes to one text. They must not overlap. Insertions at the same
+// place keep the order in which they were recorded.
 type edits struct {
 	list []edit
 	text []byte
@@ -29,16 +29,16 @@ func (e *edits) replace(start, end int, s ...string) {
 	e.end()
 }
 
-// begin starts an edit of [start, end). What is appended to e.text up to done
-// is its replacement.
+// begin starts an edit of [start, end). Its new text is what is appended to e.text
+// until end is called.
 func (e *edits) begin(start, end int) {
 	e.list = append(e.list, edit{start: start, end: end, from: len(e.text)})
 }
 
 func (e *edits) end() { e.list[len(e.list)-1].to = len(e.text) }
 
-// sortEdits puts the edits of a text of n bytes in order. It returns false if two of
-// them overlap, which is a fault of a rule.
+// sortEdits puts the edits of a text of n bytes in order. It returns false if two
+// overlap, which would be a bug in a rule.
 func (e *edits) sortEdits(n int) bool {
 	slices.SortStableFunc(e.list, func(a, b edit) int {
 		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end))
@@ -53,7 +53,7 @@ func (e *edits) sortEdits(n int) bool {
 	return true
 }
 
-// appendEdited appends src with the edits made. They must be in order.
+// appendEdited appends src with the edits made. They must have been sorted.
 func (e *edits) appendEdited(dst, src []byte) []byte {
 	at := 0
 	for _, ed := range e.list {
@@ -64,8 +64,8 @@ func (e *edits) appendEdited(dst, src []byte) []byte {
 	return append(dst, src[at:]...)
 }
 
-// editedText returns the text of d with the edits made, nil if there are none, or if
-// d turns out not to be valid. spare is Request's.
+// editedText returns the text of d with the edits made, nil if there are none or if
+// d isn't valid JSON. spare is Request's.
 func (e *edits) editedText(d *document, spare func(n int) []byte) []byte {
 	if len(e.list) == 0 || !d.stringsValid() || !e.sortEdits(len(d.src)) {
 		return nil
@@ -84,17 +84,16 @@ func (e *edits) editedText(d *document, spare func(n int) []byte) []byte {
 	return e.appendEdited(out, d.src)
 }
 
-// pruner records the edits that take some of the elements of an array, or of
-// the members of an object, out together with the right commas. It is told of
-// all of them, in order.
+// pruner records the edits that remove some elements of an array, or some members of
+// an object, together with the right commas. add is called for each of them, in
+// order, and then finish.
 type pruner struct {
 	edits    *edits
-	keptEnd  int // where the last one kept ends; 0 if there is none yet
-	runStart int // where the run of dropped ones that is still open starts
-	runEnd   int // and ends; 0 if there is no open run
+	keptEnd  int // where the last one that is kept ends; 0 if there is none yet
+	runStart int // where the dropped ones after it start
+	runEnd   int // where these end; 0 if there are none
 }
 
-// add tells of the next element or member, and whether it is dropped.
 func (p *pruner) add(start, end int, drop bool) {
 	switch {
 	case drop && p.runEnd == 0:
@@ -110,8 +109,8 @@ func (p *pruner) add(start, end int, drop bool) {
 	}
 }
 
-// finish records the edit for a run at the end, which takes the comma before
-// it along.
+// finish records the edit for dropped ones at the end, which also removes the comma
+// before them.
 func (p *pruner) finish() {
 	if p.runEnd == 0 {
 		return
@@ -122,8 +121,8 @@ func (p *pruner) finish() {
 	p.edits.replace(p.runStart, p.runEnd)
 }
 
-// dropElements records the edits that take the elements for which drop is true out
-// of an array.
+// dropElements records the edits that remove the elements for which drop is true
+// from an array.
 func (e *edits) dropElements(d *document, arr int, drop func(v int) bool) {
 	p := pruner{edits: e}
 	for v := range d.elements(arr) {
@@ -132,7 +131,7 @@ func (e *edits) dropElements(d *document, arr int, drop func(v int) bool) {
 	p.finish()
 }
 
-// dropMembers records the edits that take the members for which drop is true out of
+// dropMembers records the edits that remove the members for which drop is true from
 // an object.
 func (e *edits) dropMembers(d *document, obj int, drop func(k, v int) bool) {
 	p := pruner{edits: e}
@@ -142,16 +141,16 @@ func (e *edits) dropMembers(d *document, obj int, drop func(k, v int) bool) {
 	p.finish()
 }
 
-// memberValue is a member to be set in an object: v is its value there, 0 if the
-// object has none of that key.
+// memberValue is a new value for a member of an object. node is the present value, 0
+// if the object doesn't have the member.
 type memberValue struct {
 	node  int
 	key   string
 	value string // JSON
 }
 
-// setMembers records that these members of obj get these values. Those that it doesn't
-// have yet come first. It must be called at most once for an object.
+// setMembers records the edits that give members of obj new values. Members that it
+// doesn't have yet are put first. It must be called only once for an object.
 func (e *edits) setMembers(d *document, obj int, members ...memberValue) {
 	for _, m := range members {
 		if m.node != 0 {

@@ -6,42 +6,42 @@ import (
 )
 
 const (
-	// maxEvent is the size, in bytes, over which an event isn't looked at, and
-	// that of all events together that are held back.
+	// maxEvent is the size, in bytes, above which an event passes unread. All
+	// events that are held back are flushed when they need more than this.
 	maxEvent = 8 << 20
 
-	// A stream reads this much at a time, at most. A buffer that an event has
-	// made larger than keepBuffer isn't kept.
+	// A stream reads readSize bytes at a time, at most. A buffer that has grown
+	// larger than maxKeptBuffer isn't used again.
 	readSize      = 4 << 10
 	maxKeptBuffer = 64 << 10
 )
 
 // stream filters a stream of server-sent events as it is read.
 //
-// It cuts what it reads into events: up to and with the blank line that ends
-// each. An event leaves in the Read in which that line's end came, unless it is
-// held back (see toolcall.go). One without data, such as a comment that keeps
-// the connection alive, is never held back.
+// It cuts what it reads into events, each of which ends with a blank line. An event
+// leaves in the Read in which its last byte came, unless it is held back (see
+// toolcall.go). An event without data, such as a comment that keeps the connection
+// alive, is never held back.
 type stream struct {
 	callTracker
 	src    io.Reader // decoded
 	body   io.Closer
-	srcErr error // how the source ended
+	srcErr error // src's last error; nil until it ends
 
 	limit      int  // maxEvent, but for tests
 	noShortcut bool // for tests: all events are parsed
 
-	partial  []byte // what was read of events that aren't complete
-	scanned  int    // how much of it the scanner has seen
+	partial  []byte // the start of an event that isn't complete
+	scanned  int    // how many bytes of it the scanner has read
 	scanner  eventScanner
-	tooLarge bool // the event is too large: the rest of it passes
-	lastHeld bool // the last event is the last that is held back
+	tooLarge bool // the rest of the event passes unread
+	lastHeld bool // the event before is the last of those that are held back
 
 	held     []byte // the events that are held back
 	heldEnds []int  // where each of them ends
-	ready    []byte // what may leave
-	sent     int    // how much of it has left
-	dataBuf  []byte // the data of an event with many data lines
+	ready    []byte // what the next Reads return
+	sent     int    // how many bytes of it earlier Reads have returned
+	dataBuf  []byte // the data of an event with several data lines
 }
 
 func newStream(src io.Reader, body io.Closer, tools toolNames) *stream {
@@ -50,7 +50,7 @@ func newStream(src io.Reader, body io.Closer, tools toolNames) *stream {
 	return s
 }
 
-// Read blocks until some of an event may leave.
+// Read blocks until it can return a part of an event.
 func (s *stream) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
@@ -70,7 +70,7 @@ func (s *stream) Read(p []byte) (int, error) {
 // Close closes the source's body.
 func (s *stream) Close() error { return s.body.Close() }
 
-// emptied empties a buffer, and lets go of it if it is a large one.
+// emptied returns a buffer without its content, nil if it is too large to be kept.
 func emptied(b []byte) []byte {
 	if cap(b) > maxKeptBuffer {
 		return nil
@@ -78,9 +78,9 @@ func emptied(b []byte) []byte {
 	return b[:0]
 }
 
-// readSource reads once, and deals with the events that are complete. It reads into
-// p, its caller's: a buffer of the stream's own would lie there as long as it
-// waits, and most events are far smaller.
+// readSource reads once from the source, and handles the events that are complete
+// then. It reads into p, its caller's buffer: one of its own would take up memory
+// while the stream waits for the model.
 func (s *stream) readSource(p []byte) {
 	n, err := s.src.Read(p[:min(len(p), readSize)])
 	s.partial = append(s.partial, p[:n]...)
@@ -90,7 +90,7 @@ func (s *stream) readSource(p []byte) {
 	}
 }
 
-// takeEvents takes the complete events off s.in.
+// takeEvents handles the complete events in s.partial, and removes them from it.
 func (s *stream) takeEvents() {
 	from := 0
 	for s.scanned < len(s.partial) {
@@ -126,7 +126,7 @@ func (s *stream) takeEvents() {
 	s.scanned -= from
 }
 
-// passLineFeed passes on a line feed whose carriage return ended an event.
+// passLineFeed passes on the LF after a CR that ended an event.
 func (s *stream) passLineFeed() {
 	s.scanner.afterCR = false
 	if s.lastHeld {
@@ -137,8 +137,8 @@ func (s *stream) passLineFeed() {
 	}
 }
 
-// endOfSource deals with the end of the source. What it leaves of an event without its
-// last line is no event for most clients, but passes, and last.
+// endOfSource handles the end of the source, and the event that it may have cut
+// off. Most clients ignore such an event, but it passes after all others.
 func (s *stream) endOfSource(err error) {
 	s.srcErr = err
 	switch {
@@ -154,7 +154,7 @@ func (s *stream) endOfSource(err error) {
 	s.partial = nil
 }
 
-// handleEvent deals with one event.
+// handleEvent reads one event, and passes it on or holds it back.
 func (s *stream) handleEvent(ev []byte) {
 	s.lastHeld = false
 	d := s.readData(ev)
@@ -172,7 +172,7 @@ func (s *stream) handleEvent(ev []byte) {
 		clash, ambiguous := s.findClashes()
 		if clash || ambiguous {
 			s.flush()
-			d = s.readData(ev) // flush has used the memory of both
+			d = s.readData(ev) // since flush has used dataBuf and the document
 			s.parseChunk(d.json)
 		}
 		s.ambiguous = ambiguous
@@ -187,15 +187,15 @@ func (s *stream) handleEvent(ev []byte) {
 	s.markFlushed()
 }
 
-// surelyUnchanged reports whether a chunk surely needs no look, which most don't: they
-// carry a piece of text. A tool call, and a content of parts, stand in an array
-// inside that of the choices.
+// surelyUnchanged reports, without parsing it, whether no rule can change a chunk.
+// So it is with most chunks, which carry a piece of text: tool calls and content
+// parts are in an array inside the array of choices.
 func (s *stream) surelyUnchanged(json []byte) bool {
 	return len(s.callingChoices) == 0 && bytes.Count(json, []byte("[")) < 2
 }
 
-// holdBack puts an event behind those that are held back. If it was the last that
-// they waited for, or they have become too many, all leave.
+// holdBack adds an event to those that are held back. It flushes them if all calls
+// are decided now, or if they need too much memory.
 func (s *stream) holdBack(ev []byte) {
 	s.held = append(s.held, ev...)
 	s.heldEnds = append(s.heldEnds, len(s.held))
@@ -205,8 +205,8 @@ func (s *stream) holdBack(ev []byte) {
 	}
 }
 
-// flush lets all leave that is held back. Calls that aren't settled yet leave as
-// they came.
+// flush passes on all events that are held back. Calls that aren't decided yet
+// pass unchanged.
 func (s *stream) flush() {
 	s.giveUp(-1)
 	s.quoteArguments()
@@ -221,8 +221,8 @@ func (s *stream) flush() {
 	s.held, s.heldEnds, s.lastHeld = emptied(s.held), s.heldEnds[:0], false
 }
 
-// writeEvent lets an event leave, with what is to be changed in its data. known says
-// whether the data is loaded.
+// writeEvent passes on an event, with its data edited. understood says whether
+// parseChunk has parsed the data.
 func (s *stream) writeEvent(ev []byte, d eventData, understood bool) {
 	s.edits.reset()
 	if understood {
@@ -239,8 +239,8 @@ func (s *stream) writeEvent(ev []byte, d eventData, understood bool) {
 		s.ready = append(s.ready, ev[d.end:]...)
 		return
 	}
-	// The lines of the data become one: a line feed can only stand between
-	// JSON's tokens, where a space does as well.
+	// The data lines become one line. In JSON a line feed can only stand between
+	// tokens, where a space means the same.
 	for i, c := range s.ready[from:] {
 		if c == '\n' {
 			s.ready[from+i] = ' '

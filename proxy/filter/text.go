@@ -28,9 +28,9 @@ func hex4(s []byte) (r rune, ok bool) {
 	return r, true
 }
 
-// unescape reads the escape at the start of s and returns its character and
-// length. Two that make a surrogate pair are read as one; a surrogate alone is
-// returned as it is. What is no escape is its backslash.
+// unescape returns the character and the length of the escape at the start of s.
+// Two escapes that make a surrogate pair are read as one; half a pair is returned
+// as it is. Of an invalid escape it returns the backslash.
 func unescape(s []byte) (rune, int) {
 	switch n := escapeLen(s); n {
 	case 0:
@@ -61,10 +61,11 @@ func unescape(s []byte) (rune, int) {
 	return rune(s[1]), 2
 }
 
-// appendUnescaped appends the value of the inside of a JSON string. Half
-// a surrogate pair, which is all that a piece of a split string may hold, has
-// no UTF-8: it is kept in the three bytes that it would have, and appendQuoted
-// writes it as the escape that it was. Invalid UTF-8 stays as it is.
+// appendUnescaped appends the value of a JSON string, s being what is between its
+// quotes. A string that came in pieces may have been cut inside a surrogate pair.
+// Half a pair has no valid UTF-8, so it is stored as the three bytes that UTF-8
+// would give it, and appendQuoted makes an escape of these again. Invalid UTF-8
+// stays as it is.
 func appendUnescaped(dst, s []byte) []byte {
 	for i := 0; i < len(s); {
 		if s[i] != '\\' {
@@ -87,7 +88,7 @@ func appendUnescaped(dst, s []byte) []byte {
 	return dst
 }
 
-// appendQuoted appends s, as appendUnescaped made it, as a JSON string.
+// appendQuoted appends s, a value that appendUnescaped made, as a JSON string.
 func appendQuoted(dst, s []byte) []byte {
 	dst = append(dst, '"')
 	for i := 0; i < len(s); {
@@ -120,8 +121,8 @@ func appendEscape(dst []byte, r rune) []byte {
 	return append(dst, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
 }
 
-// isBlankText reports whether the inside of a JSON string is white space
-// only, as Unicode has it, or empty.
+// isBlankText reports whether s, the inside of a JSON string, is empty or has only
+// Unicode white space in it.
 func isBlankText(s []byte) bool {
 	for i := 0; i < len(s); {
 		var r rune
@@ -139,7 +140,7 @@ func isBlankText(s []byte) bool {
 	return true
 }
 
-// isValidString reports whether s may stand between the quotes of a string.
+// isValidString reports whether s can be the inside of a JSON string.
 func isValidString(s []byte) bool {
 	for i := 0; i < len(s); {
 		n := bytes.IndexByte(s[i:], '\\')

@@ -3,54 +3,54 @@ package filter
 import "slices"
 
 // A stream sends a tool call in pieces: first its id, type and name, then its
-// arguments. Of a call under the wrapper's name the real one is known once its
-// arguments are complete. Until then, its events and all that follow them are
-// held back, so that nothing is reordered; then they leave, with the real name
-// and all of the arguments in the call's first chunk and none in the others.
+// arguments. If its name is wrapperName, the real name is known only when the
+// arguments are complete. Until then its events and all events after them are held
+// back, so that their order stays. Then they are passed on, with the real name and
+// all of the arguments in the call's first chunk and no arguments in the others.
 //
-// The same holds for a call whose name comes after its first chunk, which
-// clients don't expect. A call that doesn't turn out to be one that we can mend
-// leaves as it came.
+// A call whose name comes after its first chunk, which clients don't expect, is
+// handled in the same way. A call for which no real name is found passes
+// unchanged.
 
 type callState uint8
 
 const (
 	unnamed callState = iota // its name hasn't come yet
 	wrapped                  // its arguments aren't complete yet
-	decided                  // what is to be done with it is known
+	decided                  // it is known how its chunks change
 )
 
-// streamCall is what has come of one call of a stream.
+// streamCall is what is known of one call of a stream.
 type streamCall struct {
 	choice, index int
 	state         callState
-	id, typ       []byte // as JSON, nil if they haven't come
-	args          []byte // what has come of the arguments; while it is of use
+	id, typ       []byte // as JSON; nil if they haven't come yet
+	args          []byte // the value of the arguments so far, while it is needed
 	scanner       objectScanner
 
-	newName     []byte // the name for its first chunk, as JSON; nil if it leaves as it came
-	newArgs     []byte // its arguments without the name, nil if they leave as they came
-	newArgsJSON []byte // the same as JSON, once they leave
-	firstSent   bool   // its first chunk has left
-	flushed     bool   // all that was held back of it has left
+	newName     []byte // the name for its first chunk, as JSON; nil: its chunks don't change
+	newArgs     []byte // the arguments for its first chunk; nil: the arguments stay where they are
+	newArgsJSON []byte // newArgs as JSON; set when its chunks are passed on
+	firstSent   bool   // its first chunk has been passed on
+	flushed     bool   // all chunks of it so far have been passed on
 }
 
 const (
-	maxStreamCalls     = 256  // how many calls of a stream are followed
-	maxKeptStreamNodes = 4096 // how many nodes a stream keeps room for: 64 KB
+	maxStreamCalls     = 256  // further calls of a stream pass unchanged
+	maxKeptStreamNodes = 4096 // 64 KB; the memory for more isn't kept after a chunk
 )
 
-// callTracker are the calls of a stream.
+// callTracker follows the tool calls of a stream, chunk by chunk.
 type callTracker struct {
 	response
 	calls          []streamCall
 	callingChoices []int    // the choices that have made calls
-	choicesOfChunk []choice // those of the chunk that was parsed
-	ambiguous      bool     // its calls can't be told apart
+	choicesOfChunk []choice // the choices of the chunk that was parsed last
+	ambiguous      bool     // that chunk's calls can't be told apart
 }
 
-// findCall returns the call of a tool_calls element. It is nil if the element has
-// no index: such a call comes whole.
+// findCall returns the call that a tool_calls element belongs to, nil if it isn't
+// followed. An element without an index is a whole call.
 func (s *callTracker) findCall(choice, element int) *streamCall {
 	index, ok := s.smallInt(s.get(element, "index"))
 	if !ok {
@@ -64,7 +64,7 @@ func (s *callTracker) findCall(choice, element int) *streamCall {
 	return nil
 }
 
-// anyUndecided reports whether a call isn't settled yet, and so nothing may leave.
+// anyUndecided reports whether events have to be held back for a call.
 func (s *callTracker) anyUndecided() bool {
 	for i := range s.calls {
 		if s.calls[i].state != decided {
@@ -74,7 +74,7 @@ func (s *callTracker) anyUndecided() bool {
 	return false
 }
 
-// heldBytes returns how many bytes of arguments are kept.
+// heldBytes returns how many bytes of arguments are in memory.
 func (s *callTracker) heldBytes() int {
 	n := 0
 	for i := range s.calls {
@@ -83,8 +83,8 @@ func (s *callTracker) heldBytes() int {
 	return n
 }
 
-// giveUp gives up on the calls of a choice that aren't settled yet, of all
-// choices if it is -1: they leave as they came.
+// giveUp lets the calls of a choice that aren't decided yet pass unchanged; those of
+// all choices if choice is -1.
 func (s *callTracker) giveUp(choice int) {
 	for i := range s.calls {
 		if c := &s.calls[i]; choice < 0 || c.choice == choice {
@@ -113,7 +113,7 @@ func (s *callTracker) findClashes() (clash, ambiguous bool) {
 	return clash, ambiguous
 }
 
-// sharesIndex reports whether an element before el has its index and another
+// sharesIndex reports whether an element before el has the same index and another
 // id.
 func (s *callTracker) sharesIndex(list, el int) bool {
 	index, ok := s.smallInt(s.get(el, "index"))
@@ -135,14 +135,14 @@ func (s *callTracker) sharesIndex(list, el int) bool {
 	return false
 }
 
-// isOtherCall reports whether the element belongs to another call than c: its id is
-// another one.
+// isOtherCall reports whether the element has another id than c, and so belongs to
+// another call.
 func (s *callTracker) isOtherCall(c *streamCall, element int) bool {
 	id := s.getString(element, "id")
 	return id != 0 && c.id != nil && len(s.inner(id)) > 0 && string(s.raw(id)) != string(c.id)
 }
 
-// readChunk takes in what the chunk that was parsed says about calls.
+// readChunk reads what the parsed chunk says about calls.
 func (s *callTracker) readChunk() {
 	for _, ch := range s.choicesOfChunk {
 		if ch.toolCalls != 0 {
@@ -159,7 +159,7 @@ func (s *callTracker) readChunk() {
 	}
 }
 
-// noteCalling notes that a choice makes calls.
+// noteCalling notes that a choice has made calls.
 func (s *callTracker) noteCalling(choice int) {
 	if !s.hasCalled(choice) && len(s.callingChoices) < maxStreamCalls {
 		s.callingChoices = append(s.callingChoices, choice)
@@ -170,6 +170,7 @@ func (s *callTracker) hasCalled(choice int) bool {
 	return slices.Contains(s.callingChoices, choice)
 }
 
+// readCall reads a tool_calls element.
 func (s *callTracker) readCall(choice, el int) {
 	index, ok := s.smallInt(s.get(el, "index"))
 	if !ok || s.kind(el) != object {
@@ -209,7 +210,8 @@ func (s *callTracker) readCall(choice, el int) {
 	s.readArguments(c, s.get(fn, "arguments"))
 }
 
-// readName takes in the name of a call that had none.
+// readName reads the name of a call that has had none. first says that this is the
+// call's first chunk.
 func (s *callTracker) readName(c *streamCall, name int, first bool) {
 	c.state = decided
 	if s.tools != "" && s.equals(name, wrapperName) {
@@ -220,7 +222,7 @@ func (s *callTracker) readName(c *streamCall, name int, first bool) {
 	}
 }
 
-// readArguments takes in a piece of a call's arguments.
+// readArguments reads a piece of a call's arguments, 0 if there is none.
 func (s *callTracker) readArguments(c *streamCall, piece int) {
 	if c.state == decided && c.newArgs == nil {
 		c.args = nil
@@ -233,7 +235,7 @@ func (s *callTracker) readArguments(c *streamCall, piece int) {
 		}
 		from := len(c.args)
 		c.args = appendUnescaped(c.args, s.inner(piece))
-		if c.newArgs != nil { // they were complete: it comes after them
+		if c.newArgs != nil { // the arguments were complete before this piece
 			c.newArgs = append(c.newArgs, c.args[from:]...)
 			c.args = c.args[:from]
 		}
@@ -255,8 +257,8 @@ func (s *callTracker) readArguments(c *streamCall, piece int) {
 	c.args = nil
 }
 
-// parseChunk parses a chunk. It reports whether that is a JSON object. One that isn't
-// valid can't be edited, so nothing is read out of it either.
+// parseChunk parses a chunk, and reports whether it is a JSON object. A chunk that
+// isn't valid JSON couldn't be edited, so it isn't read either.
 func (s *callTracker) parseChunk(json []byte) bool {
 	s.choicesOfChunk, s.ambiguous = s.choicesOfChunk[:0], false
 	if cap(s.nodes) > maxKeptStreamNodes {
@@ -271,13 +273,13 @@ func (s *callTracker) parseChunk(json []byte) bool {
 	return true
 }
 
-// isError reports whether the chunk that was parsed is an error.
+// isError reports whether the parsed chunk is an error.
 func (s *callTracker) isError() bool {
 	v := s.get(0, "error")
 	return v != 0 && s.kind(v) != null
 }
 
-// quoteArguments makes the calls ready to leave. All are settled.
+// quoteArguments prepares the new arguments of calls for editFirstChunk.
 func (s *callTracker) quoteArguments() {
 	for i := range s.calls {
 		if c := &s.calls[i]; c.newArgs != nil && c.newArgsJSON == nil {
@@ -286,7 +288,7 @@ func (s *callTracker) quoteArguments() {
 	}
 }
 
-// markFlushed notes that all that was held back has left.
+// markFlushed notes that all chunks so far have been passed on.
 func (s *callTracker) markFlushed() {
 	for i := range s.calls {
 		c := &s.calls[i]
@@ -294,7 +296,7 @@ func (s *callTracker) markFlushed() {
 	}
 }
 
-// editChunk records the edits of the chunk that was parsed.
+// editChunk records the edits of the parsed chunk.
 func (s *callTracker) editChunk() {
 	for _, ch := range s.choicesOfChunk {
 		if ch.message != 0 {
@@ -315,8 +317,8 @@ func (s *callTracker) editChunk() {
 	}
 }
 
-// editCall records the edits of a tool_calls element. c is its call, nil if
-// that came whole.
+// editCall records the edits of a tool_calls element. c is the call that it belongs
+// to, nil if the element is a whole call.
 func (s *callTracker) editCall(c *streamCall, el int) {
 	if c == nil {
 		s.unwrapCall(el)
@@ -347,7 +349,8 @@ func (s *callTracker) editCall(c *streamCall, el int) {
 	}
 }
 
-// editFirstChunk makes el the first chunk of a call, with all that belongs there.
+// editFirstChunk records the edits that make el a call's first chunk: it gets the
+// call's id, type and name, and its arguments if they are known.
 func (s *callTracker) editFirstChunk(c *streamCall, el, fn int) {
 	var members []memberValue
 	if id := s.get(el, "id"); c.id != nil && (id == 0 || string(s.raw(id)) != string(c.id)) {

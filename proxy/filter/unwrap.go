@@ -1,10 +1,10 @@
 package filter
 
-// wrapperName is the name under which Databricks sends a tool call whose real name
-// is one of its arguments.
+// wrapperName is the name that Databricks gives to a tool call whose real name is
+// among its arguments.
 const wrapperName = "databricks-tool-call"
 
-// unwrapCall gives a tool call that came whole its real name.
+// unwrapCall records the edits that give a whole tool call its real name.
 func (r *response) unwrapCall(call int) {
 	fn := r.get(call, "function")
 	if fn == 0 {
@@ -30,8 +30,8 @@ func (r *response) unwrapCall(call int) {
 }
 
 // extractName takes the name out of a call's arguments, which are one object. It
-// returns the name as a JSON string and what is left of the arguments, or false
-// if they don't name one of the request's tools. name shares args' memory.
+// returns the name as a JSON string, in args' memory, and the other arguments. It
+// isn't ok if they don't name one of the request's tools.
 func (r *response) extractName(args []byte) (name, remaining []byte, ok bool) {
 	if !r.argsDoc.parse(args) || !r.argsDoc.stringsValid() {
 		return nil, nil, false
@@ -45,18 +45,18 @@ func (r *response) extractName(args []byte) (name, remaining []byte, ok bool) {
 	return r.argsDoc.raw(v), r.argsEdits.appendEdited(nil, args), true
 }
 
-// objectScanner finds the end of an object in text that comes in pieces, and looks at
-// each byte once.
+// objectScanner finds the end of a JSON object in a text that comes in pieces. Each
+// byte is read once.
 type objectScanner struct {
-	at       int // how far it has looked
+	at       int // how many bytes it has read
 	depth    int
 	inString bool
 	escaped  bool // the next byte is part of an escape
 }
 
-// scan returns where the object ends that text, which has grown since the last
-// call, starts with. It is 0 if that hasn't come yet, and -1 if text starts with
-// something else.
+// scan returns where the object at the start of text ends: 0 if its end hasn't come
+// yet, -1 if text starts with something else. Each call's text is that of the call
+// before and what has come since.
 func (b *objectScanner) scan(text []byte) int {
 	for ; b.at < len(text); b.at++ {
 		c := text[b.at]
