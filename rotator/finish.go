@@ -216,7 +216,8 @@ func (r *Rotator) notOurs(e ledger.Entry) string {
 // isOtherPatrols reports whether a token with this comment was minted by a patrol,
 // and not by this one.
 func (r *Rotator) isOtherPatrols(comment string) bool {
-	return strings.HasPrefix(comment, "patrol/") && !strings.HasPrefix(comment, "patrol/"+r.cfg.Ledger.Instance()+"/")
+	instance, _, minted := pat.ParseComment(comment)
+	return minted && instance != r.cfg.Ledger.Instance()
 }
 
 // isPinned reports whether a place that patrol can't rewrite holds the token now.

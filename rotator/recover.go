@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
 )
 
 // saveLedger has written what could not be written in the ledger, and puts what
@@ -84,7 +85,7 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 
 // mintedByUs returns the nonce of a comment that this patrol has given a token.
 func (r *Rotator) mintedByUs(comment string) (nonce string, ok bool) {
-	instance, nonce, ok := ledger.ParseComment(comment)
+	instance, nonce, ok := pat.ParseComment(comment)
 	return nonce, ok && instance == r.cfg.Ledger.Instance()
 }
 

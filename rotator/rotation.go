@@ -182,7 +182,7 @@ func (o *rotation) limitUncertain(ctx context.Context) error {
 // intend records that a token is about to be minted.
 func (o *rotation) intend() (ledger.Entry, error) {
 	e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: o.host(), User: o.minter.user}
-	e.Comment, e.Scopes = o.comment(e.Nonce), o.old.Entry.Scopes
+	e.Comment, e.Scopes = pat.Comment(o.cfg.Ledger.Instance(), e.Nonce), o.old.Entry.Scopes
 	e.At = o.now() // Put sets that of its own copy, and this one may go into the queue
 	o.rotations.setMinting(e.Nonce)
 	if err := o.cfg.Ledger.Put(e); err != nil {
@@ -205,11 +205,6 @@ func (o *rotation) create(ctx context.Context, e ledger.Entry) (pat.Token, pat.I
 		err = fmt.Errorf("asking for %v: %w; ask for less with --lifetime", o.cfg.Lifetime, err)
 	}
 	return t, info, err
-}
-
-// comment is what a token bears in the workspace's list.
-func (r *Rotator) comment(nonce string) string {
-	return "patrol/" + r.cfg.Ledger.Instance() + "/" + nonce
 }
 
 // revokeForQuota revokes what is in the queue and used by nobody, without waiting

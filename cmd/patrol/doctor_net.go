@@ -97,14 +97,13 @@ func judgeSkew(skew time.Duration) finding {
 // judgeOrphans looks for tokens that bear this patrol's name and aren't in its
 // ledger. Those of other patrols are theirs.
 func judgeOrphans(list []pat.Info, instance string, entries []ledger.Entry) []finding {
-	const name, mark = "lost", "patrol/"
+	const name = "lost"
 	var found []finding
 	others := map[string]int{}
 	for _, t := range list {
-		rest, ours := strings.CutPrefix(t.Comment, mark)
-		owner, nonce, _ := strings.Cut(rest, "/")
+		owner, nonce, minted := pat.ParseComment(t.Comment)
 		switch {
-		case !ours:
+		case !minted:
 		case owner != instance || instance == "":
 			others[owner]++
 		case !slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.ID == t.ID || e.Nonce == nonce }):

@@ -80,10 +80,10 @@ func TestJudgeList(t *testing.T) {
 func TestJudgeOrphans(t *testing.T) {
 	token := func(id, comment string) pat.Info { return pat.Info{ID: id, Comment: comment} }
 	list := []pat.Info{
-		token("a", "patrol/me/n1"), token("b", "patrol/me/n2"), token("c", "patrol/me/n3"),
-		token("d", "patrol/you/n1"), token("e", "patrol/you/n2"), token("f", "patrol/other/n"), token("g", "CI"), token("h", ""),
+		token("a", pat.Comment("me", "00000000000000a1")), token("b", pat.Comment("me", "00000000000000a2")), token("c", pat.Comment("me", "00000000000000a3")),
+		token("d", pat.Comment("you", "00000000000000a1")), token("e", pat.Comment("you", "00000000000000a2")), token("f", pat.Comment("other", "00000000000000a0")), token("g", "CI"), token("h", ""),
 	}
-	entries := []ledger.Entry{{Nonce: "n1", Info: pat.Info{ID: "a"}}, {Nonce: "n2", Stage: ledger.Intended}}
+	entries := []ledger.Entry{{Nonce: "00000000000000a1", Info: pat.Info{ID: "a"}}, {Nonce: "00000000000000a2", Stage: ledger.Intended}}
 	found := judgeOrphans(list, "me", entries)
 	if len(found) != 2 || found[0].Status != gradeWarn || !strings.Contains(found[0].What, "token c ") ||
 		found[1].Status != gradeOK || !strings.HasSuffix(found[1].What, ": other (1), you (2)") {

@@ -4,11 +4,11 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
 	"patrol/rotator/atomicfile"
+	"patrol/rotator/pat"
 )
 
 // newInstance returns a name that no other patrol has and that a person who
@@ -29,24 +29,11 @@ func newInstance() string {
 	return host[:min(len(host), longest)] + "-" + NewNonce()[:8]
 }
 
-// minted matches the comment of a token that a patrol has minted.
-var minted = regexp.MustCompile(`^patrol/([^/]+)/([0-9a-f]{16})$`)
-
-// ParseComment returns which patrol minted a token with this comment, and the
-// nonce of that mint. It reports false for a comment that is none of a patrol.
-func ParseComment(comment string) (instance, nonce string, ok bool) {
-	m := minted.FindStringSubmatch(comment)
-	if m == nil {
-		return "", "", false
-	}
-	return m[1], m[2], true
-}
-
 // instanceOf returns the instance that minted the last of these tokens; "" if
 // none of them was minted.
 func instanceOf(entries []Entry) string {
 	for _, e := range slices.Backward(entries) {
-		if instance, _, ok := ParseComment(e.Comment); ok && e.Ours() {
+		if instance, _, ok := pat.ParseComment(e.Comment); ok && e.Ours() {
 			return instance
 		}
 	}
