@@ -225,7 +225,7 @@ func checkSchedule(_ context.Context, p *patient) []finding {
 		life = t.Expires.Sub(t.Created).Round(time.Second)
 	}
 	gap := rotator.LongestGap(p.o.schedule, time.Now())
-	if usable := life - life/8; gap > usable {
+	if gap > rotator.UsableLife(life) {
 		return []finding{warning(name, "rotate more often with --schedule, or raise --lifetime, up to what the workspace gives",
 			"%q leaves up to %v between rotations, and tokens live %v: they are also rotated before they expire", p.o.cronSpec, gap, life)}
 	}
