@@ -15,6 +15,8 @@ import (
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/demo"
 	"patrol/rotator/workspacetest"
 )
 
@@ -25,12 +27,12 @@ type machine struct {
 	first workspacetest.Token
 
 	binary  string   // "" for the test binary
-	environ []string // besides demoEnviron's
+	environ []string // besides demo.Environ's
 	within  []string // a command that runs the binary; nil for none
 
 	proxy   string   // base URL of the first address
 	listen  []string // all addresses
-	control *controlClient
+	control *control.Client
 	log     logBuffer
 	cmd     *exec.Cmd
 }
@@ -111,7 +113,7 @@ func (m *machine) command(name string, flags ...string) *exec.Cmd {
 	args := append(slices.Clone(m.within), cmp.Or(m.binary, "patrol"), name, "--state-dir", m.state())
 	args = append(args, flags...)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(demoEnviron(m.home), m.environ...)
+	cmd.Env = append(demo.Environ(m.home), m.environ...)
 	return cmd
 }
 
@@ -126,13 +128,10 @@ func (m *machine) start(tb testing.TB, flags ...string) {
 	}
 	tb.Cleanup(func() { m.stop(tb) })
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		var p ping
 		var err error
-		if m.control, err = dialControl(tb.Context(), m.state(), patience); err == nil {
-			err = m.control.do(tb.Context(), http.MethodGet, pingPath, nil, &p)
-		}
-		if err == nil {
-			m.proxy, m.listen = "http://"+p.Listen[0], p.Listen
+		if m.control, err = control.Dial(tb.Context(), m.state(), patience); err == nil {
+			m.listen = m.control.Listen
+			m.proxy = "http://" + m.listen[0]
 			return
 		}
 		if time.Now().After(end) {

@@ -14,6 +14,9 @@ import (
 	"patrol/rotator/workspacetest"
 )
 
+// dummyKey is what "patrol env" gives agents that refuse to start without a key.
+const dummyKey = "patrol"
+
 // TestClientOpenCode: it holds the token that it has found in its file, which patrol
 // writes anew at each turn. One answer has its tool call in Databricks' own form,
 // and one its text as a list.

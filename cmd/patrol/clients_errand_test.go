@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/demo"
 	"patrol/rotator/workspacetest"
 )
 
@@ -49,7 +50,7 @@ const errandPrompt = "Read order.txt, and write the word that stands in it into 
 func newErrand(t *testing.T) *errand {
 	t.Helper()
 	e := &errand{word: rand.Text(), strays: newStrays(t)}
-	e.strike = func(int) error { return e.control.do(t.Context(), http.MethodPost, "/rotate", nil, nil) }
+	e.strike = func(int) error { _, err := e.control.Rotate(t.Context()); return err }
 	// So long does an answer take that its token is revoked before its end.
 	const pause = 40 * time.Millisecond
 	e.machine = newMachine(t, workspacetest.Config{Model: e.model, EventDelay: pause, Events: 10})
@@ -113,7 +114,7 @@ func (e *errand) send(t *testing.T, environ []string, args ...string) string {
 func (e *errand) try(t *testing.T, environ []string, args ...string) (string, error) {
 	t.Helper()
 	const patience = 2 * time.Minute // a machine may be busy
-	environ = slices.Concat(demoEnviron(e.home), e.strays.environ(), environ)
+	environ = slices.Concat(demo.Environ(e.home), e.strays.environ(), environ)
 	began := time.Now()
 	out, err := program{args: args, dir: e.project, env: environ, patience: patience}.do(beforeDeadline(t))
 	t.Logf("the agent ended after %v (%v); it sent:%s", time.Since(began).Round(100*time.Millisecond), err, e.wire())

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/control"
 	"patrol/rotator/workspacetest"
 )
 
@@ -36,9 +37,9 @@ func TestClientAnotherUser(t *testing.T) {
 		}.do(beforeDeadline(t))
 	}
 
-	var p ping
-	if err := m.control.do(t.Context(), "GET", pingPath, nil, &p); err != nil || len(p.Listen) != 2 {
-		t.Fatalf("listening on %v, %v; want two addresses", p.Listen, err)
+	p := m.control.Ping
+	if len(p.Listen) != 2 {
+		t.Fatalf("listening on %v; want two addresses", p.Listen)
 	}
 	ask := func(addr, credential string) (string, error) {
 		return as(curl, "-sS", "--max-time", "10", "-w", "\n%{http_code}", "http://"+addr+"/v1/chat/completions",
@@ -133,19 +134,19 @@ func (m *machine) wantClosed(t *testing.T, as func(...string) (string, error)) {
 	t.Helper()
 	state := filepath.Join(m.home, "s")
 	curl := func(path string) (string, error) {
-		return as("curl", "-sS", "--max-time", "10", "--unix-socket", filepath.Join(state, controlName), "http://patrol"+path)
+		return as("curl", "-sS", "--max-time", "10", "--unix-socket", filepath.Join(state, control.SocketName), "http://patrol"+path)
 	}
 	minted := len(m.ws.Tokens())
 	check := func(how string) {
 		t.Helper()
-		for _, path := range []string{pingPath, "/token", "/status"} {
+		for _, path := range []string{"/ping", "/token", "/status"} {
 			if out, err := curl(path); err == nil || strings.Contains(out, "{") {
 				t.Errorf("%s: GET %s: %v\n%s", how, path, err, out)
 			}
 		}
 	}
 	check("closed")
-	modes := map[string]fs.FileMode{state: 0o700, filepath.Join(state, controlName): 0o600}
+	modes := map[string]fs.FileMode{state: 0o700, filepath.Join(state, control.SocketName): 0o600}
 	for path, want := range modes {
 		if info, err := os.Stat(path); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v; want %v", path, info, err, want)
@@ -163,8 +164,7 @@ func (m *machine) wantClosed(t *testing.T, as func(...string) (string, error)) {
 	if got := len(m.ws.Tokens()); got != minted {
 		t.Errorf("%d tokens were minted meanwhile", got-minted)
 	}
-	var p ping
-	if err := m.control.do(t.Context(), "GET", pingPath, nil, &p); err != nil {
+	if _, err := m.control.Status(t.Context()); err != nil {
 		t.Error(fmt.Errorf("and then the service itself: %w", err))
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"patrol/cmd/patrol/internal/cli"
 )
 
 func networkRows() []row {
@@ -118,7 +120,7 @@ func showLoops(t *testing.T, r *rig) {
 			text, _ := cmd.CombinedOutput() // the code tells
 			code, out = cmd.ProcessState.ExitCode(), string(text)
 		}
-		if code != exitUsage || !strings.Contains(out, "address") {
+		if code != cli.ExitUsage || !strings.Contains(out, "address") {
 			t.Errorf("%s %s %s: exit code %d: %s", tt.flag, tt.upstream, tt.environ, code, out)
 		}
 	}

@@ -61,11 +61,11 @@ func (r *rig) gate(t *testing.T, refuse http.HandlerFunc) *gate {
 // live returns the token that is in use.
 func (r *rig) live(t *testing.T) string {
 	t.Helper()
-	var secret secretReply
-	if err := r.control.do(t.Context(), http.MethodGet, "/token", nil, &secret); err != nil {
+	token, err := r.control.Token(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return secret.Token
+	return token.Expose()
 }
 
 // Each form in which a workspace refuses a token, for a small body, one of

@@ -16,6 +16,9 @@ import (
 	"time"
 )
 
+// shutdownGrace is how long a service lets requests finish: see README.
+const shutdownGrace = 10 * time.Second
+
 func streamRows() []row {
 	return []row{
 		{name: "each write of the upstream reaches the client at once", run: showEachWrite},

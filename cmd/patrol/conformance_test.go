@@ -323,7 +323,7 @@ func (r *rig) arrived(t *testing.T, n int) []arrival {
 // rotate has the service rotate.
 func (r *rig) rotate(t *testing.T) {
 	t.Helper()
-	if err := r.control.do(t.Context(), http.MethodPost, "/rotate", nil, new(rotateReply)); err != nil {
+	if _, err := r.control.Rotate(t.Context()); err != nil {
 		t.Fatalf("rotating: %v", err)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/control"
 	"patrol/rotator/workspacetest"
 )
 
@@ -34,8 +35,7 @@ func showWaiting(t *testing.T, r *rig) {
 		t.Fatalf("answered without a token: %d %s", got.StatusCode, got.body)
 	default:
 	}
-	login := secretReply{Token: own.ws.Issue(workspacetest.IssueOptions{}).Value}
-	if err := own.control.do(t.Context(), http.MethodPost, "/login", login, new(rotateReply)); err != nil {
+	if _, err := own.control.Login(t.Context(), own.ws.Issue(workspacetest.IssueOptions{}).Value); err != nil {
 		t.Fatal(err)
 	}
 	for range cap(answered) {
@@ -46,12 +46,13 @@ func showWaiting(t *testing.T, r *rig) {
 }
 
 // status asks the service as "patrol status --json" does.
-func (m *machine) status(t *testing.T) (report statusReport) {
+func (m *machine) status(t *testing.T) control.Status {
 	t.Helper()
-	if err := m.control.do(t.Context(), http.MethodGet, "/status", nil, &report); err != nil {
+	status, err := m.control.Status(t.Context())
+	if err != nil {
 		t.Fatal(err)
 	}
-	return report
+	return status
 }
 
 func showWaitedInVain(t *testing.T, r *rig) {

@@ -1,9 +1,12 @@
 package main
 
 import (
-	"strings"
+	"context"
 
 	"github.com/spf13/cobra"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/environ"
 )
 
 const envLong = `Print commands for a shell that sign it in with patrol, to be run by eval. They
@@ -19,13 +22,7 @@ The proxy is where the profile's running service says, else where --listen says.
 
 No token is among them, so the shell stays signed in through every rotation.`
 
-// The shells that env can write for.
-const (
-	shellPOSIX = "posix"
-	shellFish  = "fish"
-)
-
-func newEnv(a *app) *cobra.Command {
+func newEnv(p cli.Process) *cobra.Command {
 	var shell string
 	cmd := &cobra.Command{
 		Use:     "env",
@@ -36,43 +33,22 @@ func newEnv(a *app) *cobra.Command {
   patrol env --shell fish | source        # fish
   eval "$(patrol env --profile work)"`,
 		Args: noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			var line func(envChange) string
-			switch shell {
-			case shellPOSIX:
-				line = posixLine
-			case shellFish:
-				line = fishLine
-			default:
-				return usageError("use posix (sh, bash, zsh, ksh) or fish", "--shell %s: no such shell", quote(shell))
-			}
-			changes, _, err := a.signIn(cmd)
-			if err != nil {
-				return err
-			}
-			for _, c := range changes {
-				a.printf("%s\n", line(c))
-			}
-			return nil
-		},
+		RunE: p.Run(func(ctx context.Context, o cli.Options) error { return printEnv(ctx, o, shell) }),
 	}
-	cmd.Flags().StringVar(&shell, "shell", shellPOSIX, "the `shell` to write for: posix or fish")
-	addFlags(cmd, "profile", "listen", "state-dir")
+	cmd.Flags().StringVar(&shell, "shell", "posix", "the `shell` to write for: posix or fish")
+	cli.AddFlags(cmd, "profile", "listen", "state-dir")
 	return cmd
 }
 
-func posixLine(c envChange) string {
-	if c.unset {
-		return "unset " + c.name
+// printEnv prints the commands for a shell.
+func printEnv(ctx context.Context, o cli.Options, shell string) error {
+	write := map[string]func(environ.Change) string{"posix": environ.Change.POSIX, "fish": environ.Change.Fish}[shell]
+	if write == nil {
+		return cli.Usage("use posix (sh, bash, zsh, ksh) or fish", "--shell %s: no such shell", cli.Quote(shell))
 	}
-	return "export " + c.name + "='" + strings.ReplaceAll(c.value, "'", `'\''`) + "'"
-}
-
-func fishLine(c envChange) string {
-	if c.unset {
-		// A universal variable would have to be erased for good, in every
-		// session: it is covered instead.
-		return "set -eg " + c.name + "; if set -q " + c.name + "; set -gx " + c.name + " ''; end"
+	changes, _, err := environ.SignIn(ctx, o)
+	for _, c := range changes {
+		o.Printf("%s\n", write(c))
 	}
-	return "set -gx " + c.name + " '" + strings.NewReplacer(`\`, `\\`, `'`, `\'`).Replace(c.value) + "'"
+	return err
 }

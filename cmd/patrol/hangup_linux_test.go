@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"patrol/cmd/patrol/internal/control"
 	"patrol/rotator/workspacetest"
 )
 
@@ -42,7 +43,7 @@ func TestHangUpOfTerminal(t *testing.T) {
 			if err := p.Wait(); err != nil {
 				t.Errorf("%v: %s", err, p.output())
 			}
-			if _, err := os.Lstat(filepath.Join(s.state, controlName)); err == nil {
+			if _, err := os.Lstat(filepath.Join(s.state, control.SocketName)); err == nil {
 				t.Error("the control socket is still there")
 			}
 		})
@@ -61,9 +62,12 @@ func TestHangUpReadsAgain(t *testing.T) {
 	ca := s.app.write(t, "ca.pem", string(another.CA))
 	p := s.patrol(t, "serve", "--listen", "127.0.0.1:0", "--upstream-ca", ca)
 	await(t, func() bool {
-		c, err := dialControl(t.Context(), s.state, patience)
-		var report statusReport
-		return err == nil && c.do(t.Context(), http.MethodGet, "/status", nil, &report) == nil && !report.Ready && strings.Contains(report.Problem, "certificate")
+		c, err := control.Dial(t.Context(), s.state, patience)
+		if err != nil {
+			return false
+		}
+		status, err := c.Status(t.Context())
+		return err == nil && !status.Ready && strings.Contains(status.Problem, "certificate")
 	})
 
 	// The authority: a file that can't be used changes nothing.

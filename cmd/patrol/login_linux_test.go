@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"patrol/cmd/patrol/internal/cli"
 	"patrol/rotator/workspacetest"
 )
 
@@ -74,7 +75,7 @@ func TestLoginInterrupted(t *testing.T) {
 			return false
 		}
 	})
-	if out := p.output(); p.ProcessState.ExitCode() != exitFailed || !strings.Contains(out, "token for "+s.url) ||
+	if out := p.output(); p.ProcessState.ExitCode() != cli.ExitFailed || !strings.Contains(out, "token for "+s.url) ||
 		!strings.Contains(out, "patrol: reading the token: interrupted\n") {
 		t.Errorf("%v: %s", p.ProcessState, out)
 	}

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/cli"
 	"patrol/rotator/workspacetest"
 )
 
@@ -158,7 +159,7 @@ func TestLogStaysFull(t *testing.T) {
 	s.works(t, s.awaitReady(t))
 	p.ends(t)
 	refused := s.serveTo(t, w, "--lifetime", "bogus") // an error of usage is no reason to wait
-	if err := refused.Wait(); err == nil || refused.ProcessState.ExitCode() != exitUsage {
+	if err := refused.Wait(); err == nil || refused.ProcessState.ExitCode() != cli.ExitUsage {
 		t.Error(refused.ProcessState)
 	}
 }

@@ -3,10 +3,11 @@ package main
 import (
 	"os"
 	"path/filepath"
-	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"patrol/cmd/patrol/internal/cli"
 )
 
 // canary is a token's value that no output may contain.
@@ -14,20 +15,20 @@ const canary = "dapi-canary-0123456789abcdef"
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"patrol": func() { os.Exit(mainCode()) },
+		"patrol": func() { os.Exit(realMain()) },
 	})
 }
+
+// app is an environment with a home of its own.
+type app struct{ environ cli.Env }
 
 // newApp returns an app with a home of its own and this environment besides.
 func newApp(t *testing.T, environ ...string) *app {
 	t.Helper()
-	return &app{
-		environ: append([]string{"HOME=" + t.TempDir()}, environ...),
-		stdin:   strings.NewReader(""),
-		stdout:  t.Output(),
-		stderr:  t.Output(),
-	}
+	return &app{environ: append([]string{"HOME=" + t.TempDir()}, environ...)}
 }
+
+func (a *app) getenv(name string) string { return a.environ.Get(name) }
 
 // write makes a file below an app's home.
 func (a *app) write(t *testing.T, name, content string) string {

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/control"
 	"patrol/rotator/workspacetest"
 )
 
@@ -23,14 +24,14 @@ func TestDemoKilled(t *testing.T) {
 			return false
 		}
 		state = found[0]
-		_, err = dialControl(t.Context(), state, time.Second)
+		_, err = control.Dial(t.Context(), state, time.Second)
 		return err == nil
 	})
 	if err := p.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
 	await(t, func() bool {
-		_, err := dialControl(t.Context(), state, time.Second)
-		return errors.Is(err, errNoService)
+		_, err := control.Dial(t.Context(), state, time.Second)
+		return errors.Is(err, control.ErrNoService)
 	})
 }

@@ -19,7 +19,11 @@ import (
 	"testing"
 	"time"
 
-	"patrol/rotator/ledger"
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/environ"
+	"patrol/cmd/patrol/internal/state"
+	"patrol/cmd/patrol/internal/target"
 	"patrol/rotator/workspacetest"
 )
 
@@ -32,6 +36,17 @@ type site struct {
 	state string
 }
 
+// shortDir returns a folder whose sockets have short paths.
+func shortDir(t *testing.T) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "patrol-test-") //nolint:usetesting // the path of t.TempDir is too long
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	return dir
+}
+
 func newSite(t *testing.T, cfg workspacetest.Config) *site {
 	t.Helper()
 	w, err := workspacetest.Start(cfg)
@@ -42,11 +57,11 @@ func newSite(t *testing.T, cfg workspacetest.Config) *site {
 	a := newApp(t, "PATH="+os.Getenv("PATH"), "XDG_RUNTIME_DIR="+shortDir(t), "GORACE=atexit_sleep_ms=0")
 	token := w.Issue(workspacetest.IssueOptions{})
 	a.write(t, ".databrickscfg", fmt.Sprintf("[DEFAULT]\nhost = %s\ntoken = %s\n", w.URL, token.Value))
-	state, err := a.stateDir(options{}, "DEFAULT")
+	dir, err := state.Dir(cli.Options{Process: cli.Process{Env: a.environ}}, "DEFAULT")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{Workspace: w.Workspace, app: a, url: w.URL, ca: w.CA, state: state}
+	return &site{Workspace: w.Workspace, app: a, url: w.URL, ca: w.CA, state: dir}
 }
 
 // minted counts the tokens that patrol has minted.
@@ -118,17 +133,17 @@ func (s *site) serve(t *testing.T, args ...string) (p *process, proxy string) {
 func (s *site) awaitReady(t *testing.T) (proxy string) {
 	t.Helper()
 	await(t, func() bool {
-		c, err := dialControl(t.Context(), s.state, patience)
+		c, err := control.Dial(t.Context(), s.state, patience)
 		if err != nil {
 			return false
 		}
-		var report statusReport
-		if err := c.do(t.Context(), http.MethodGet, "/status", nil, &report); err != nil || !report.Ready || !report.Token.Ours {
+		report, err := c.Status(t.Context())
+		if err != nil || !report.Ready || !report.Token.Ours {
 			return false
 		}
 		proxy = "http://" + report.Service.Listen[0]
-		profile := selection{name: "DEFAULT", file: filepath.Join(s.app.getenv("HOME"), ".databrickscfg")}
-		return signedIn(t.Context(), profile, s.state) == nil
+		profile := target.Profile{Name: "DEFAULT", File: filepath.Join(s.app.getenv("HOME"), ".databrickscfg")}
+		return environ.CheckSignedIn(t.Context(), profile, s.state) == nil
 	})
 	return proxy
 }
@@ -189,7 +204,7 @@ func TestRotateFailsAtOnceAlone(t *testing.T) {
 	}
 	for _, p := range all {
 		_ = p.Wait()
-		if code := p.ProcessState.ExitCode(); code != exitFailed {
+		if code := p.ProcessState.ExitCode(); code != cli.ExitFailed {
 			t.Errorf("exit code %d: %s", code, p.output())
 		}
 	}
@@ -265,7 +280,7 @@ func TestServeStops(t *testing.T) {
 	if err := p.Wait(); err != nil {
 		t.Errorf("%v", err)
 	}
-	if _, err := os.Lstat(filepath.Join(s.state, controlName)); err == nil {
+	if _, err := os.Lstat(filepath.Join(s.state, control.SocketName)); err == nil {
 		t.Error("the control socket is still there")
 	}
 }
@@ -351,76 +366,13 @@ func TestServeMute(t *testing.T) {
 	}
 	for _, p := range all {
 		_ = p.Wait()
-		if out := p.output(); p.ProcessState.ExitCode() != exitFailed || !strings.Contains(out, "holds the state in "+s.state+" but doesn't answer") {
+		if out := p.output(); p.ProcessState.ExitCode() != cli.ExitFailed || !strings.Contains(out, "holds the state in "+s.state+" but doesn't answer") {
 			t.Errorf("%v: %v: %s", p.Args, p.ProcessState, out)
 		}
 	}
 	if s.minted() != minted {
 		t.Error("something was minted meanwhile")
 	}
-}
-
-// A patrol that holds the lock and has no control socket is waited for, and
-// then named.
-func TestAcquire(t *testing.T) {
-	dir := shortDir(t)
-	held, err := ledger.Open(ledger.Config{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	a := newApp(t)
-	_, _, err = a.acquire(t.Context(), "rotate", selection{name: "DEFAULT"}, dir, "", 20*time.Millisecond, nil)
-	if code, hint := hintOf(err); err == nil || !strings.Contains(err.Error(), "no control socket") || code != exitFailed || hint == "" {
-		t.Errorf("error %v, code %d, hint %q", err, code, hint)
-	}
-	time.AfterFunc(50*time.Millisecond, func() { _ = held.Close() })
-	led, running, err := a.acquire(t.Context(), "rotate", selection{name: "DEFAULT"}, dir, "", time.Minute, nil)
-	if err != nil || running != nil || led == nil {
-		t.Fatalf("after it was let go: %v, %v, %v", led, running, err)
-	}
-	_ = led.Close()
-}
-
-// A service waits for a lone patrol as long as that lives, and others are told
-// who it is.
-func TestAcquireFromLonePatrol(t *testing.T) {
-	dir := shortDir(t)
-	held, err := ledger.Open(ledger.Config{Dir: dir})
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := (holder{PID: os.Getpid(), Command: "rotate --wait-revoke", Profile: "DEFAULT"}).write(dir); err != nil {
-		t.Fatal(err)
-	}
-	a, p := newApp(t), selection{name: "DEFAULT"}
-	const patience = 20 * time.Millisecond
-	_, _, err = a.acquire(t.Context(), "rotate", p, dir, "", patience, nil)
-	who := fmt.Sprintf("pid %d, patrol rotate --wait-revoke", os.Getpid())
-	if err == nil || !strings.Contains(err.Error(), who) {
-		t.Errorf("error %v, want one that names %s", err, who)
-	}
-	time.AfterFunc(10*patience, func() { _ = held.Close() })
-	led, _, err := a.acquire(t.Context(), serveCommand, p, dir, "", patience, nil)
-	if err != nil {
-		t.Fatalf("a service did not wait: %v", err)
-	}
-	if h := readHolder(dir); h != (holder{PID: os.Getpid(), Command: serveCommand, Profile: "DEFAULT"}) {
-		t.Errorf("the holder is %+v", h)
-	}
-	if err := led.Put(ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Current}); err != nil {
-		t.Fatal(err)
-	}
-	_ = led.Close()
-
-	// What it left is not another profile's.
-	_, _, err = a.acquire(t.Context(), "rotate", selection{name: "other"}, dir, "", patience, nil)
-	if code, hint := hintOf(err); code != exitUsage || hint == "" {
-		t.Errorf("another profile: error %v, code %d", err, code)
-	}
-	if led, _, err = a.acquire(t.Context(), "rotate", p, dir, "", patience, nil); err != nil {
-		t.Fatal(err)
-	}
-	_ = led.Close()
 }
 
 func TestServePortInUse(t *testing.T) {
@@ -434,7 +386,7 @@ func TestServePortInUse(t *testing.T) {
 	p := s.patrol(t, "serve", "--listen", ln.Addr().String())
 	_ = p.Wait()
 	want := fmt.Sprintf("listening on %s: the port is in use by", ln.Addr())
-	if out := p.output(); p.ProcessState.ExitCode() != exitFailed || !strings.Contains(out, want) {
+	if out := p.output(); p.ProcessState.ExitCode() != cli.ExitFailed || !strings.Contains(out, want) {
 		t.Errorf("%v: %s", p.ProcessState, out)
 	}
 	if s.minted() != 0 {

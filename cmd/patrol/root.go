@@ -1,11 +1,11 @@
 package main
 
 import (
-	"errors"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
+
+	"patrol/cmd/patrol/internal/cli"
 )
 
 // The groups that the overview shows the commands in.
@@ -29,12 +29,12 @@ Exit codes: 0 done, 1 failed, 3 needs "patrol login", 64 wrong usage.`
 
 // newRoot returns the whole command line. Its errors go back to run: cobra
 // prints nothing but help.
-func newRoot(a *app) *cobra.Command {
+func newRoot(p cli.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "patrol",
 		Short:         "Keep a Databricks token fresh and every tool signed in with it",
 		Long:          rootLong,
-		Version:       versionText(),
+		Version:       cli.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		// With Args set, cobra leaves an unknown command to RunE.
@@ -46,46 +46,19 @@ func newRoot(a *app) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	root.SetIn(a.stdin)
-	root.SetOut(a.stdout)
-	root.SetErr(a.stderr)
+	root.SetIn(p.In)
+	root.SetOut(p.Out)
+	root.SetErr(p.Err)
 	root.SetVersionTemplate("patrol {{.Version}}\n")
 	root.SetUsageTemplate(strings.ReplaceAll(root.UsageTemplate(), "Flags.FlagUsages", "Flags.FlagUsagesWrapped 90"))
-	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return flagError(cmd, err)
-	})
+	root.SetFlagErrorFunc(cli.FlagError)
 	root.AddGroup(
 		&cobra.Group{ID: groupService, Title: "The service:"},
 		&cobra.Group{ID: groupUse, Title: "Working with it:"},
 	)
-	root.AddCommand(newServe(a), newRotate(a), newLogin(a), newLogout(a), newStatus(a), newDoctor(a), newToken(a), newExec(a), newEnv(a), newDemo(a), newVersion(a))
+	root.AddCommand(newServe(p), newRotate(p), newLogin(p), newLogout(p), newStatus(p), newDoctor(p), newToken(p), newExec(p), newEnv(p), newDemo(p), newVersion(p))
 	root.SetHelpCommand(newHelp())
 	return root
-}
-
-// flagError says what is wrong with a flag, where pflag's words are for
-// programmers.
-func flagError(cmd *cobra.Command, err error) error {
-	hint := "see " + cmd.CommandPath() + " --help"
-	if !cmd.HasParent() {
-		hint = "flags come after the command: patrol serve --listen 127.0.0.1:4000; see patrol --help"
-	}
-	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		name := wrong.GetFlag().Name
-		s := setting{flag: name, values: []string{wrong.GetValue()}, from: "--" + name}
-		if _, err := parseBool(s); err != nil && wrong.GetFlag().Value.Type() == "bool" {
-			return err
-		}
-		if _, err := parseDuration(s); err != nil && wrong.GetFlag().Value.Type() == "duration" {
-			return err
-		}
-	}
-	if _, typed, ok := strings.Cut(err.Error(), " in -"); ok {
-		if name, _, _ := strings.Cut(typed, "="); cmd.Flags().Lookup(name) != nil {
-			hint = "a flag begins with two dashes: --" + name
-		}
-	}
-	return usageError(hint, "%s", err.Error())
 }
 
 // newHelp replaces cobra's help command, which exits with 0 on a topic that it
@@ -112,7 +85,7 @@ func unknownCommand(root *cobra.Command, name string) error {
 	if near := root.SuggestionsFor(name); len(near) > 0 {
 		hint = "did you mean patrol " + strings.Join(near, ", patrol ") + "?"
 	}
-	return usageError(hint, "unknown command %s", quote(name))
+	return cli.Usage(hint, "unknown command %s", cli.Quote(name))
 }
 
 // noArgs refuses arguments. It doesn't repeat them: one may be a token that was
@@ -121,6 +94,6 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return nil
 	}
-	return usageError("see "+cmd.CommandPath()+" --help",
+	return cli.Usage("see "+cmd.CommandPath()+" --help",
 		"%s takes no arguments, but got %d", cmd.CommandPath(), len(args))
 }

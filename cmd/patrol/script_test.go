@@ -20,6 +20,9 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 
+	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/environ"
+	"patrol/cmd/patrol/internal/target"
 	"patrol/rotator/workspacetest"
 )
 
@@ -165,12 +168,12 @@ func retired(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 0, "settled")
 	state := filepath.Join(ts.Getenv("HOME"), ".local", "state", "patrol", "DEFAULT")
 	eventually(ts, func() error {
-		c, err := dialControl(context.Background(), state, time.Second)
+		c, err := control.Dial(context.Background(), state, time.Second)
 		if err != nil {
 			return err
 		}
-		var s statusReport
-		if err := c.do(context.Background(), http.MethodGet, "/status", nil, &s); err != nil {
+		s, err := c.Status(context.Background())
+		if err != nil {
 			return err
 		}
 		if n := len(s.Retiring); n > 0 {
@@ -202,23 +205,20 @@ func serving(ts *testscript.TestScript, neg bool, args []string) {
 		state = ts.MkAbs(args[0])
 	}
 	eventually(ts, func() error {
-		c, err := dialControl(context.Background(), state, time.Second)
+		c, err := control.Dial(context.Background(), state, time.Second)
 		if err != nil {
 			return err
 		}
-		var p ping
-		if err := c.do(context.Background(), http.MethodGet, pingPath, nil, &p); err != nil {
-			return err
-		}
-		ts.Setenv("PROXY", "http://"+p.Listen[0])
+		ts.Setenv("PROXY", "http://"+c.Listen[0])
 		if !ready {
 			return nil
 		}
-		var s statusReport
-		if err := c.do(context.Background(), http.MethodGet, "/status", nil, &s); err != nil || !s.Token.Ours {
+		s, err := c.Status(context.Background())
+		if err != nil || !s.Token.Ours {
 			return fmt.Errorf("status %+v, %w", s, err)
 		}
-		return signedIn(context.Background(), selection{name: p.Profile, file: filepath.Join(ts.Getenv("HOME"), ".databrickscfg")}, state)
+		profile := target.Profile{Name: c.Profile, File: filepath.Join(ts.Getenv("HOME"), ".databrickscfg")}
+		return environ.CheckSignedIn(context.Background(), profile, state)
 	})
 }
 

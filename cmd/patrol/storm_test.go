@@ -41,8 +41,8 @@ func TestAgentsThroughRotations(t *testing.T) {
 	s := startStorm(t, m)
 	for done := 0; done < rotations && !t.Failed(); {
 		s.waitFor(t, between)
-		var r rotateReply
-		if err := m.control.do(t.Context(), http.MethodPost, "/rotate", nil, &r); err != nil {
+		r, err := m.control.Rotate(t.Context())
+		if err != nil {
 			t.Errorf("rotating: %v", err)
 		}
 		if !r.Joined { // the start's own may be under way still

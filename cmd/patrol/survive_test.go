@@ -12,15 +12,16 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"patrol/cmd/patrol/internal/control"
 	"patrol/rotator/workspacetest"
 )
 
 // report asks the service of the site how it is.
-func (s *site) report(t *testing.T) (r statusReport) {
+func (s *site) report(t *testing.T) (r control.Status) {
 	t.Helper()
-	c, err := dialControl(t.Context(), s.state, patience)
+	c, err := control.Dial(t.Context(), s.state, patience)
 	if err == nil {
-		err = c.do(t.Context(), http.MethodGet, "/status", nil, &r)
+		r, err = c.Status(t.Context())
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -2,16 +2,11 @@ package main
 
 import (
 	"context"
-	"errors"
-	"fmt"
-	"net/http"
-	"time"
 
 	"github.com/spf13/cobra"
 
-	"patrol/credwriter"
-	"patrol/rotator/ledger"
-	"patrol/rotator/pat"
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/session"
 )
 
 const tokenLong = `Print the current token, and nothing else, for programs that take one from a
@@ -21,7 +16,7 @@ knows that it has expired or was revoked.
 Whoever keeps what this prints for longer than a request will hold a dead token
 one day: agents belong on the proxy ("patrol exec", "patrol env").`
 
-func newToken(a *app) *cobra.Command {
+func newToken(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:     "token",
 		GroupID: groupUse,
@@ -29,64 +24,22 @@ func newToken(a *app) *cobra.Command {
 		Long:    tokenLong,
 		Example: `  curl -H "Authorization: Bearer $(patrol token)" https://dbc-1234.cloud.databricks.com/api/2.0/clusters/list`,
 		Args:    noArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			o, err := a.options(cmd)
-			if err != nil {
-				return err
-			}
-			t, err := a.currentToken(cmd.Context(), o)
-			if err != nil {
-				return err
-			}
-			a.printf("%s\n", t.Expose())
-			return nil
-		},
+		RunE:    p.Run(printToken),
 	}
-	addFlags(cmd, "profile", "state-dir")
+	cli.AddFlags(cmd, "profile", "state-dir")
 	return cmd
 }
 
-// currentToken asks the service, or reads the profile if none runs.
-func (a *app) currentToken(ctx context.Context, o options) (pat.Token, error) {
-	p, dir, err := a.locateKnown(o)
+// printToken asks the service, or reads the profile if none runs.
+func printToken(ctx context.Context, o cli.Options) error {
+	s, err := session.OpenKnown(ctx, o, "token")
 	if err != nil {
-		return pat.Token{}, err
+		return err
 	}
-	running, err := dialProfile(ctx, p, dir, dialPatience)
+	defer s.Close()
+	t, err := s.Token(ctx)
 	if err == nil {
-		var secret secretReply
-		if err := running.do(ctx, http.MethodGet, "/token", nil, &secret); err != nil {
-			return pat.Token{}, err
-		}
-		return pat.New(secret.Token, ""), nil
+		o.Printf("%s\n", t.Expose())
 	}
-	if !errors.Is(err, errNoService) {
-		return pat.Token{}, err
-	}
-	read, err := credwriter.ReadProfile(p.file, p.name)
-	if err != nil {
-		return pat.Token{}, fmt.Errorf("reading the profile: %w", err)
-	}
-	if read.Token.IsZero() {
-		return pat.Token{}, needsLogin(fmt.Errorf("there is no token in %s, and no patrol runs for it", p), "run patrol login, or put a token into the profile")
-	}
-	return read.Token, dead(p, dir, read.Token)
-}
-
-// dead says so if the ledger knows that a token no longer works.
-func dead(p selection, dir string, t pat.Token) error {
-	_, entries, err := ledger.Read(dir)
-	if err != nil {
-		return fmt.Errorf("reading the ledger: %w", err)
-	}
-	for _, e := range entries {
-		if e.Hash != t.Hash() {
-			continue
-		}
-		expired := !e.LocalExpiry.IsZero() && !time.Now().Before(e.LocalExpiry)
-		if expired || e.Stage == ledger.Revoked || e.Stage == ledger.Expired {
-			return needsLogin(fmt.Errorf("the token in %s has expired or was revoked, and no patrol runs for it", p), "run patrol login")
-		}
-	}
-	return nil
+	return err
 }

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"text/tabwriter"
+	"time"
+
+	terminal "golang.org/x/term"
+
+	"patrol/rotator/pat"
+)
+
+// A Table prints lines of columns, which Flush puts below each other.
+type Table struct{ *tabwriter.Writer }
+
+// NewTable returns a table on w. What it can't write is reported at the end of
+// the process: see CheckedWriter.
+func NewTable(w io.Writer) Table { return Table{tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)} }
+
+// Line adds a line, of which tabs part the columns.
+func (t Table) Line(format string, args ...any) { _, _ = fmt.Fprintf(t, format+"\n", args...) }
+
+// PrintJSON prints v for programs.
+func (s Streams) PrintJSON(v any) {
+	enc := json.NewEncoder(s.Out)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	_ = enc.Encode(v)
+}
+
+// Fancy reports whether Out is a terminal of so many columns at least that may be
+// given colours (https://no-color.org).
+func (p Process) Fancy(columns int) bool {
+	w := p.Out
+	if c, ok := w.(*CheckedWriter); ok {
+		w = c.Writer
+	}
+	f, ok := w.(*os.File)
+	if !ok || !terminal.IsTerminal(int(f.Fd())) || p.Get("NO_COLOR") != "" || p.Get("TERM") == "dumb" {
+		return false
+	}
+	has, _, err := terminal.GetSize(int(f.Fd()))
+	return err != nil || has == 0 || has >= columns
+}
+
+// TokenName is how a token is shown.
+func TokenName(id string) string {
+	if id == "" {
+		return "id unknown"
+	}
+	return pat.ShortID(id)
+}
+
+// Expires tells when something expires, in an addition to a sentence; "" if that
+// isn't known.
+func Expires(t, now time.Time) string {
+	if t.IsZero() {
+		return ""
+	}
+	return ", expires " + When(t, now)
+}
+
+// When tells a time as people read it: how far away, and exactly.
+func When(t, now time.Time) string {
+	d := t.Sub(now).Round(time.Second)
+	distance := "now"
+	switch {
+	case d > 0:
+		distance = "in " + d.String()
+	case d < 0:
+		distance = (-d).String() + " ago"
+	}
+	return fmt.Sprintf("%s (%s)", distance, t.UTC().Format(time.RFC3339))
+}

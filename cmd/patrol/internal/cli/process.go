@@ -1,0 +1,101 @@
+// Package cli is the edge between a person and patrol: what was typed and set,
+// read and checked, and what is said in return: results, and errors with a hint
+// and an exit code.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+)
+
+// A Process is what patrol was started with. Commands take it from here and
+// never from package os, so that tests can run them without a process.
+type Process struct {
+	Env
+	Streams
+}
+
+// Streams is where a command reads and writes.
+type Streams struct {
+	In       io.Reader
+	Out, Err io.Writer
+}
+
+// Printf writes to Out. That it failed is reported at the end of the process:
+// see CheckedWriter.
+func (s Streams) Printf(format string, args ...any) { _, _ = fmt.Fprintf(s.Out, format, args...) }
+
+// A CheckedWriter remembers that a write failed, so that no command has to check
+// what it prints and none ends well whose output was lost.
+type CheckedWriter struct {
+	io.Writer
+	Failed error // the first
+}
+
+func (c *CheckedWriter) Write(p []byte) (int, error) {
+	n, err := c.Writer.Write(p)
+	if err != nil && c.Failed == nil {
+		c.Failed = err
+	}
+	return n, err
+}
+
+// Env is an environment as os.Environ returns it: all of it, because exec passes
+// it on.
+type Env []string
+
+// Get returns the value of a variable, "" if it isn't set. Of two entries with
+// one name the first counts, as in getenv(3).
+func (e Env) Get(name string) string {
+	for _, entry := range e {
+		if n, value, ok := strings.Cut(entry, "="); ok && SameVariable(n, name) {
+			return value
+		}
+	}
+	return ""
+}
+
+// SameVariable reports whether two names name one variable here.
+func SameVariable(a, b string) bool {
+	if runtime.GOOS == "windows" {
+		return strings.EqualFold(a, b)
+	}
+	return a == b
+}
+
+// Home returns the user's home folder, which must exist: patrol's files stand
+// where the user's tools look for theirs, and those look there.
+func (e Env) Home() (string, error) {
+	name := "HOME"
+	if runtime.GOOS == "windows" {
+		name = "USERPROFILE"
+	}
+	dir := e.Get(name)
+	wrong := ""
+	if dir == "" {
+		wrong = name + " is not set"
+	} else if !filepath.IsAbs(dir) {
+		wrong = name + " is " + Quote(dir) + ", which is not an absolute path"
+	} else if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		wrong = name + " is " + Quote(dir) + ", which is not a folder"
+	}
+	if wrong != "" {
+		return "", Hinted(errors.New(wrong), "set "+name+" to your home folder: ~/.databrickscfg and patrol's state stand there")
+	}
+	return filepath.Clean(dir), nil
+}
+
+// StateHome returns the folder that programs keep their state in.
+func (e Env) StateHome() (string, error) {
+	// The XDG specification has relative paths ignored.
+	if dir := e.Get("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return dir, nil
+	}
+	home, err := e.Home()
+	return filepath.Join(home, ".local", "state"), err
+}

@@ -1,0 +1,98 @@
+package control
+
+import (
+	"strings"
+	"time"
+
+	"patrol/rotator"
+)
+
+// A Ping is who a service is.
+type Ping struct {
+	PID     int       `json:"pid"`
+	Version string    `json:"version"`
+	Since   time.Time `json:"since"`
+	Listen  []string  `json:"listen"`
+	Host    string    `json:"host"`
+	Profile string    `json:"profile"`
+	State   string    `json:"state_dir"`
+
+	Schedule    string `json:"schedule,omitempty"`     // of --schedule
+	MintProfile string `json:"mint_profile,omitempty"` // of --mint-profile
+}
+
+// Addresses names where the proxy listens, for people.
+func (p Ping) Addresses() string { return strings.Join(p.Listen, " and ") }
+
+// The rotator's own words for what a message holds.
+type (
+	Token    = rotator.TokenInfo
+	File     = rotator.FileInfo
+	Retiring = rotator.RetiringInfo
+	Logout   = rotator.LogoutResult
+)
+
+// A Rotation is what a rotation did.
+type Rotation struct {
+	Token  Token   `json:"token"`
+	Old    Token   `json:"old"` // zero if there was none
+	Joined bool    `json:"joined"`
+	Took   float64 `json:"took_seconds"`
+	Files  []File  `json:"files"`
+
+	// Of a login: whose the token is, and whose the one before was.
+	User       string `json:"user,omitempty"`
+	UserBefore string `json:"user_before,omitempty"`
+
+	Another bool `json:"-"` // another patrol has just done it
+}
+
+// secret is the current token itself. It goes over the control socket only, to
+// whoever may read the files that hold it anyway.
+type secret struct {
+	Token string `json:"token"`
+}
+
+// A Status is what "patrol status --json" prints.
+type Status struct {
+	Running    bool  `json:"running"`
+	NeedsLogin bool  `json:"needs_login"` // a new token would mend it
+	Service    *Ping `json:"service"`     // if none runs, only its profile and state
+	rotator.Status
+	Proxy *Proxy `json:"proxy,omitempty"` // nil if no service runs
+}
+
+// A Proxy counts what came to the proxy since the service's start.
+type Proxy struct {
+	Requests uint64 `json:"requests"`
+	Waited   uint64 `json:"waited"`     // of them, for a token
+	NoToken  uint64 `json:"no_token"`   // answered 503
+	Failed   uint64 `json:"no_answer"`  // answered 502
+	Stale    uint64 `json:"sent_again"` // with a newer token
+	Resets   uint64 `json:"resets"`     // sent again after a connection had died
+	Unkept   uint64 `json:"unkept"`     // passed on without filter and replay, for lack of memory
+
+	// Refused counts whom the guard turned away, or made wait ("full"), by the
+	// reason that the log gives.
+	Refused map[string]uint64 `json:"refused"`
+}
+
+// Problems says what is wrong, one sentence each; nothing if all is well.
+func (s Status) Problems() []string {
+	var all []string
+	if s.Problem != "" {
+		all = append(all, s.Problem)
+	}
+	if s.Last.Error != "" && s.Last.Error != s.Problem {
+		all = append(all, "the last rotation failed, why stands below")
+	}
+	if s.Ledger != "" {
+		all = append(all, "the ledger can't be written: "+s.Ledger)
+	}
+	for _, f := range s.Files {
+		if f.Error != "" {
+			all = append(all, f.Path+" can't be written, why stands below")
+		}
+	}
+	return all
+}

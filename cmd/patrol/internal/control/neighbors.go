@@ -1,0 +1,70 @@
+package control
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/state"
+)
+
+// Neighbors returns the services of this user that run with other state folders
+// than dir, sorted by their profiles. One that doesn't answer is left out.
+func Neighbors(ctx context.Context, env cli.Env, dir string) []Ping {
+	base, err := state.Base(env)
+	if err != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(base)
+	if err != nil {
+		return nil // no patrol has run here
+	}
+	var mu sync.Mutex
+	var found []Ping
+	var all sync.WaitGroup
+	for _, e := range entries {
+		other := filepath.Join(base, e.Name())
+		if other == dir {
+			continue
+		}
+		all.Go(func() {
+			c, err := Dial(ctx, other, Patience)
+			if err != nil {
+				return
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			found = append(found, c.Ping)
+		})
+	}
+	all.Wait()
+	slices.SortFunc(found, func(p, q Ping) int { return cmp.Compare(p.Profile, q.Profile) })
+	return found
+}
+
+// PortHolder returns which of the services has an address that can't be listened
+// on, nil if none.
+func PortHolder(all []Ping, addr netip.AddrPort) *Ping {
+	i := slices.IndexFunc(all, func(p Ping) bool {
+		return slices.ContainsFunc(p.Listen, func(l string) bool {
+			ln, err := netip.ParseAddrPort(l)
+			return err == nil && addr.Port() != 0 && (cli.Reaches(addr, ln) || cli.Reaches(ln, addr))
+		})
+	})
+	if i < 0 {
+		return nil
+	}
+	return &all[i]
+}
+
+// PortHeld says that another profile's service has a port.
+func PortHeld(addr netip.AddrPort, p *Ping) error {
+	return cli.Hinted(fmt.Errorf("listening on %s: it is the proxy of the patrol that runs for profile %s (pid %d)", addr, p.Profile, p.PID),
+		"leave that service alone; one for another profile needs a port of its own: --listen 127.0.0.1:4001")
+}

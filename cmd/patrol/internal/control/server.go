@@ -1,0 +1,212 @@
+// Package control lets the commands talk to the service that runs with a state
+// folder: HTTP over a unix socket in that folder, the client, the server, and the
+// messages that pass.
+//
+// Whoever may connect may have the token, so: the folder is 0700, the socket
+// 0600, and the uid of each peer is asked of the kernel.
+package control
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"runtime/debug"
+	"time"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/proxy"
+	"patrol/rotator/pat"
+)
+
+// Listen opens the control socket of a state folder and replaces a stale one. The
+// caller must hold the state's lock, which makes sure that what is there is stale,
+// and must close the listener before it lets go of the lock.
+func Listen(env cli.Env, stateDir string, log *slog.Logger) (net.Listener, error) {
+	path, link, err := socketPath(env, stateDir)
+	if err != nil {
+		return nil, err
+	}
+	if err := removeStale(path); err != nil {
+		return nil, err
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, cli.Hinted(fmt.Errorf("opening the control socket: %w", err), "choose another folder with --state-dir")
+	}
+	// Until here the folder's mode keeps others out.
+	if err = os.Chmod(path, 0o600); err != nil {
+		err = fmt.Errorf("closing the control socket to others: %w", err)
+	} else if link != "" {
+		if err = relink(path, link); err != nil {
+			err = fmt.Errorf("linking to the control socket: %w", err)
+		}
+	}
+	if err != nil {
+		_ = ln.Close()
+		return nil, err
+	}
+	return &peerListener{Listener: ln, log: log}, nil
+}
+
+// peerListener accepts connections of our own user and root only.
+type peerListener struct {
+	net.Listener
+	log *slog.Logger
+}
+
+// Accept returns the next connection that may talk to us. It closes others.
+func (l *peerListener) Accept() (net.Conn, error) {
+	for {
+		conn, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		if err := checkPeer(conn, os.Geteuid()); err != nil {
+			l.log.Warn("refused a connection to the control socket", "error", err)
+			_ = conn.Close()
+			continue
+		}
+		return conn, nil
+	}
+}
+
+// checkPeer refuses a connection whose other end isn't uid's or root's.
+func checkPeer(conn net.Conn, uid int) error {
+	peer, known, err := peerUID(conn)
+	if err != nil {
+		return fmt.Errorf("asking who is at the other end: %w", err)
+	}
+	if known && peer != uid && peer != 0 {
+		return fmt.Errorf("the other end belongs to uid %d", peer)
+	}
+	return nil
+}
+
+// A Server answers on a control socket.
+type Server struct {
+	http *http.Server
+	ln   net.Listener
+}
+
+// NewServer returns a Server on a listener of Listen. It needs to Run.
+func NewServer(ln net.Listener, handler http.Handler, log *slog.Logger) *Server {
+	const (
+		slow     = 5 * time.Second
+		maxBytes = 16 << 10
+	)
+	// No ReadTimeout: it would cancel a rotation that takes longer.
+	return &Server{ln: ln, http: &http.Server{
+		Handler:           http.MaxBytesHandler(recovering(handler, log), maxBytes),
+		ReadHeaderTimeout: slow,
+		IdleTimeout:       slow,
+		MaxHeaderBytes:    maxBytes,
+		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+	}}
+}
+
+// recovering answers with an error if handler panics. The panic's value isn't
+// shown: it may hold a token.
+func recovering(handler http.Handler, log *slog.Logger) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			switch v := recover(); v {
+			case nil:
+			case http.ErrAbortHandler: //nolint:errorlint // it is the value itself, for the server to see
+				panic(v)
+			default:
+				log.Error("a mistake in patrol ended a command", "command", r.URL.Path, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
+				reply(w, nil, cli.Hinted(errors.New("a mistake in patrol ended the command"), "the log of patrol serve has the details; please report them"))
+			}
+		}()
+		handler.ServeHTTP(w, r)
+	})
+}
+
+// Run serves until ctx is done, then lets answers that are under way finish for
+// grace. The socket is gone when it returns.
+func (s *Server) Run(ctx context.Context, grace time.Duration) error {
+	served := make(chan error, 1)
+	go func() { served <- s.http.Serve(s.ln) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving the control socket: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := s.http.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = s.http.Close()
+	}
+	<-served //nolint:errcheck // it is ErrServerClosed
+	return err
+}
+
+// An API is what a service answers. An error of it travels with its hint and exit
+// code; the contexts end when the client leaves.
+type API struct {
+	Ping      func() Ping // at once, whatever else goes on
+	Status    func() Status
+	Upstreams func() []proxy.Upstream
+	Token     func() (pat.Token, error)
+	Rotate    func(context.Context) (Rotation, error)
+	Login     func(ctx context.Context, token string) (Rotation, error)
+	Logout    func(context.Context) (Logout, error)
+}
+
+// Handler returns what serves api. Its other end is Client.
+func (api API) Handler() http.Handler {
+	mux := http.NewServeMux()
+	handle := func(pattern string, call func(*http.Request) (any, error)) {
+		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
+			v, err := call(r)
+			reply(w, v, err)
+		})
+	}
+	handle("GET /ping", func(*http.Request) (any, error) { return api.Ping(), nil })
+	handle("GET /status", func(*http.Request) (any, error) { return api.Status(), nil })
+	handle("GET /upstreams", func(*http.Request) (any, error) { return api.Upstreams(), nil })
+	handle("GET /token", func(*http.Request) (any, error) {
+		t, err := api.Token()
+		return secret{t.Expose()}, err
+	})
+	handle("POST /rotate", func(r *http.Request) (any, error) { return api.Rotate(r.Context()) })
+	handle("POST /login", func(r *http.Request) (any, error) {
+		var s secret
+		if err := json.NewDecoder(r.Body).Decode(&s); err != nil || s.Token == "" {
+			return nil, cli.Usage("", "the request holds no token")
+		}
+		return api.Login(r.Context(), s.Token)
+	})
+	handle("POST /logout", func(r *http.Request) (any, error) { return api.Logout(r.Context()) })
+	return mux
+}
+
+// failure is how an error travels over the control socket.
+type failure struct {
+	Error string `json:"error"`
+	Hint  string `json:"hint,omitempty"`
+	Exit  int    `json:"exit"`
+}
+
+// reply answers with v, or with err if there is one.
+func reply(w http.ResponseWriter, v any, err error) {
+	status := http.StatusOK
+	if err != nil {
+		status = http.StatusBadGateway
+		answer := failure{Error: pat.Redact(err.Error()), Exit: cli.ExitFailed}
+		if edge, ok := errors.AsType[*cli.Error](err); ok {
+			answer.Hint, answer.Exit = edge.Hint, edge.Code
+		}
+		v = answer
+	}
+	w.Header().Set("Content-Type", "application/json")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v) // a client that has left isn't missed
+}

@@ -1,0 +1,165 @@
+package demo
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"patrol/credwriter"
+)
+
+// A client sends one request after the other, each as its kind does.
+type client struct {
+	name   string // for the table
+	column string // for the head of the list
+	doomed bool   // it holds the first token and asks the workspace itself
+	next   func() (request, error)
+
+	work   sync.WaitGroup
+	mu     sync.Mutex // guards counts
+	counts counts
+}
+
+// counts is how a client has fared.
+type counts struct {
+	sent, failed int
+	last         error // of the last one that failed
+	ok           bool  // the last one didn't
+}
+
+// A request is one to a model.
+type request struct {
+	url    string
+	token  string
+	stream bool
+}
+
+// clients returns the five, each with the first token in its memory, its
+// environment or its files.
+func (d *demo) clients() []*client {
+	const chat = "/serving-endpoints/chat/completions"
+	direct := request{url: d.ws.URL + chat, token: d.first.Value}
+	// The environment of a shell, as it was when the shell started.
+	shell := map[string]string{"DATABRICKS_HOST": d.ws.URL, "DATABRICKS_TOKEN": d.first.Value}
+	return []*client{
+		{name: "first token, asks the workspace", column: "direct", doomed: true, next: func() (request, error) { return direct, nil }},
+		{name: "frozen shell, asks the workspace", column: "shell", doomed: true, next: func() (request, error) {
+			return request{url: shell["DATABRICKS_HOST"] + chat, token: shell["DATABRICKS_TOKEN"]}, nil
+		}},
+		{name: "first token, asks patrol's proxy", column: "proxy", next: func() (request, error) {
+			return request{url: d.proxy + "/v1/chat/completions", token: d.first.Value, stream: true}, nil
+		}},
+		{name: "rereads .databrickscfg", column: "cfg", next: func() (request, error) {
+			p, err := credwriter.ReadProfile(d.configPath(), "DEFAULT")
+			return request{url: p.Host + chat, token: p.Token.Expose()}, err
+		}},
+		{name: "rereads Claude's settings", column: "claude", next: func() (request, error) {
+			var settings struct {
+				Env map[string]string `json:"env"`
+			}
+			text, err := os.ReadFile(d.claudePath())
+			if err == nil {
+				err = json.Unmarshal(text, &settings)
+			}
+			return request{url: settings.Env["ANTHROPIC_BASE_URL"] + "/v1/messages", token: settings.Env["ANTHROPIC_AUTH_TOKEN"], stream: true}, err
+		}},
+	}
+}
+
+// begin sends requests until ctx is done. One that is under way then ends.
+func (c *client) begin(ctx context.Context) {
+	c.work.Go(func() {
+		for ctx.Err() == nil {
+			q, err := c.next()
+			if err == nil {
+				err = q.send(context.WithoutCancel(ctx))
+			}
+			c.note(err)
+			select {
+			case <-ctx.Done():
+			case <-time.After(pause):
+			}
+		}
+	})
+}
+
+func (c *client) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.counts.sent++
+	c.counts.ok = err == nil
+	if err != nil {
+		c.counts.failed++
+		c.counts.last = err
+	}
+}
+
+func (c *client) count() counts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.counts
+}
+
+// send sends the request and reads the answer to its end. Anything but a whole
+// answer is an error.
+func (q request) send(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	body := fmt.Sprintf(`{"model":"demo","stream":%t,"max_tokens":16,"messages":[{"role":"user","content":"Are you there?"}]}`, q.stream)
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, q.url, strings.NewReader(body))
+	if err != nil {
+		return err
+	}
+	req.Header.Set("Authorization", "Bearer "+q.token)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := local.Do(req)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode != http.StatusOK {
+		return refusal(resp)
+	}
+	if q.stream {
+		return readStream(resp.Body)
+	}
+	_, err = io.Copy(io.Discard, resp.Body)
+	return err
+}
+
+// local goes to this machine and nowhere else, so no proxy is asked.
+var local = &http.Client{Transport: &http.Transport{}}
+
+// refusal is what the workspace said.
+func refusal(resp *http.Response) error {
+	const enough = 4 << 10
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, enough)) // what came of it will do
+	var said struct {
+		Message string `json:"message"`
+	}
+	if json.Unmarshal(text, &said) == nil && said.Message != "" {
+		text = []byte(said.Message)
+	}
+	return fmt.Errorf("%d %s", resp.StatusCode, bytes.TrimSpace(text))
+}
+
+// readStream reads server-sent events to the one that ends them.
+func readStream(r io.Reader) error {
+	lines := bufio.NewScanner(r)
+	for lines.Scan() {
+		if text := lines.Text(); text == "data: [DONE]" || text == "event: message_stop" {
+			_, err := io.Copy(io.Discard, r)
+			return err
+		}
+	}
+	return errors.Join(errors.New("the stream was cut off"), lines.Err())
+}

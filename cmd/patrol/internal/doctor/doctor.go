@@ -1,0 +1,140 @@
+// Package doctor looks for what keeps patrol, or the tools that it signs in, from
+// working, and says how to mend it. It changes nothing, and works with no service,
+// no network and no token.
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"patrol/cmd/patrol/internal/cli"
+)
+
+// patience is what each check may take.
+const patience = 5 * time.Second
+
+// The grades of a finding.
+const (
+	gradeOK   = "ok"
+	gradeWarn = "warn"
+	gradeFail = "fail"
+)
+
+// A Finding is what one check has found.
+type Finding struct {
+	Name   string `json:"name"`
+	Status string `json:"status"` // a grade
+	What   string `json:"what"`
+	Fix    string `json:"mend,omitempty"` // what to do; "" if nothing is
+}
+
+// A Report is all that was found.
+type Report struct {
+	Profile string    `json:"profile"`
+	Failed  int       `json:"failed"`
+	Warned  int       `json:"warned"`
+	Checks  []Finding `json:"checks"`
+}
+
+// checks are made all at once; their findings are reported in this order.
+var checks = []struct {
+	name string
+	make func(context.Context, *input, *findings)
+}{
+	{"service", checkService},
+	{"unit", checkUnit},
+	{"socket", checkSocket},
+	{"state", checkState},
+	{"port", checkPorts},
+	{"environment", checkEnvironment},
+	{"agents", checkAgents},
+	{"profile", checkProfile},
+	{"default", checkDefaultProfile},
+	{"files", checkFiles},
+	{"schedule", checkSchedule},
+	{"token", checkToken},
+	{"workspace", checkWorkspace},
+	{"mint-profile", checkMinter},
+	{"upstream", checkUpstreams},
+}
+
+// Run makes all checks. Its error is one of usage, or says that there is no home
+// folder.
+func Run(ctx context.Context, o cli.Options) (Report, error) {
+	in, err := gather(ctx, o)
+	if err != nil {
+		return Report{}, err
+	}
+	found := make([]findings, len(checks))
+	var all sync.WaitGroup
+	for i, check := range checks {
+		found[i].name = check.name
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, patience)
+			defer cancel()
+			check.make(ctx, in, &found[i])
+		})
+	}
+	all.Wait()
+	report := Report{Profile: in.profile.Name}
+	for _, of := range found {
+		for _, f := range of.list {
+			f.What, f.Fix = o.Advise(f.What), o.Advise(f.Fix)
+			report.Checks = append(report.Checks, f)
+		}
+	}
+	report.Failed, report.Warned = report.count(gradeFail), report.count(gradeWarn)
+	return report, nil
+}
+
+func (r Report) count(grade string) (n int) {
+	for _, f := range r.Checks {
+		if f.Status == grade {
+			n++
+		}
+	}
+	return n
+}
+
+// Print prints the report for people.
+func (r Report) Print(s cli.Streams) {
+	for _, f := range r.Checks {
+		mark := f.Status
+		if mark == gradeFail {
+			mark = "FAIL"
+		}
+		s.Printf("%-4s  %-12s %s\n", mark, f.Name, f.What)
+		if f.Fix != "" {
+			s.Printf("%19s→ %s\n", "", f.Fix)
+		}
+	}
+	s.Printf("%d failed, %d warned, %d ok\n", r.Failed, r.Warned, r.count(gradeOK))
+}
+
+// findings is what one check finds, in its order.
+type findings struct {
+	name string // of what is found next
+	list []Finding
+}
+
+func (f *findings) ok(format string, args ...any) {
+	f.list = append(f.list, Finding{Name: f.name, Status: gradeOK, What: fmt.Sprintf(format, args...)})
+}
+
+func (f *findings) warn(fix, format string, args ...any) {
+	f.list = append(f.list, Finding{Name: f.name, Status: gradeWarn, What: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+func (f *findings) fail(fix, format string, args ...any) {
+	f.list = append(f.list, Finding{Name: f.name, Status: gradeFail, What: fmt.Sprintf(format, args...), Fix: fix})
+}
+
+// err makes a finding of an error, with the hint that it has, else with fix.
+func (f *findings) err(fix string, err error) {
+	if hint := cli.HintOf(err); hint != "" {
+		fix = hint
+	}
+	f.fail(fix, "%v", err)
+}

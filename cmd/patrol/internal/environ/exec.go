@@ -1,0 +1,63 @@
+package environ
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+
+	"patrol/cmd/patrol/internal/cli"
+)
+
+// Exit codes of a shell, for commands that it can't run.
+const (
+	exitNotRunnable = 126
+	exitNotFound    = 127
+)
+
+// Exec runs the command at path with changes made to the environment. Where the
+// system can, the command takes this process's place, and Exec returns only if it
+// couldn't be run.
+func Exec(p cli.Process, path string, args []string, changes []Change) error {
+	return execve(p.Streams, path, args, Apply(p.Env, changes))
+}
+
+// FindCommand finds a command as a shell does.
+func FindCommand(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	switch {
+	case err == nil:
+		return path, nil
+	case errors.Is(err, exec.ErrDot):
+		return "", &cli.Error{Code: exitNotFound, Err: fmt.Errorf("%s: found in the current folder only", cli.Quote(name)), Hint: "if you mean it: ./" + name}
+	case errors.Is(err, exec.ErrNotFound) && isUnrunnable(name):
+		err = fs.ErrPermission
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
+		return "", &cli.Error{Code: exitNotFound, Err: fmt.Errorf("%s: command not found", cli.Quote(name))}
+	}
+	hint := ""
+	if errors.Is(err, fs.ErrPermission) {
+		hint = "chmod +x makes a file a command"
+	}
+	if e, ok := errors.AsType[*exec.Error](err); ok {
+		err = e.Err // the name is said already
+	}
+	return "", &cli.Error{Code: exitNotRunnable, Err: fmt.Errorf("%s: %w", cli.Quote(name), err), Hint: hint}
+}
+
+// isUnrunnable reports whether a file of that name stands in the PATH and isn't a
+// command.
+func isUnrunnable(name string) bool {
+	if name == "" || strings.ContainsRune(name, filepath.Separator) {
+		return false
+	}
+	for _, dir := range filepath.SplitList(os.Getenv("PATH")) {
+		if info, err := os.Stat(filepath.Join(dir, name)); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,30 @@
+//go:build !unix
+
+package environ
+
+import (
+	"errors"
+	"fmt"
+	"os/exec"
+	"os/signal"
+
+	"patrol/cmd/patrol/internal/cli"
+)
+
+// execve runs the command and passes its exit code on. Ctrl-C reaches every
+// process on the console, so we only have to outlive it.
+func execve(s cli.Streams, path string, args, environ []string) error {
+	signal.Ignore()
+	cmd := exec.Command(path, args[1:]...)
+	cmd.Args[0] = args[0]
+	cmd.Env = environ
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = s.In, s.Out, s.Err
+	err := cmd.Run()
+	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
+		return cli.Silent(failed.ExitCode())
+	}
+	if err != nil {
+		return &cli.Error{Code: exitNotRunnable, Err: fmt.Errorf("%s: %w", cli.Quote(path), err)}
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"runtime"
+	"syscall"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/control"
+)
+
+// Listen opens every address, or none.
+func Listen(ctx context.Context, addrs []cli.ListenAddr) ([]net.Listener, error) {
+	var open []net.Listener
+	var lc net.ListenConfig
+	var missing error
+	for _, a := range addrs {
+		ln, err := lc.Listen(ctx, "tcp", a.String())
+		if err != nil && a.Optional && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)) {
+			missing = err
+			continue
+		}
+		if err != nil {
+			CloseAll(open)
+			return nil, listenError(a.AddrPort, err)
+		}
+		open = append(open, ln)
+	}
+	if len(open) == 0 {
+		return nil, fmt.Errorf("listening: %w", missing)
+	}
+	return open, nil
+}
+
+// CloseAll closes listeners that nobody has used yet.
+func CloseAll(lns []net.Listener) {
+	for _, ln := range lns {
+		_ = ln.Close()
+	}
+}
+
+// addrOf returns where a listener of TCP listens.
+func addrOf(ln net.Listener) netip.AddrPort {
+	if addr, ok := ln.Addr().(*net.TCPAddr); ok {
+		return addr.AddrPort()
+	}
+	return netip.AddrPort{}
+}
+
+// listenError says why an address can't be listened on, and what to do about it.
+func listenError(addr netip.AddrPort, err error) error {
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return cli.Hinted(fmt.Errorf("listening on %s: the port is in use by another process", addr),
+			fmt.Sprintf("find it with %s; or choose another port: --listen 127.0.0.1:4001", findListener(addr.Port())))
+	case errors.Is(err, syscall.EADDRNOTAVAIL):
+		return cli.Hinted(fmt.Errorf("listening on %s: this machine has no such address", addr),
+			fmt.Sprintf("--listen 127.0.0.1:%d is this machine alone, 0.0.0.0:%d all its addresses", addr.Port(), addr.Port()))
+	case errors.Is(err, syscall.EACCES):
+		return cli.Hinted(fmt.Errorf("listening on %s: %w", addr, syscall.EACCES), "ports below 1024 are for root; choose a higher one")
+	}
+	return fmt.Errorf("listening on %s: %w", addr, err)
+}
+
+// findListener is the command that shows which process listens on a port.
+func findListener(port uint16) string {
+	if runtime.GOOS == "linux" {
+		return fmt.Sprintf("ss -ltnp 'sport = :%d'", port)
+	}
+	return fmt.Sprintf("lsof -nP -iTCP:%d -sTCP:LISTEN", port)
+}
+
+// portTaken is why an address of ours could not be listened on: err, unless it is
+// another profile's service that has it.
+func portTaken(ctx context.Context, o cli.Options, dir string, err error) error {
+	all := control.Neighbors(ctx, o.Env, dir)
+	for _, l := range o.Listen {
+		if p := control.PortHolder(all, l.AddrPort); p != nil {
+			return control.PortHeld(l.AddrPort, p)
+		}
+	}
+	return err
+}

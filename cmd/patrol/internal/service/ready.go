@@ -1,0 +1,58 @@
+package service
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/session"
+	"patrol/rotator"
+	"patrol/rotator/pat"
+)
+
+// ready says why there is no token that works, and what to do about it. Who
+// asks the service has no other place for the hint of an error.
+func (s *Service) ready() error {
+	err := s.Rotator.Ready()
+	if hint := cli.HintOf(err); hint != "" {
+		err = fmt.Errorf("%w: %s", err, hint)
+	}
+	if s.Minter != nil && errors.Is(err, rotator.ErrNeedsLogin) {
+		err = fmt.Errorf("%w; %s, which mints then (--mint-profile), has not yet: patrol doctor says why", err, s.Minter)
+	}
+	return err
+}
+
+// fileStatuses returns how the files' last writes went, and looks whether
+// something else stands in a file's place since: a rotation, which would find it,
+// may be hours away.
+func (s *Service) fileStatuses() []control.File {
+	files := s.Rotator.Status().Files
+	for i := range files {
+		f := &files[i]
+		if info, err := os.Stat(f.Path); err == nil && f.Error == "" && !info.Mode().IsRegular() {
+			f.Error = session.NotAFile(f.Path, info.Mode()).Error()
+		}
+	}
+	return files
+}
+
+// fileWarnings says which credential files can't be written, for /readyz. No
+// supervisor should restart or starve a patrol for that: it serves, and a start
+// would find the same file. The profile's comes first in files.
+func fileWarnings(files []control.File) []string {
+	var all []string
+	for i, f := range files {
+		if f.Error == "" {
+			continue
+		}
+		then := "it is tried again until it can be"
+		if i == 0 {
+			then = "no new token is minted until it can be"
+		}
+		all = append(all, pat.Redact(f.Name+" can't be written: "+f.Error+"; "+then))
+	}
+	return all
+}

@@ -1,0 +1,217 @@
+// Package service is what "patrol serve" runs: the rotator, the proxy and the
+// control socket, wired together.
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/session"
+	"patrol/cmd/patrol/internal/state"
+	"patrol/proxy"
+	"patrol/proxy/guard"
+	"patrol/rotator"
+	"patrol/rotator/pat"
+)
+
+// shutdownGrace is how long requests under way may take to finish at the end.
+const shutdownGrace = 10 * time.Second
+
+// A Service is everything that serve runs.
+type Service struct {
+	*session.Engine
+	o       cli.Options
+	info    control.Ping
+	lns     []net.Listener
+	proxy   *proxy.Proxy
+	guard   *guard.Guard
+	control *control.Server
+	profile string // the path of the profile's file
+	log     *slog.Logger
+}
+
+// Run runs the service until ctx is done or a part of it fails.
+func Run(ctx context.Context, o cli.Options) error {
+	surviveReader()
+	hangups := hangups()
+	if queue, ok := o.Err.(*LogQueue); ok {
+		queue.setFormat(o.Log)
+	}
+	open, err := session.Open(ctx, o, state.ServeCommand)
+	if err != nil {
+		return err
+	}
+	defer open.Close()
+	s, handovers, err := newService(ctx, o, open)
+	if err != nil {
+		return err
+	}
+	if err := s.open(ctx, open.Dir, handovers); err != nil {
+		CloseAll(s.lns)
+		return err
+	}
+	return s.run(ctx, hangups)
+}
+
+// newService takes the state and the addresses, and makes the engine.
+func newService(ctx context.Context, o cli.Options, open *session.Session) (*Service, <-chan pat.Handover, error) {
+	if open.Service != nil {
+		return nil, nil, alreadyRuns(open.Service.Ping)
+	}
+	t, err := open.Resolve()
+	if err == nil {
+		err = open.Lock(ctx)
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	if open.Service != nil {
+		return nil, nil, alreadyRuns(open.Service.Ping)
+	}
+	lns, err := Listen(ctx, o.Listen)
+	if err != nil {
+		return nil, nil, portTaken(ctx, o, open.Dir, err)
+	}
+	handovers := make(chan pat.Handover)
+	e, err := open.Engine(ctx, t, cli.ProxyURL(addrOf(lns[0])), handovers)
+	if err != nil {
+		CloseAll(lns)
+		return nil, nil, err
+	}
+	s := &Service{Engine: e, o: o, lns: lns, profile: t.Profile.File, log: open.Log}
+	s.info = control.Ping{
+		PID:     os.Getpid(),
+		Version: cli.Version(),
+		Since:   time.Now().Round(0),
+		Host:    e.Client.Host().String(),
+		Profile: t.Profile.Name,
+		State:   open.Dir,
+
+		Schedule:    o.CronSpec,
+		MintProfile: o.MintProfile,
+	}
+	for _, ln := range lns {
+		s.info.Listen = append(s.info.Listen, addrOf(ln).String())
+	}
+	return s, handovers, nil
+}
+
+// alreadyRuns says which service has the state.
+func alreadyRuns(p control.Ping) error {
+	return cli.Hinted(fmt.Errorf("a patrol runs already for profile %s: pid %d on %s", p.Profile, p.PID, p.Addresses()),
+		"see patrol status; for another profile: --profile NAME --listen 127.0.0.1:4001")
+}
+
+// open makes the proxy and opens the control socket.
+func (s *Service) open(ctx context.Context, dir string, handovers <-chan pat.Handover) (err error) {
+	if s.guard, err = s.newGuard(); err != nil {
+		return err
+	}
+	cfg := s.o.Proxy
+	cfg.Host, cfg.Handovers, cfg.Log, cfg.Guard = s.info.Host, handovers, s.log, s.guard
+	cfg.Ready, cfg.Refused = s.ready, s.Rotator.Refused
+	cfg.Warnings = func() []string { return fileWarnings(s.fileStatuses()) }
+	var listening []net.Addr
+	for _, ln := range s.lns {
+		listening = append(listening, ln.Addr())
+	}
+	if s.proxy, err = proxy.New(cfg); err == nil {
+		err = s.proxy.CheckLoops(ctx, listening...)
+	}
+	if err != nil {
+		return cli.Usage("the upstreams are the Databricks side: {host}/serving-endpoints, or a gateway", "setting up the proxy: %w", err)
+	}
+	for i := range s.lns {
+		s.lns[i] = s.guard.Limit(s.lns[i])
+	}
+	ln, err := control.Listen(s.o.Env, dir, s.log)
+	if err != nil {
+		return err
+	}
+	s.control = control.NewServer(ln, s.api().Handler(), s.log)
+	return nil
+}
+
+// newGuard makes who may use the proxy known.
+func (s *Service) newGuard() (*guard.Guard, error) {
+	cfg := s.o.Guard
+	cfg.Known, cfg.Log = s.Ledger.Knows, s.log
+	for _, ln := range s.lns {
+		ip := addrOf(ln).Addr()
+		if !ip.IsValid() {
+			continue
+		}
+		if !ip.IsLoopback() {
+			s.log.Warn("listening beyond this machine: clients there need a credential, and it travels in clear text",
+				"listen", ln.Addr(), "keys", cfg.KeyFile)
+		}
+		switch ip {
+		case netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback():
+		default:
+			cfg.AllowHosts = append(cfg.AllowHosts, ip.String())
+		}
+	}
+	g, err := guard.New(cfg)
+	if err != nil {
+		return nil, cli.Usage("see --allow-user, --allow-host and --client-key-file in patrol serve --help", "%w", err)
+	}
+	return g, nil
+}
+
+// run serves until ctx is done or a part of the service fails. In the end the
+// proxy goes on receiving tokens until the rotator has stopped, so that a
+// rotation that is under way can finish.
+func (s *Service) run(ctx context.Context, hangups <-chan os.Signal) error {
+	s.log.Info("patrol serves", "profile", s.info.Profile, "host", s.info.Host, "listen", s.info.Listen,
+		"state", s.info.State, "version", s.info.Version)
+	receiving, received := s.receive(context.WithoutCancel(ctx))
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return s.proxy.Serve(s.lns...) })
+	g.Go(func() error { return s.control.Run(ctx, shutdownGrace) })
+	g.Go(func() error { return s.rotate(ctx) })
+	g.Go(func() error { return s.watch(ctx) })
+	g.Go(func() error { return s.readAgain(ctx, hangups) })
+	g.Go(func() error { s.Minter.WarnIfBroken(ctx, s.log); return nil })
+	g.Go(func() error {
+		<-ctx.Done()
+		s.log.Info("stopping: no new requests, those under way may finish", "within", shutdownGrace)
+		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+		defer cancel()
+		if err := s.proxy.Shutdown(drain); err != nil {
+			s.log.Warn("requests were cut off", "err", err)
+		}
+		return nil
+	})
+	err := g.Wait()
+	receiving()
+	return errors.Join(err, <-received, s.guard.Close())
+}
+
+// receive has the proxy take tokens until stop is called.
+func (s *Service) receive(ctx context.Context) (stop func(), done <-chan error) {
+	ctx, cancel := context.WithCancel(ctx)
+	ended := make(chan error, 1)
+	go func() { ended <- s.proxy.Run(ctx) }()
+	return cancel, ended
+}
+
+// rotate keeps the token fresh until ctx is done. That there is no token yet is
+// no reason to stop; that nobody can tell which one to use is.
+func (s *Service) rotate(ctx context.Context) error {
+	defer s.Rotator.Close()
+	err := s.Rotator.Start(ctx)
+	if _, ok := errors.AsType[*rotator.ConflictError](err); ok {
+		return session.AtEdge(err)
+	}
+	return s.Rotator.Run(ctx) // which says what Start could not find
+}

@@ -1,0 +1,189 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/target"
+	"patrol/credwriter"
+	"patrol/rotator"
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+)
+
+// An Engine is what a service and a command of its own share: everything that a
+// rotation needs, for one profile of one workspace.
+type Engine struct {
+	Rotator *rotator.Rotator
+	Client  *workspace.Client
+	Ledger  *ledger.Ledger
+	Minter  *Minter // nil: none
+}
+
+// Engine wires the rooms, with the ledger of Lock. It sends and changes nothing.
+// proxyURL is where agents reach the proxy; handovers takes its tokens, nil if
+// there is no proxy.
+func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, handovers chan<- pat.Handover) (e *Engine, err error) {
+	o := s.o
+	e = &Engine{Ledger: s.ledger}
+	s.engine = e
+	var mintAs *workspace.Session
+	e.Client, err = workspace.New(workspace.Config{Host: t.Host.String(), UserAgent: cli.UserAgent(), RootCAs: o.Proxy.RootCAs, Log: s.Log})
+	if err == nil && o.MintProfile != "" {
+		if e.Minter, err = NewMinter(ctx, e.Client, t.Profile.File, o.MintProfile); err == nil {
+			mintAs = e.Minter.session
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("setting up the workspace's client: %w", err)
+	}
+	profile, agents, err := Files(o, t.Profile, credwriter.Owner{
+		Host:        e.Client.Host().String(),
+		WorkspaceID: t.Host.Workspace,
+		ProxyURL:    proxyURL,
+		Ours:        s.ledger.Knows,
+	})
+	if err != nil {
+		return nil, err
+	}
+	e.Rotator, err = rotator.New(rotator.Config{
+		Workspace:     e.Client,
+		MintAs:        mintAs,
+		KeepBootstrap: o.KeepBootstrap,
+		Ledger:        s.ledger,
+		Handovers:     handovers,
+		Profile:       profile,
+		Agents:        agents,
+		Candidates:    t.Candidates,
+		Schedule:      o.Schedule,
+		Lifetime:      o.Lifetime,
+		Grace:         o.Grace,
+		Log:           s.Log,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("setting up the rotator: %w", err)
+	}
+	return e, nil
+}
+
+// Files returns the credential files that --write selects.
+func Files(o cli.Options, p target.Profile, owner credwriter.Owner) (profile rotator.File, agents []rotator.File, err error) {
+	home, err := o.Home()
+	if err != nil {
+		return nil, nil, err
+	}
+	_, claude, openCode := credwriter.Paths(o.Get, home)
+	if o.Write.Claude {
+		agents = append(agents, credwriter.NewClaude(claude, o.Write.Create, owner))
+	}
+	if o.Write.OpenCode {
+		agents = append(agents, credwriter.NewOpenCode(openCode, o.Write.Create, owner))
+	}
+	return credwriter.NewDatabrickscfg(p.File, p.Name, owner), agents, nil
+}
+
+// NotAFile says what stands in a file's place.
+func NotAFile(path string, mode os.FileMode) error {
+	what := "something that is no file"
+	switch {
+	case mode.IsDir():
+		what = "a folder"
+	case mode&os.ModeNamedPipe != 0:
+		what = "a named pipe"
+	case mode&os.ModeSocket != 0:
+		what = "a socket"
+	case mode&os.ModeDevice != 0:
+		what = "a device"
+	}
+	return cli.Hinted(fmt.Errorf("%s is %s, and should be a file", path, what), "move it away: patrol makes the file")
+}
+
+// close ends what runs, which may take as long as a rotation that is under way.
+func (e *Engine) close() {
+	if e.Rotator != nil {
+		e.Rotator.Close()
+	}
+	if e.Client != nil {
+		e.Client.Close()
+	}
+}
+
+// start finds the token to go on from. That there is none, or none that works, is
+// an error; with a Minter the next rotation needs none.
+func (e *Engine) start(ctx context.Context) error {
+	err := e.Rotator.Start(ctx)
+	if e.Minter != nil && errors.Is(err, rotator.ErrNeedsLogin) {
+		err = nil
+	}
+	return AtEdge(err)
+}
+
+// Rotate rotates because a person asked for it.
+func (e *Engine) Rotate(ctx context.Context) (control.Rotation, error) {
+	r, err := e.rotate(ctx)
+	return rotationMessage(r), err
+}
+
+// rotate is Rotate. Where the token is dead it was the minter that failed.
+func (e *Engine) rotate(ctx context.Context) (rotator.Rotation, error) {
+	r, err := e.Rotator.Rotate(ctx, "patrol rotate")
+	if err != nil && e.Minter != nil && errors.Is(e.Rotator.Ready(), rotator.ErrNeedsLogin) {
+		return r, cli.NeedsLogin(fmt.Errorf("minting by %s (--mint-profile): %w", e.Minter, err), "mend that profile, or give patrol a token: patrol login")
+	}
+	return r, AtEdge(err)
+}
+
+// Login goes on from a token that a person brought. The error says whether it is
+// in use although something failed.
+func (e *Engine) Login(ctx context.Context, token string) (control.Rotation, error) {
+	r, err := e.Rotator.Login(ctx, pat.New(token, e.Client.Host().String()))
+	switch {
+	case err == nil:
+	case errors.Is(err, rotator.ErrNeedsLogin) || len(r.Files) == 0:
+		err = AtEdge(err)
+	default:
+		err = cli.Hinted(fmt.Errorf("the token works and is in use, but patrol could not mint one of its own: %w", err),
+			"a running service tries again; or: patrol rotate")
+	}
+	return rotationMessage(r), err
+}
+
+// Logout revokes what patrol minted, and cleans the files. It isn't left half
+// done when ctx ends.
+func (e *Engine) Logout(ctx context.Context) (control.Logout, error) {
+	return e.Rotator.Logout(ctx)
+}
+
+// rotationMessage leaves out of r what must not travel.
+func rotationMessage(r rotator.Rotation) control.Rotation {
+	name := func(t pat.Token) control.Token { return control.Token{ID: t.ID, Expires: t.Expiry} }
+	return control.Rotation{
+		Token:  name(r.Token),
+		Old:    name(r.Old),
+		Joined: r.Joined,
+		Took:   r.Took.Seconds(),
+		Files:  r.Files,
+
+		User:       r.User,
+		UserBefore: r.UserBefore,
+	}
+}
+
+// AtEdge gives errors of the rooms the exit code that they mean to a person.
+func AtEdge(err error) error {
+	if _, ok := errors.AsType[*cli.Error](err); ok || err == nil {
+		return err
+	}
+	if errors.Is(err, rotator.ErrNeedsLogin) {
+		return cli.NeedsLogin(err, "")
+	}
+	if _, ok := errors.AsType[*rotator.ConflictError](err); ok {
+		return cli.Usage("", "%w", err)
+	}
+	return err
+}

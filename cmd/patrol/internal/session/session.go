@@ -1,0 +1,286 @@
+// Package session opens what a command works with, the same way for all of them:
+// the profile and its state folder, the service that runs with it, and where none
+// runs an engine of the command's own. Both are called alike.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/state"
+	"patrol/cmd/patrol/internal/target"
+	"patrol/rotator"
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+)
+
+// A Session is a command at work on one profile. It must be closed.
+type Session struct {
+	Profile target.Profile
+	Dir     string          // the state folder, which need not exist
+	Service *control.Client // the running service; nil if none runs
+
+	o       cli.Options
+	command string // what others are told of us
+	Log     *slog.Logger
+	before  map[string]bool // see settled
+	ledger  *ledger.Ledger  // with its lock; nil until it is needed
+	engine  *Engine         // nil until it is needed
+	old     pat.Token       // which our own rotation has replaced
+}
+
+// Open finds the profile, which need not exist, and the service that runs for it.
+// It opens no ledger: what needs one does. One that runs for another workspace
+// than --host's is an error.
+func Open(ctx context.Context, o cli.Options, command string) (*Session, error) {
+	p, dir, err := Locate(o)
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, o, p, dir, command)
+}
+
+// OpenKnown is Open for commands that make nothing: a profile that was named must
+// exist, or have a state.
+func OpenKnown(ctx context.Context, o cli.Options, command string) (*Session, error) {
+	p, dir, err := LocateKnown(o)
+	if err != nil {
+		return nil, err
+	}
+	return open(ctx, o, p, dir, command)
+}
+
+func open(ctx context.Context, o cli.Options, p target.Profile, dir, command string) (*Session, error) {
+	s := &Session{Profile: p, Dir: dir, o: o, command: command, Log: o.Log.New(o.Err), before: settled(dir)}
+	service, err := control.DialProfile(ctx, p.Name, dir, control.Patience)
+	switch {
+	case errors.Is(err, control.ErrNoService):
+		return s, nil
+	case err != nil:
+		return nil, err
+	}
+	return s, s.use(service)
+}
+
+// Locate returns the profile that a command is about and its state folder.
+// Neither need exist.
+func Locate(o cli.Options) (p target.Profile, dir string, err error) {
+	if p, err = target.SelectProfile(o); err != nil {
+		return p, "", err
+	}
+	dir, err = state.Dir(o, p.Name)
+	return p, dir, err
+}
+
+// LocateKnown is Locate, but a profile that was named must exist, or have a state.
+func LocateKnown(o cli.Options) (p target.Profile, dir string, err error) {
+	if p, dir, err = Locate(o); err != nil {
+		return p, dir, err
+	}
+	if _, err := os.Stat(dir); err == nil {
+		return p, dir, nil
+	}
+	_, err = target.ExistingProfile(o)
+	return p, dir, err
+}
+
+// use works with a service that runs, unless --host is for another workspace.
+func (s *Session) use(service *control.Client) error {
+	s.Service = service
+	if !s.o.Host.Given() {
+		return nil
+	}
+	want, err := target.HostFlag(s.o.Host)
+	if err != nil {
+		return err
+	}
+	if have, err := target.VariableHost("the service's host", service.Host); err != nil || !have.MaySame(want) {
+		return cli.Usage("leave --host out, or name the profile that belongs to it",
+			"the service that runs for profile %s is for %s, not %s", service.Profile, service.Host, want)
+	}
+	return nil
+}
+
+// HasState reports whether a patrol has ever run for the profile.
+func (s *Session) HasState() bool {
+	_, err := os.Stat(s.Dir)
+	return s.Service != nil || !errors.Is(err, os.ErrNotExist)
+}
+
+// Host returns the workspace: the running service's, or the one that is meant.
+func (s *Session) Host() (string, error) {
+	if s.Service != nil {
+		return s.Service.Host, nil
+	}
+	t, err := target.Resolve(s.o)
+	return t.Host.String(), err
+}
+
+// Resolve returns what is to be kept fresh. It warns of a DATABRICKS_TOKEN that
+// isn't used.
+func (s *Session) Resolve() (target.Target, error) {
+	t, err := target.Resolve(s.o)
+	if err == nil && t.Ignored != "" {
+		s.Log.Warn("DATABRICKS_TOKEN is set and not used", "why", t.Ignored)
+	}
+	return t, err
+}
+
+// Lock opens the ledger, which only one patrol at a time has. If a service has
+// started meanwhile that is used instead. It waits for others: see acquire.
+func (s *Session) Lock(ctx context.Context) error {
+	led, service, err := s.acquire(ctx, lockPatience)
+	if err == nil && service != nil {
+		return s.use(service)
+	}
+	s.ledger = led
+	return err
+}
+
+// begin makes sure that there is a service or an engine of our own.
+func (s *Session) begin(ctx context.Context) error {
+	if s.Service != nil || s.engine != nil {
+		return nil
+	}
+	t, err := s.Resolve()
+	if err != nil {
+		return err
+	}
+	if err := s.Lock(ctx); err != nil || s.Service != nil {
+		return err
+	}
+	_, err = s.Engine(ctx, t, cli.ProxyURL(s.o.Listen[0].AddrPort), nil)
+	return err
+}
+
+// Rotate rotates now. Where another patrol has done so while we waited for it,
+// the result is that one's.
+func (s *Session) Rotate(ctx context.Context) (control.Rotation, error) {
+	if err := s.begin(ctx); err != nil {
+		return control.Rotation{}, err
+	}
+	if s.Service != nil {
+		return s.Service.Rotate(ctx)
+	}
+	if e, ok := newest(s.ledger, s.before); ok {
+		return control.Rotation{Token: rotator.DescribeToken(e), Another: true}, nil
+	}
+	if err := s.engine.start(ctx); err != nil {
+		return control.Rotation{}, err
+	}
+	r, err := s.engine.rotate(ctx)
+	s.old = r.Old
+	return rotationMessage(r), err
+}
+
+// Login goes on from a token that a person brought.
+func (s *Session) Login(ctx context.Context, token string) (control.Rotation, error) {
+	if err := s.begin(ctx); err != nil {
+		return control.Rotation{}, err
+	}
+	if s.Service != nil {
+		return s.Service.Login(ctx, token)
+	}
+	return s.engine.Login(ctx, token)
+}
+
+// Logout revokes what patrol minted, and cleans the files.
+func (s *Session) Logout(ctx context.Context) (control.Logout, error) {
+	if err := s.begin(ctx); err != nil {
+		return control.Logout{}, err
+	}
+	if s.Service != nil {
+		return s.Service.Logout(ctx)
+	}
+	return s.engine.Logout(ctx)
+}
+
+// AwaitRevoked waits until the token that Rotate has replaced is no longer to be
+// revoked, and returns why it lives on if it does: "" is revoked or expired.
+func (s *Session) AwaitRevoked(ctx context.Context, r control.Rotation) (left string, err error) {
+	if s.Service != nil {
+		err = s.awaitService(ctx, r.Old.ID)
+	} else {
+		err = s.engine.Rotator.Retire(ctx, s.old)
+	}
+	if err != nil {
+		return "", err
+	}
+	_, entries, _ := ledger.Read(s.Dir) // nothing is to be learned from a broken one
+	i := slices.IndexFunc(entries, func(e ledger.Entry) bool {
+		return r.Old.ID != "" && e.ID == r.Old.ID && e.Stage == ledger.Left
+	})
+	if i < 0 {
+		return "", nil
+	}
+	return entries[i].Reason, nil
+}
+
+// awaitService waits until the service's queue no longer has the token with this
+// id, or any if that isn't known.
+func (s *Session) awaitService(ctx context.Context, id string) error {
+	const pause = 200 * time.Millisecond
+	for {
+		status, err := s.Service.Status(ctx)
+		if err != nil {
+			return fmt.Errorf("waiting for the old token to be revoked: %w", err)
+		}
+		if !slices.ContainsFunc(status.Retiring, func(old control.Retiring) bool { return old.ID == id || id == "" }) {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for the old token to be revoked, which the service goes on with: %w", context.Cause(ctx))
+		case <-time.After(pause):
+		}
+	}
+}
+
+// Close ends what runs and gives the state back.
+func (s *Session) Close() {
+	if s.engine != nil {
+		s.engine.close()
+	}
+	if s.ledger != nil {
+		_ = s.ledger.Close() // it logs what it could not write
+	}
+}
+
+// settled returns the nonces of the tokens that are or were current, nil if the
+// ledger can't be read. One that another patrol is only just minting isn't among
+// them.
+func settled(dir string) map[string]bool {
+	_, entries, err := ledger.Read(dir)
+	if err != nil {
+		return nil
+	}
+	nonces := map[string]bool{}
+	for _, e := range entries {
+		if e.Stage == ledger.Current || e.Stage == ledger.Retiring || e.Stage.Ended() {
+			nonces[e.Nonce] = true
+		}
+	}
+	return nonces
+}
+
+// newest returns the token that another patrol has made current since before was
+// read: whoever waited for the lock since then has what it wanted. Its time
+// doesn't tell, because each start records the current token again.
+func newest(led *ledger.Ledger, before map[string]bool) (ledger.Entry, bool) {
+	if before == nil {
+		return ledger.Entry{}, false
+	}
+	for _, e := range led.Pending() {
+		if e.Stage == ledger.Current && e.Ours() && !before[e.Nonce] {
+			return e, true
+		}
+	}
+	return ledger.Entry{}, false
+}

@@ -1,0 +1,73 @@
+package session
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/target"
+	"patrol/rotator"
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+)
+
+// Status asks the service, or reads what the last one has left behind.
+func (s *Session) Status(ctx context.Context) (control.Status, error) {
+	if s.Service != nil {
+		return s.Service.Status(ctx)
+	}
+	var status control.Status
+	instance, entries, err := ledger.Read(s.Dir)
+	if err != nil {
+		return status, fmt.Errorf("reading the ledger: %w", err)
+	}
+	status.Service = &control.Ping{Profile: s.Profile.Name, State: s.Dir}
+	status.Instance = instance
+	status.Problem = "no patrol runs for this profile; start it with: patrol serve"
+	status.Files, status.Retiring = []control.File{}, []control.Retiring{}
+	for _, e := range entries {
+		switch {
+		case e.Stage == ledger.Current:
+			status.Host = e.Host.String()
+			status.Token = rotator.DescribeToken(e)
+		case !e.Stage.Ended():
+			status.Retiring = append(status.Retiring, control.Retiring{ID: e.ID, Expires: e.Expiry, Waits: "the next start of patrol"})
+		}
+	}
+	return status, nil
+}
+
+// Token asks the service for the token in use, or reads the profile.
+func (s *Session) Token(ctx context.Context) (pat.Token, error) {
+	if s.Service != nil {
+		return s.Service.Token(ctx)
+	}
+	read, err := s.Profile.Read()
+	if err != nil {
+		return pat.Token{}, err
+	}
+	if read.Token.IsZero() {
+		return pat.Token{}, cli.NeedsLogin(fmt.Errorf("there is no token in %s, and no patrol runs for it", s.Profile), "run patrol login, or put a token into the profile")
+	}
+	return read.Token, CheckAlive(s.Profile, s.Dir, read.Token)
+}
+
+// CheckAlive says so if the ledger knows that the profile's token no longer works.
+func CheckAlive(p target.Profile, dir string, t pat.Token) error {
+	_, entries, err := ledger.Read(dir)
+	if err != nil {
+		return fmt.Errorf("reading the ledger: %w", err)
+	}
+	for _, e := range entries {
+		if e.Hash != t.Hash() {
+			continue
+		}
+		expired := !e.LocalExpiry.IsZero() && !time.Now().Before(e.LocalExpiry)
+		if expired || e.Stage == ledger.Revoked || e.Stage == ledger.Expired {
+			return cli.NeedsLogin(fmt.Errorf("the token in %s has expired or was revoked, and no patrol runs for it", p), "run patrol login")
+		}
+	}
+	return nil
+}

@@ -1,0 +1,112 @@
+// Package target knows what a patrol keeps fresh: which profile, which workspace,
+// how it signs in, and which tokens for it this machine holds.
+package target
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"patrol/cmd/patrol/internal/cli"
+	"patrol/credwriter"
+)
+
+// A Profile is the profile that a command works with, and who said so.
+type Profile struct {
+	Name string
+	From string // the flag or variable that names it; "" if the file does, or nobody
+	File string // the path of .databrickscfg
+
+	byFlag bool // the flag or its variable names it, and not only DATABRICKS_CONFIG_PROFILE
+}
+
+// String names the profile for messages.
+func (p Profile) String() string {
+	return fmt.Sprintf("profile %s in %s", p.Name, p.File)
+}
+
+// SelectProfile says which profile is meant: --profile, else
+// DATABRICKS_CONFIG_PROFILE, else what the file's settings name, else DEFAULT. The
+// profile need not exist.
+func SelectProfile(o cli.Options) (Profile, error) {
+	home, err := o.Home()
+	if err != nil {
+		return Profile{}, err
+	}
+	p := Profile{}
+	p.File, _, _ = credwriter.Paths(o.Get, home)
+	switch name := strings.TrimSpace(o.Get("DATABRICKS_CONFIG_PROFILE")); {
+	case o.Profile.Given():
+		p.Name, p.From, p.byFlag = o.Profile.Value(), o.Profile.From, true
+	case name != "":
+		p.Name, p.From = name, "DATABRICKS_CONFIG_PROFILE"
+	default:
+		read, err := credwriter.ReadProfile(p.File, "")
+		if err != nil {
+			return p, fmt.Errorf("looking for the profile: %w", err)
+		}
+		p.Name = read.Name
+	}
+	if p.Name == "__settings__" || strings.ContainsAny(p.Name, "[]\r\n\t\x00") {
+		return p, cli.Usage("a profile's name is one line without brackets", "%s %s: not the name of a profile", p.From, cli.Quote(p.Name))
+	}
+	return p, nil
+}
+
+// ExistingProfile is SelectProfile for commands that can't do anything with a
+// profile that isn't there: one that was named must exist.
+func ExistingProfile(o cli.Options) (Profile, error) {
+	p, err := SelectProfile(o)
+	if err != nil || p.From == "" {
+		return p, err
+	}
+	read, err := p.Read()
+	if err == nil && !read.Exists {
+		err = p.unknown("")
+	}
+	return p, err
+}
+
+// Read returns what stands in the profile.
+func (p Profile) Read() (credwriter.Profile, error) {
+	read, err := credwriter.ReadProfile(p.File, p.Name)
+	if err != nil {
+		return read, fmt.Errorf("reading the profile: %w", err)
+	}
+	return read, nil
+}
+
+// unknown says that a profile that was named doesn't exist, and which do. create
+// says how to make it, if that can be done.
+func (p Profile) unknown(create string) error {
+	hint := "there is no profile at all; make one with: databricks configure"
+	if names := profileNames(p.File); len(names) > 0 {
+		hint = "there are: " + strings.Join(names, ", ")
+	}
+	if create != "" {
+		hint += "; " + create
+	}
+	return cli.Usage(hint, "%s names profile %s, which is not in %s", p.From, cli.Quote(p.Name), p.File)
+}
+
+// profileNames returns the profiles in a file, for messages: it reads what it
+// can.
+func profileNames(path string) []string {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil
+	}
+	defer func() { _ = f.Close() }()
+	var names []string
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		line := strings.TrimSpace(lines.Text())
+		name, ok := strings.CutPrefix(line, "[")
+		name, _, closed := strings.Cut(name, "]")
+		if ok && closed && name != "__settings__" && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
