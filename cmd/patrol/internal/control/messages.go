@@ -24,7 +24,8 @@ type Ping struct {
 // Addresses names where the proxy listens, for people.
 func (p Ping) Addresses() string { return strings.Join(p.Listen, " and ") }
 
-// The rotator's own words for what a message holds.
+// Token, File, Retiring and Logout are the rotator's own words for what a message
+// holds.
 type (
 	Token    = rotator.TokenInfo
 	File     = rotator.FileInfo
