@@ -86,6 +86,9 @@ func (o Options) ReadCAs() (*x509.CertPool, error) {
 	return pool, nil
 }
 
+func parseAllowUser(o *Options, s Setting) error { o.Guard.AllowUsers = s.Values; return nil }
+func parseAllowHost(o *Options, s Setting) error { o.Guard.AllowHosts = s.Values; return nil }
+
 func parseBool(s Setting) (bool, error) {
 	b, err := strconv.ParseBool(s.Value())
 	if err != nil {

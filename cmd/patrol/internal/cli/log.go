@@ -28,14 +28,9 @@ func (l LogOptions) New(w io.Writer) *slog.Logger {
 }
 
 func parseLogLevel(o *Options, s Setting) error {
-	levels := map[string]slog.Level{
-		"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError,
-	}
-	level, ok := levels[strings.ToLower(s.Value())]
-	if !ok {
+	if err := o.Log.Level.UnmarshalText([]byte(s.Value())); err != nil || strings.ContainsAny(s.Value(), "+-") {
 		return s.Wrong(s.Value(), "no such level", "use debug, info, warn or error")
 	}
-	o.Log.Level = level
 	return nil
 }
 

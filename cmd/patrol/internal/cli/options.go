@@ -118,7 +118,6 @@ func ProfileFlagsOf(cmd *cobra.Command) (all ProfileFlags) {
 // warnOfTypos names the variables that look like one of patrol's and aren't: what
 // they should set is at its default.
 func (o Options) warnOfTypos() {
-	const short = len("PATROL_PROFILE")
 	var known cobra.Command // it knows how to guess
 	for _, def := range flagDefs() {
 		known.AddCommand(&cobra.Command{Use: variable(def.name), Run: func(*cobra.Command, []string) {}})
@@ -128,10 +127,7 @@ func (o Options) warnOfTypos() {
 		if !strings.HasPrefix(name, "PATROL_") || value == "" {
 			continue
 		}
-		known.SuggestionsMinimumDistance = 1
-		if len(name) > short {
-			known.SuggestionsMinimumDistance = 2
-		}
+		known.SuggestionsMinimumDistance = len(name) / len("PATROL_") // letters that are wrong
 		if near := known.SuggestionsFor(name); len(near) > 0 && !slices.Contains(near, name) {
 			o.Complain("patrol: warning", fmt.Sprintf("%s is no variable of patrol's and counts for nothing: did you mean %s?", name, near[0]))
 		}

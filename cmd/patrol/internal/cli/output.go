@@ -4,11 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"os"
 	"text/tabwriter"
 	"time"
-
-	terminal "golang.org/x/term"
 
 	"patrol/rotator/pat"
 )
@@ -29,21 +26,6 @@ func (s Streams) PrintJSON(v any) {
 	enc.SetIndent("", "  ")
 	enc.SetEscapeHTML(false)
 	_ = enc.Encode(v)
-}
-
-// Fancy reports whether Out is a terminal of so many columns at least that may be
-// given colours (https://no-color.org).
-func (p Process) Fancy(columns int) bool {
-	w := p.Out
-	if c, ok := w.(*CheckedWriter); ok {
-		w = c.Writer
-	}
-	f, ok := w.(*os.File)
-	if !ok || !terminal.IsTerminal(int(f.Fd())) || p.Get("NO_COLOR") != "" || p.Get("TERM") == "dumb" {
-		return false
-	}
-	has, _, err := terminal.GetSize(int(f.Fd()))
-	return err != nil || has == 0 || has >= columns
 }
 
 // TokenName is how a token is shown.

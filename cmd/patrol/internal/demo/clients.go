@@ -1,7 +1,6 @@
 package demo
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -32,8 +31,7 @@ type client struct {
 // counts is how a client has fared.
 type counts struct {
 	sent, failed int
-	last         error // of the last one that failed
-	ok           bool  // the last one didn't
+	last         string // why the last one failed that did
 }
 
 // A request is one to a model.
@@ -96,10 +94,9 @@ func (c *client) note(err error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.counts.sent++
-	c.counts.ok = err == nil
 	if err != nil {
 		c.counts.failed++
-		c.counts.last = err
+		c.counts.last = err.Error()
 	}
 }
 
@@ -126,13 +123,13 @@ func (q request) send(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = resp.Body.Close() }()
-	if resp.StatusCode != http.StatusOK {
-		return refusal(resp)
+	answer, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		return refusal(resp.StatusCode, answer)
 	}
-	if q.stream {
-		return readStream(resp.Body)
+	if err == nil && q.stream && !bytes.Contains(answer, []byte("data: [DONE]")) && !bytes.Contains(answer, []byte("event: message_stop")) {
+		err = errors.New("the stream was cut off")
 	}
-	_, err = io.Copy(io.Discard, resp.Body)
 	return err
 }
 
@@ -140,26 +137,12 @@ func (q request) send(ctx context.Context) error {
 var local = &http.Client{Transport: &http.Transport{}}
 
 // refusal is what the workspace said.
-func refusal(resp *http.Response) error {
-	const enough = 4 << 10
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, enough)) // what came of it will do
+func refusal(status int, answer []byte) error {
 	var said struct {
 		Message string `json:"message"`
 	}
-	if json.Unmarshal(text, &said) == nil && said.Message != "" {
-		text = []byte(said.Message)
+	if json.Unmarshal(answer, &said) == nil && said.Message != "" {
+		answer = []byte(said.Message)
 	}
-	return fmt.Errorf("%d %s", resp.StatusCode, bytes.TrimSpace(text))
-}
-
-// readStream reads server-sent events to the one that ends them.
-func readStream(r io.Reader) error {
-	lines := bufio.NewScanner(r)
-	for lines.Scan() {
-		if text := lines.Text(); text == "data: [DONE]" || text == "event: message_stop" {
-			_, err := io.Copy(io.Discard, r)
-			return err
-		}
-	}
-	return errors.Join(errors.New("the stream was cut off"), lines.Err())
+	return fmt.Errorf("%d %s", status, bytes.TrimSpace(answer))
 }

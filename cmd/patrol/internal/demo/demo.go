@@ -38,7 +38,7 @@ func Run(ctx context.Context, p cli.Process) (err error) {
 		return err
 	}
 	clients := d.clients()
-	s := &screen{w: p.Out, live: p.Fancy(columns), clients: clients, began: time.Now()}
+	s := &screen{Streams: p.Streams, clients: clients, began: time.Now()}
 	s.begin()
 	working, stop := context.WithTimeout(ctx, duration)
 	defer stop()
@@ -52,7 +52,7 @@ func Run(ctx context.Context, p cli.Process) (err error) {
 	if ctx.Err() != nil {
 		return errors.New("the demo was interrupted")
 	}
-	return s.end(d.minted())
+	return s.end(len(d.ws.Tokens()) - 1) // the first was made by hand
 }
 
 // A demo is a machine of its own: a home folder, a workspace, a patrol.
@@ -174,22 +174,16 @@ func (d *demo) watch(ctx context.Context, s *screen) {
 	tick := time.NewTicker(often)
 	defer tick.Stop()
 	known := map[string]workspacetest.Token{}
-	for {
+	for ; ctx.Err() == nil; <-tick.C {
 		for _, t := range d.ws.Tokens() {
 			old, seen := known[t.ID]
 			known[t.ID] = t
 			switch {
 			case !seen && t.Minted:
-				s.event("minted  "+d.shortName(t), true)
+				s.event("minted  " + d.shortName(t))
 			case seen && t.Revoked && !old.Revoked:
-				s.event("revoked "+d.shortName(t), false)
+				s.event("revoked " + d.shortName(t))
 			}
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			s.refresh()
 		}
 	}
 }
@@ -200,16 +194,6 @@ func (d *demo) shortName(t workspacetest.Token) string {
 		return "the first"
 	}
 	return t.ID[:min(len(t.ID), 8)]
-}
-
-// minted is how many tokens the demo's patrol has minted.
-func (d *demo) minted() (n int) {
-	for _, t := range d.ws.Tokens() {
-		if t.Minted {
-			n++
-		}
-	}
-	return n
 }
 
 // close ends the demo's patrol and workspace and removes its home.
