@@ -17,11 +17,7 @@ first rotation on. Exit code 1 if any of the others failed.`
 
 func newDemo(p cli.Process) *cobra.Command {
 	return &cobra.Command{
-		Use:     "demo",
-		GroupID: groupUse,
-		Short:   "Show it all against a built-in workspace",
-		Long:    demoLong,
-		Args:    noArgs,
-		RunE:    func(cmd *cobra.Command, _ []string) error { return demo.Run(cmd.Context(), p) },
+		Use: "demo", GroupID: groupUse, Short: "Show it all against a built-in workspace", Long: demoLong,
+		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return demo.Run(cmd.Context(), p) },
 	}
 }

@@ -24,14 +24,10 @@ Exit codes: 0 if nothing fails, warnings or not; 1 if something does.`
 func newDoctor(p cli.Process) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "doctor",
-		GroupID: groupService,
-		Short:   "Say what is wrong, and how to mend it",
-		Long:    doctorLong,
+		Use: "doctor", GroupID: groupService, Short: "Say what is wrong, and how to mend it", Long: doctorLong,
 		Example: `  patrol doctor
   patrol doctor --profile work --json | jq '.checks[] | select(.status != "ok")'`,
-		Args: noArgs,
-		RunE: p.Run(func(ctx context.Context, o cli.Options) error { return examine(ctx, o, asJSON) }),
+		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return examine(ctx, o, asJSON) }),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cli.AddFlags(cmd, "host", "profile", "listen", "upstream", "anthropic-upstream", "openai-upstream", "gemini-upstream",

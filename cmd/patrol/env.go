@@ -25,15 +25,11 @@ No token is among them, so the shell stays signed in through every rotation.`
 func newEnv(p cli.Process) *cobra.Command {
 	var shell string
 	cmd := &cobra.Command{
-		Use:     "env",
-		GroupID: groupUse,
-		Short:   "Print commands that sign a shell in",
-		Long:    envLong,
+		Use: "env", GroupID: groupUse, Short: "Print commands that sign a shell in", Long: envLong,
 		Example: `  eval "$(patrol env)"                    # sh, bash, zsh
   patrol env --shell fish | source        # fish
   eval "$(patrol env --profile work)"`,
-		Args: noArgs,
-		RunE: p.Run(func(ctx context.Context, o cli.Options) error { return printEnv(ctx, o, shell) }),
+		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return printEnv(ctx, o, shell) }),
 	}
 	cmd.Flags().StringVar(&shell, "shell", "posix", "the `shell` to write for: posix or fish")
 	cli.AddFlags(cmd, "profile", "listen", "state-dir")

@@ -19,10 +19,7 @@ The command takes patrol's place: signals, exit code and terminal are its own.
 func newExec(p cli.Process) *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{
-		Use:     "exec [flags] -- COMMAND [ARGUMENT...]",
-		GroupID: groupUse,
-		Short:   "Run a command signed in",
-		Long:    execLong,
+		Use: "exec [flags] -- COMMAND [ARGUMENT...]", GroupID: groupUse, Short: "Run a command signed in", Long: execLong,
 		Example: `  patrol exec -- opencode
   patrol exec -- databricks jobs list
   patrol exec --profile work -- claude -p "what does this repository do?"

@@ -21,15 +21,11 @@ that was typed is revoked once nobody uses it any more.`
 
 func newLogin(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "login",
-		GroupID: groupService,
-		Short:   "Give patrol a new token to go on from",
-		Long:    loginLong,
+		Use: "login", GroupID: groupService, Short: "Give patrol a new token to go on from", Long: loginLong,
 		Example: `  patrol login
   patrol login --profile new --host https://dbc-1234.cloud.databricks.com
   pass show databricks | patrol login`,
-		Args: noArgs,
-		RunE: p.Run(login),
+		Args: noArgs, RunE: p.Run(login),
 	}
 	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level", "log-format")
 	cli.SetDefault(cmd, "log-level", "warn")

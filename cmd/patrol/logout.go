@@ -25,14 +25,10 @@ or a file not be cleared.`
 
 func newLogout(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "logout",
-		GroupID: groupService,
-		Short:   "Revoke what patrol minted, and clean the files",
-		Long:    logoutLong,
+		Use: "logout", GroupID: groupService, Short: "Revoke what patrol minted, and clean the files", Long: logoutLong,
 		Example: `  patrol logout
   patrol logout --profile work`,
-		Args: noArgs,
-		RunE: p.Run(logout),
+		Args: noArgs, RunE: p.Run(logout),
 	}
 	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "write", "state-dir", "log-level", "log-format")
 	cli.SetDefault(cmd, "log-level", "error") // what happened is printed anyway

@@ -23,14 +23,10 @@ of the files could not be written.`
 func newRotate(p cli.Process) *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{
-		Use:     "rotate",
-		GroupID: groupService,
-		Short:   "Rotate the token now",
-		Long:    rotateLong,
+		Use: "rotate", GroupID: groupService, Short: "Rotate the token now", Long: rotateLong,
 		Example: `  patrol rotate
   patrol rotate --profile work --wait-revoke`,
-		Args: noArgs,
-		RunE: p.Run(func(ctx context.Context, o cli.Options) error { return rotate(ctx, o, wait) }),
+		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return rotate(ctx, o, wait) }),
 	}
 	cmd.Flags().BoolVar(&wait, "wait-revoke", false, "stay until the old token is revoked, which takes as long as the grace")
 	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level", "log-format")

@@ -31,16 +31,12 @@ signal ends them at once. What is still to be revoked is left to the next start.
 
 func newServe(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "serve",
-		GroupID: groupService,
-		Short:   "Run the service: rotate on a schedule, and serve the proxy",
-		Long:    serveLong,
+		Use: "serve", GroupID: groupService, Short: "Run the service: rotate on a schedule, and serve the proxy", Long: serveLong,
 		Example: `  patrol serve
   patrol serve --profile work --schedule '0 */2 * * *' --lifetime 3h
   patrol serve --host https://dbc-1234.cloud.databricks.com --listen 127.0.0.1:4001
   PATROL_LOG_FORMAT=json patrol serve`,
-		Args: noArgs,
-		RunE: p.Run(service.Run),
+		Args: noArgs, RunE: p.Run(service.Run),
 	}
 	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "listen", "upstream", "anthropic-upstream",
 		"openai-upstream", "gemini-upstream", "gateway", "upstream-ca", "allow-api", "filter", "wait", "replay-limit",

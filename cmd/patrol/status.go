@@ -22,14 +22,10 @@ else is wrong, which the lines that begin with PROBLEM say.`
 func newStatus(p cli.Process) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use:     "status",
-		GroupID: groupService,
-		Short:   "Tell what is going on",
-		Long:    statusLong,
+		Use: "status", GroupID: groupService, Short: "Tell what is going on", Long: statusLong,
 		Example: `  patrol status
   patrol status --profile work --json | jq .token.expires`,
-		Args: noArgs,
-		RunE: p.Run(func(ctx context.Context, o cli.Options) error { return status(ctx, o, asJSON) }),
+		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return status(ctx, o, asJSON) }),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cli.AddFlags(cmd, "profile", "state-dir")

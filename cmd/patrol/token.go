@@ -18,13 +18,9 @@ one day: agents belong on the proxy ("patrol exec", "patrol env").`
 
 func newToken(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
-		Use:     "token",
-		GroupID: groupUse,
-		Short:   "Print the current token",
-		Long:    tokenLong,
+		Use: "token", GroupID: groupUse, Short: "Print the current token", Long: tokenLong,
 		Example: `  curl -H "Authorization: Bearer $(patrol token)" https://dbc-1234.cloud.databricks.com/api/2.0/clusters/list`,
-		Args:    noArgs,
-		RunE:    p.Run(printToken),
+		Args:    noArgs, RunE: p.Run(printToken),
 	}
 	cli.AddFlags(cmd, "profile", "state-dir")
 	return cmd

@@ -3,7 +3,6 @@ package cli
 import (
 	"bufio"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -49,11 +48,9 @@ func (s Streams) AskToken(ctx context.Context, host string) (string, error) {
 // readLine reads a line from In, of which the end may be missing.
 func (s Streams) readLine() (string, error) {
 	const longest = 4 << 10
-	line, err := bufio.NewReader(io.LimitReader(s.In, longest)).ReadString('\n')
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	return line, err
+	lines := bufio.NewScanner(io.LimitReader(s.In, longest))
+	lines.Scan()
+	return lines.Text(), lines.Err()
 }
 
 // awaitLine is read, given up when ctx is done: what reads from a terminal or a

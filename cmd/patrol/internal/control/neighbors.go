@@ -5,45 +5,30 @@ import (
 	"context"
 	"fmt"
 	"net/netip"
-	"os"
 	"path/filepath"
 	"slices"
-	"sync"
+	"time"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/state"
 )
 
 // Neighbors returns the services of this user that run with other state folders
-// than dir, sorted by their profiles. One that doesn't answer is left out.
-func Neighbors(ctx context.Context, env cli.Env, dir string) []Ping {
+// than dir, sorted by their profiles. One that doesn't answer soon is left out.
+func Neighbors(ctx context.Context, env cli.Env, dir string) (found []Ping) {
 	base, err := state.Base(env)
 	if err != nil {
 		return nil
 	}
-	entries, err := os.ReadDir(base)
-	if err != nil {
-		return nil // no patrol has run here
-	}
-	var mu sync.Mutex
-	var found []Ping
-	var all sync.WaitGroup
-	for _, e := range entries {
-		other := filepath.Join(base, e.Name())
+	others, _ := filepath.Glob(filepath.Join(base, "*")) // none: no patrol has run here
+	for _, other := range others {
 		if other == dir {
 			continue
 		}
-		all.Go(func() {
-			c, err := Dial(ctx, other, Patience)
-			if err != nil {
-				return
-			}
-			mu.Lock()
-			defer mu.Unlock()
+		if c, err := Dial(ctx, other, time.Second); err == nil {
 			found = append(found, c.Ping)
-		})
+		}
 	}
-	all.Wait()
 	slices.SortFunc(found, func(p, q Ping) int { return cmp.Compare(p.Profile, q.Profile) })
 	return found
 }

@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/state"
@@ -45,19 +44,10 @@ func socketPath(env cli.Env, stateDir string) (path, link string, err error) {
 
 // shortDirs returns the folders that may hold the socket of a state folder with
 // a long name, best first.
-func shortDirs(env cli.Env) []string {
-	var dirs []string
-	if dir := env.Get("XDG_RUNTIME_DIR"); filepath.IsAbs(dir) {
-		dirs = append(dirs, filepath.Join(dir, "patrol"))
-	}
-	own := fmt.Sprintf("patrol-%d", os.Geteuid())
-	temps := []string{env.Get("TMPDIR"), "/tmp"}
-	if runtime.GOOS == "windows" {
-		temps = []string{os.TempDir()}
-	}
-	for _, temp := range temps {
-		if filepath.IsAbs(temp) {
-			dirs = append(dirs, filepath.Join(temp, own))
+func shortDirs(env cli.Env) (dirs []string) {
+	for _, dir := range []string{env.Get("XDG_RUNTIME_DIR"), env.Get("TMPDIR"), "/tmp", os.TempDir()} {
+		if filepath.IsAbs(dir) {
+			dirs = append(dirs, filepath.Join(dir, fmt.Sprintf("patrol-%d", os.Geteuid())))
 		}
 	}
 	return dirs

@@ -1,6 +1,7 @@
 package control
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -24,7 +25,7 @@ func TestSocketPath(t *testing.T) {
 		t.Errorf("short: %q, %q, %v", path, link, err)
 	}
 	path, link, err := socketPath(env, long)
-	if err != nil || filepath.Dir(path) != filepath.Join(runtimeDir, "patrol") || len(path) > maxSocketPath || link != filepath.Join(long, SocketName) {
+	if err != nil || filepath.Dir(path) != filepath.Join(runtimeDir, fmt.Sprintf("patrol-%d", os.Geteuid())) || len(path) > maxSocketPath || link != filepath.Join(long, SocketName) {
 		t.Errorf("long: %q, %q, %v", path, link, err)
 	}
 	if other, _, err := socketPath(env, long+"y"); err != nil || other == path {
@@ -32,7 +33,7 @@ func TestSocketPath(t *testing.T) {
 	}
 
 	// What somebody else has put there is not used.
-	own := filepath.Join(runtimeDir, "patrol")
+	own := filepath.Join(runtimeDir, fmt.Sprintf("patrol-%d", os.Geteuid()))
 	if err := os.Chmod(own, 0o777); err != nil { //nolint:gosec // that is the attack
 		t.Fatal(err)
 	}

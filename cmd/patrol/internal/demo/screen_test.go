@@ -20,8 +20,8 @@ func TestDemoFitsTheTerminal(t *testing.T) {
 		c.counts = counts{sent: 140, failed: 139, last: "403 Invalid access token."}
 	}
 	v.begin()
-	v.event("minted  "+strings.Repeat("f", 8))
-	v.event("revoked "+d.shortName(d.first))
+	v.event("minted  " + strings.Repeat("f", 8))
+	v.event("revoked " + d.shortName(d.first))
 	if err := v.end(8); err == nil {
 		t.Error("all clients have failed, and the demo is content")
 	}

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -114,6 +115,7 @@ func (in *input) askService(ctx context.Context) {
 	if schedule, err := cli.ParseSchedule(client.Schedule, time.Now()); err == nil { // an older service doesn't say
 		in.o.Schedule, in.o.CronSpec = schedule, client.Schedule
 	}
+	in.o.MintProfile = cmp.Or(client.MintProfile, in.o.MintProfile)
 	if token, err := client.Token(ctx); err == nil {
 		in.token = token
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"slices"
@@ -108,8 +109,7 @@ func judgeSkew(f *findings, skew time.Duration) {
 // ledger. Those of other patrols are theirs.
 func judgeOrphans(f *findings, list []pat.Info, instance string, entries []ledger.Entry) {
 	f.name = "lost"
-	before := len(f.list)
-	others := map[string]int{}
+	before, others := len(f.list), map[string]int{}
 	for _, t := range list {
 		owner, nonce, minted := pat.ParseComment(t.Comment)
 		switch {
@@ -124,41 +124,35 @@ func judgeOrphans(f *findings, list []pat.Info, instance string, entries []ledge
 	if len(f.list) == before {
 		f.ok("no token of this patrol's")
 	}
-	if len(others) == 0 {
-		return
-	}
 	var names []string
-	for owner, n := range others {
-		names = append(names, fmt.Sprintf("%s (%d)", owner, n))
+	for _, owner := range slices.Sorted(maps.Keys(others)) {
+		names = append(names, fmt.Sprintf("%s (%d)", owner, others[owner]))
 	}
-	slices.Sort(names)
-	f.name = "others"
-	f.ok("other patrols of this user have tokens too: %s", strings.Join(names, ", "))
+	if f.name = "others"; names != nil {
+		f.ok("other patrols of this user have tokens too: %s", strings.Join(names, ", "))
+	}
 }
 
 // checkMinter: can --mint-profile sign in?
 func checkMinter(ctx context.Context, in *input, f *findings) {
-	name := in.o.MintProfile
-	if in.service.client != nil && in.service.client.MintProfile != "" {
-		name = in.service.client.MintProfile
-	}
-	if name == "" {
+	name := in.o.MintProfile // of the running service: see askService
+	err := target.CheckMintProfile(name, in.profile.Profile)
+	switch {
+	case name == "":
 		return
-	}
-	if err := target.CheckMintProfile(name, in.profile.Profile); err != nil {
-		f.err("", err)
-		return
-	}
-	if in.host == "" {
+	case err == nil && in.host == "":
 		f.warn("see profile", "not tried: it isn't known for which workspace")
 		return
 	}
-	client, err := in.client()
-	if err != nil {
-		return // checkWorkspace says so
+	var client *workspace.Client
+	if err == nil {
+		client, err = in.client()
 	}
-	defer client.Close()
-	m, err := session.NewMinter(ctx, client, in.profile.File, name)
+	var m *session.Minter
+	if err == nil {
+		defer client.Close()
+		m, err = session.NewMinter(ctx, client, in.profile.File, name)
+	}
 	if err != nil {
 		f.err("", err)
 		return

@@ -5,7 +5,6 @@ package state
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -87,22 +86,21 @@ func CheckPrivate(dir string) error {
 	if !info.IsDir() {
 		return cli.Hinted(fmt.Errorf("%s is not a folder", dir), "move it away, or choose another with --state-dir")
 	}
-	uid, ok := OwnerOf(info)
-	var wrong, hint string
-	switch {
-	case ok && uid != os.Geteuid():
-		wrong = fmt.Sprintf("%s belongs to uid %d, and patrol runs as uid %d", dir, uid, os.Geteuid())
-		hint = "run patrol as the owner, or choose another folder with --state-dir"
-	case ok && info.Mode().Perm()&0o077 != 0:
-		wrong = fmt.Sprintf("%s is open to others (mode %04o)", dir, info.Mode().Perm())
+	var wrong error
+	hint := "run patrol as the owner, or choose another folder with --state-dir"
+	if uid, ok := OwnerOf(info); ok && uid != os.Geteuid() {
+		wrong = fmt.Errorf("%s belongs to uid %d, and patrol runs as uid %d", dir, uid, os.Geteuid())
+	} else if ok && info.Mode().Perm()&0o077 != 0 {
+		wrong = fmt.Errorf("%s is open to others (mode %04o)", dir, info.Mode().Perm())
 		hint = "chmod 700 " + dir + ", or choose another folder with --state-dir"
-	default:
+	}
+	if wrong == nil {
 		return nil
 	}
 	if !isPatrols(dir, info) {
 		hint = "name a folder that is patrol's alone with --state-dir; it makes what is missing"
 	}
-	return cli.Hinted(errors.New(wrong), hint)
+	return cli.Hinted(wrong, hint)
 }
 
 // isPatrols reports whether a folder is for a patrol alone: by what is in it, or

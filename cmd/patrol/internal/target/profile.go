@@ -3,9 +3,9 @@
 package target
 
 import (
-	"bufio"
 	"fmt"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -91,20 +91,15 @@ func (p Profile) unknown(create string) error {
 	return cli.Usage(hint, "%s names profile %s, which is not in %s", p.From, cli.Quote(p.Name), p.File)
 }
 
+// section matches the head of a profile in a file.
+var section = regexp.MustCompile(`(?m)^[ \t]*\[([^\]\r\n]*)\]`)
+
 // profileNames returns the profiles in a file, for messages: it reads what it
 // can.
-func profileNames(path string) []string {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil
-	}
-	defer func() { _ = f.Close() }()
-	var names []string
-	for lines := bufio.NewScanner(f); lines.Scan(); {
-		line := strings.TrimSpace(lines.Text())
-		name, ok := strings.CutPrefix(line, "[")
-		name, _, closed := strings.Cut(name, "]")
-		if ok && closed && name != "__settings__" && !slices.Contains(names, name) {
+func profileNames(path string) (names []string) {
+	text, _ := os.ReadFile(path)
+	for _, m := range section.FindAllSubmatch(text, -1) {
+		if name := string(m[1]); name != "__settings__" && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}

@@ -63,31 +63,26 @@ func token(s control.Status, now time.Time) string {
 	if s.Token.ID == "" && s.Token.Created.IsZero() && !s.Ready {
 		return "none"
 	}
-	origin := "not minted by patrol"
-	if s.Token.Ours {
-		origin = "minted by patrol"
-		if !s.Token.Created.IsZero() {
-			origin += " " + cli.When(s.Token.Created, now)
-		}
+	origin := "minted by patrol"
+	if !s.Token.Ours {
+		origin = "not " + origin
+	} else if !s.Token.Created.IsZero() {
+		origin += " " + cli.When(s.Token.Created, now)
 	}
 	return cli.TokenName(s.Token.ID) + ", " + origin + cli.Expires(s.Token.Expires, now)
 }
 
 // requests tells of the proxy's in a line.
 func requests(p *control.Proxy) string {
-	parts := []string{fmt.Sprintf("%d since the start", p.Requests)}
-	for _, count := range []struct {
-		n    uint64
-		what string
-	}{
-		{p.NoToken, "answered 503, for lack of a token that works"},
-		{p.Failed, "answered 502, for lack of an answer from upstream"},
-		{p.Unkept, "passed on without filter and replay, for lack of memory"},
-	} {
-		if count.n > 0 {
-			parts = append(parts, fmt.Sprintf("%d %s", count.n, count.what))
+	all := fmt.Sprintf("%d since the start", p.Requests)
+	count := func(n uint64, what string) {
+		if n > 0 {
+			all += fmt.Sprintf("; %d %s", n, what)
 		}
 	}
+	count(p.NoToken, "answered 503, for lack of a token that works")
+	count(p.Failed, "answered 502, for lack of an answer from upstream")
+	count(p.Unkept, "passed on without filter and replay, for lack of memory")
 	var refused []string
 	for _, why := range slices.Sorted(maps.Keys(p.Refused)) {
 		if n := p.Refused[why]; n > 0 {
@@ -95,9 +90,9 @@ func requests(p *control.Proxy) string {
 		}
 	}
 	if refused != nil {
-		parts = append(parts, "turned away: "+strings.Join(refused, ", "))
+		all += "; turned away: " + strings.Join(refused, ", ")
 	}
-	return strings.Join(parts, "; ")
+	return all
 }
 
 // printFiles adds a line per file and returns how many were not written.
