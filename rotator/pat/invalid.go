@@ -20,10 +20,7 @@ func SaysInvalid(status int, body []byte) bool {
 	switch status {
 	case http.StatusBadRequest:
 		return slices.ContainsFunc(messages(body), invalidAlone.MatchString)
-	case http.StatusUnauthorized:
-		all := messages(body)
-		return slices.ContainsFunc(all, invalidFirst.MatchString) || slices.Contains(all, unauthenticated) || !slices.ContainsFunc(all, explains)
-	case http.StatusForbidden:
+	case http.StatusUnauthorized, http.StatusForbidden:
 		return slices.ContainsFunc(messages(body), invalidFirst.MatchString)
 	}
 	return false
@@ -46,15 +43,6 @@ var (
 	// invalidFirst matches a message that begins with one.
 	invalidFirst = regexp.MustCompile(`(?i)^(?:error \d+ |[a-z0-9_ ]{1,40}: )?` + invalid + `(?:[.!,;(]| [(\[]|$)`)
 )
-
-// unauthenticated is the error_code of a 401 that is about the credential,
-// whatever its message says.
-const unauthenticated = "UNAUTHENTICATED"
-
-// explains reports whether the message of a 401 says more than the status does.
-func explains(message string) bool {
-	return message != "" && !strings.EqualFold(message, "unauthorized")
-}
 
 // messages returns what an error's body says, in one line each: a JSON object
 // has a message in one of several places, a web page in its <pre> or title.
@@ -80,7 +68,6 @@ func messages(body []byte) []string {
 // jsonMessages returns what a JSON error says, wherever services put it.
 func jsonMessages(body []byte) []string {
 	var v struct {
-		Code        json.RawMessage `json:"error_code"`
 		Message     string          `json:"message"`
 		Description string          `json:"error_description"`
 		Detail      string          `json:"detail"`
@@ -88,12 +75,9 @@ func jsonMessages(body []byte) []string {
 	}
 	err := json.Unmarshal(body, &v)
 	if _, mistyped := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !mistyped {
-		return []string{"(JSON that is cut off or broken)"}
+		return nil
 	}
 	all := []string{v.Message, v.Description, v.Detail}
-	if string(v.Code) == `"`+unauthenticated+`"` {
-		all = append(all, unauthenticated)
-	}
 	var text string
 	var nested struct {
 		Message string `json:"message"`

@@ -58,13 +58,13 @@ func TestSaysInvalidByStatus(t *testing.T) {
 		// More than the sentence: a 400 may be about anything.
 		{`{"message":"PERMISSION_DENIED: Invalid access token. Sign in again."}`, false, true, true},
 		{"<html><head><title>Error 403 Token is expiring within 30 seconds. (token expired)</title></head></html>", false, true, true},
-		// A 401 is about the credential unless it says otherwise.
-		{"", false, true, false},
-		{"{}", false, true, false},
-		{"Unauthorized", false, true, false},
-		{`{"error_code":"UNAUTHENTICATED","message":"Credential was not sent or was of an unsupported type for this API."}`, false, true, false},
-		{`{"error":"the model's own key is wrong"}`, false, false, false},
+		// Nothing of a token.
+		{"", false, false, false},
+		{"{}", false, false, false},
 		{"{", false, false, false},
+		{"Unauthorized", false, false, false},
+		{`{"error_code":"UNAUTHENTICATED","message":"Credential was not sent or was of an unsupported type for this API."}`, false, false, false},
+		{`{"error":"the model's own key is wrong"}`, false, false, false},
 		// What its user may not do.
 		{`{"error_code":"PERMISSION_DENIED","message":"User does not have permission to query the endpoint."}`, false, false, false},
 		{`{"error_code":"PERMISSION_DENIED","message":"User has no CAN_USE on tokens"}`, false, false, false},

@@ -132,7 +132,10 @@ func (x *exchange) classify(code, message string) []error {
 	switch {
 	case code == "QUOTA_EXCEEDED" || strings.HasPrefix(message, "QUOTA_EXCEEDED"):
 		return []error{ErrQuota}
-	case x.saysInvalid:
+	case x.saysInvalid,
+		// This API reads every credential that a session has: a 401 that names
+		// no other reason is about it.
+		x.status == http.StatusUnauthorized && (code == "UNAUTHENTICATED" || lower == "" || lower == "unauthorized"):
 		return []error{ErrInvalidToken}
 	case x.status == http.StatusUnauthorized, x.status == http.StatusForbidden, code == "PERMISSION_DENIED", code == "FEATURE_DISABLED":
 		return []error{ErrPermission}
