@@ -33,8 +33,18 @@ const (
 	choiceMembers
 )
 
-var choiceKeys = [choiceMembers]string{
-	choiceIndex: "index", choiceFinishReason: "finish_reason", choiceMessage: "message", choiceDelta: "delta",
+func choiceKey(key []byte) int {
+	switch string(key) {
+	case "index":
+		return choiceIndex
+	case "finish_reason":
+		return choiceFinishReason
+	case "message":
+		return choiceMessage
+	case "delta":
+		return choiceDelta
+	}
+	return -1
 }
 
 // choices yields the choices of a response that are understood. message is the
@@ -49,7 +59,7 @@ func (r *response) choices(message int) iter.Seq[choice] {
 		for n := range r.elements(list) {
 			position++
 			var v [choiceMembers]int
-			if r.fields(n, choiceKeys[:], v[:]) != 0 {
+			if r.fields(n, choiceKey, v[:]) != 0 {
 				continue
 			}
 			c := choice{index: position, message: v[message]}
@@ -122,12 +132,9 @@ func (r *response) fixFinishReason(finish int) {
 // (https://github.com/aaif-goose/goose/pull/8042) send such lists. Reasoning moves
 // to reasoning_content.
 func (r *response) joinContentParts(message int) {
-	var v [2]int
-	if r.fields(message, []string{"content", "reasoning_content"}, v[:]) != 0 {
-		return
-	}
-	content, earlier := v[0], v[1]
-	if content == 0 || r.kind(content) != array {
+	content, unique := r.find(message, "content")
+	earlier, earlierUnique := r.find(message, "reasoning_content")
+	if !unique || !earlierUnique || content == 0 || r.kind(content) != array {
 		return
 	}
 	understood, hasReasoning := r.partsUnderstood(content)
@@ -171,11 +178,12 @@ func (r *response) joinContentParts(message int) {
 // a known form, and whether there is reasoning among them.
 func (r *response) partsUnderstood(content int) (understood, hasReasoning bool) {
 	for part := range r.elements(content) {
-		var v [3]int
-		if r.fields(part, []string{"type", "text", "summary"}, v[:]) != 0 || v[0] == 0 {
+		typ, typeUnique := r.find(part, "type")
+		text, textUnique := r.find(part, "text")
+		summary, summaryUnique := r.find(part, "summary")
+		if typ == 0 || !typeUnique || !textUnique || !summaryUnique {
 			return false, false
 		}
-		typ, text, summary := v[0], v[1], v[2]
 		switch {
 		case r.equals(typ, "text"):
 			if text != 0 && r.kind(text) != str && r.kind(text) != null {

@@ -97,31 +97,33 @@ func (d *document) sameString(a, b int) bool {
 	return string(d.inner(a)) == string(d.inner(b)) || string(d.stringValue(a)) == string(d.stringValue(b))
 }
 
-// fields finds members of an object by their keys: vals[i] becomes the value of
-// keys[i], 0 if the object has no such key. If a key stands twice, one parser
-// takes the first value and another the last: bit i of duplicates is then set.
-func (d *document) fields(obj int, keys []string, vals []int) (duplicates uint) {
+// fields finds members of an object by their keys: vals[i] becomes the value of the
+// key for which index returns i, 0 if the object has no such key. For other keys
+// index returns -1. If a key occurs twice, one parser takes the first value and
+// another the last: bit i of duplicates is then set.
+func (d *document) fields(obj int, index func(key []byte) int, vals []int) (duplicates uint) {
 	clear(vals)
 	if d.kind(obj) != object {
 		return 0
 	}
 	for k, v := range d.members(obj) {
-		for i, key := range keys {
-			if !d.equals(k, key) {
-				continue
-			}
-			if vals[i] != 0 {
-				duplicates |= 1 << i
-			}
-			vals[i] = v
-			break
+		i := index(d.inner(k))
+		if i < 0 && bytes.IndexByte(d.inner(k), '\\') >= 0 {
+			i = index(d.stringValue(k))
 		}
+		if i < 0 {
+			continue
+		}
+		if vals[i] != 0 {
+			duplicates |= 1 << i
+		}
+		vals[i] = v
 	}
 	return duplicates
 }
 
 // find returns the value of an object's member, 0 if it has no such key. It isn't
-// unique if the key stands twice.
+// unique if the key occurs twice.
 func (d *document) find(obj int, key string) (v int, unique bool) {
 	unique = true
 	if d.kind(obj) != object {
@@ -136,7 +138,7 @@ func (d *document) find(obj int, key string) (v int, unique bool) {
 	return v, unique
 }
 
-// get is find for callers who treat a key that stands twice as none.
+// get is find for callers who treat a key that occurs twice as none.
 func (d *document) get(obj int, key string) int {
 	v, unique := d.find(obj, key)
 	if !unique {

@@ -103,7 +103,7 @@ func dataStart(l []byte) (start int, ok bool) {
 	return len("data:"), true
 }
 
-// eventData is the data of an event, and where it stands: the value of its first
+// eventData is the data of an event, and where it is: the value of its first
 // data line is at [start, end) of the event, and the line after it starts at next.
 type eventData struct {
 	json             []byte

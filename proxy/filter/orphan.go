@@ -34,7 +34,7 @@ func (r *request) readTurn(from, to int) {
 	for i := from; i < to && understood; i++ {
 		understood = r.msgs[i].role != unknownRole
 	}
-	if understood && r.markAnswered(r.msgs[from:to]) {
+	if understood && r.markAnswered(r.msgs[from+1:to]) {
 		for _, c := range r.turnCalls {
 			if !c.answered {
 				r.unanswered = append(r.unanswered, c)
@@ -65,55 +65,71 @@ func (r *request) collectCalls(i int) bool {
 			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: id})
 		}
 	}
-	for n := range r.blocks(m) {
-		b := r.readBlock(n)
-		if b.kind == toolUseBlock && b.id != 0 {
-			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, inBlock: true})
-		} else if b.kind == toolUseBlock || b.kind == ambiguousBlock {
-			return false
+	if list := r.blockList(m); list != 0 {
+		for n := range r.elements(list) {
+			b := r.readBlock(n)
+			if b.kind == toolUseBlock && b.id != 0 {
+				r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, inBlock: true})
+			} else if b.kind == toolUseBlock || b.kind == ambiguousBlock {
+				return false
+			}
 		}
 	}
 	return len(r.turnCalls) <= maxCalls
 }
 
-// markAnswered marks the calls that the messages of their turn answer. It
-// returns false if a message may hold an answer that doesn't say to which call.
-func (r *request) markAnswered(turn []message) bool {
+// markAnswered marks the calls that the messages after them in their turn answer.
+// It returns false if a message may hold an answer that doesn't say to which call.
+func (r *request) markAnswered(msgs []message) bool {
 	if len(r.turnCalls) == 0 {
 		return true
 	}
-	for i := range turn {
-		m := &turn[i]
+	for i := range msgs {
+		m := &msgs[i]
 		if m.role == toolRole {
 			if m.callID == 0 {
 				return false
 			}
-			if r.isOrphan(m.callID) {
+			if !r.markCall(m.callID) {
 				continue // it will be dropped, whatever its blocks are
 			}
-			r.markCall(m.callID)
 		}
-		for n := range r.blocks(m) {
-			b := r.readBlock(n)
-			isAnswer := m.role == userRole && b.kind == toolResultBlock
-			if b.kind == ambiguousBlock || isAnswer && b.id == 0 {
-				return false
-			}
-			if isAnswer {
-				r.markCall(b.id)
-			}
+		if !r.markBlocks(m) {
+			return false
 		}
 	}
 	return true
 }
 
-// markCall marks the calls with this id as answered.
-func (r *request) markCall(id int) {
+// markBlocks is markAnswered for the blocks of one message.
+func (r *request) markBlocks(m *message) bool {
+	list := r.blockList(m)
+	if list == 0 {
+		return true
+	}
+	for n := range r.elements(list) {
+		b := r.readBlock(n)
+		isAnswer := m.role == userRole && b.kind == toolResultBlock
+		if b.kind == ambiguousBlock || isAnswer && b.id == 0 {
+			return false
+		}
+		if isAnswer {
+			r.markCall(b.id)
+		}
+	}
+	return true
+}
+
+// markCall marks the calls with this id as answered. It returns false if there are
+// none.
+func (r *request) markCall(id int) (found bool) {
 	for i := range r.turnCalls {
 		if r.sameString(r.turnCalls[i].id, id) {
 			r.turnCalls[i].answered = true
+			found = true
 		}
 	}
+	return found
 }
 
 // isOrphan reports whether no call of the turn has this id. An answer without
@@ -135,7 +151,11 @@ func (r *request) countKept(m *message, understood bool) {
 	if r.kind(m.content) == str && !isBlankText(r.inner(m.content)) {
 		m.kept = 1
 	}
-	for n := range r.blocks(m) {
+	list := r.blockList(m)
+	if list == 0 {
+		return
+	}
+	for n := range r.elements(list) {
 		b := r.readBlock(n)
 		if r.drops(m, b, understood) {
 			r.droppedBlocks = append(r.droppedBlocks, n)

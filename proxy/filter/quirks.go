@@ -79,7 +79,10 @@ func (set quirkSet) some(f func(q *quirk) bool) bool {
 	return false
 }
 
-func (set quirkSet) cutsSchemas() bool { return set.some(func(q *quirk) bool { return q.cutSchemas }) }
+func (set quirkSet) cutsSchemas() bool {
+	return set.some(func(q *quirk) bool { return q.cutSchemas })
+}
+
 func (set quirkSet) dropsCallIDs() bool {
 	return set.some(func(q *quirk) bool { return q.dropCallIDs })
 }

@@ -2,7 +2,6 @@ package filter
 
 import (
 	"bytes"
-	"iter"
 	"slices"
 )
 
@@ -162,16 +161,31 @@ const (
 	msgMembers
 )
 
-var messageKeys = [msgMembers]string{
-	msgRole: "role", msgContent: "content", msgCalls: "tool_calls", msgCallID: "tool_call_id",
-	msgFunction: "function_call", msgRefusal: "refusal", msgAudio: "audio",
+func messageKey(key []byte) int {
+	switch string(key) {
+	case "role":
+		return msgRole
+	case "content":
+		return msgContent
+	case "tool_calls":
+		return msgCalls
+	case "tool_call_id":
+		return msgCallID
+	case "function_call":
+		return msgFunction
+	case "refusal":
+		return msgRefusal
+	case "audio":
+		return msgAudio
+	}
+	return -1
 }
 
 // readMessage reads the members of m. If it isn't understood, its role stays
 // unknownRole.
 func (r *request) readMessage(m *message) {
 	var v [msgMembers]int
-	duplicates := r.fields(m.node, messageKeys[:], v[:])
+	duplicates := r.fields(m.node, messageKey, v[:])
 	m.content = v[msgContent]
 	if duplicates != 0 || v[msgRole] == 0 || !r.contentUnderstood(m.content) {
 		return
@@ -229,12 +243,12 @@ func (r *request) contentUnderstood(content int) bool {
 	return false
 }
 
-// blocks yields the blocks of a message whose content is a list.
-func (r *request) blocks(m *message) iter.Seq[int] {
+// blockList returns the content of a message if that is a list of blocks, else 0.
+func (r *request) blockList(m *message) int {
 	if m.content == 0 || r.kind(m.content) != array {
-		return func(func(int) bool) {}
+		return 0
 	}
-	return r.elements(m.content)
+	return m.content
 }
 
 type blockKind uint8
@@ -244,13 +258,13 @@ const (
 	textBlock
 	toolUseBlock
 	toolResultBlock
-	ambiguousBlock // its type stands twice: it may be any of them
+	ambiguousBlock // its type occurs twice: it may be any of them
 )
 
 // block is one of the blocks of a message's content.
 type block struct {
 	kind    blockKind
-	text    int // this and the next two are 0 if it has none, or if the key stands twice
+	text    int // this and the next two are 0 if it has none, or if the key occurs twice
 	id      int // tool_use's id, tool_result's tool_use_id; a string
 	content int
 }
@@ -265,14 +279,26 @@ const (
 	blockMembers
 )
 
-var blockKeys = [blockMembers]string{
-	blockType: "type", blockText: "text", blockID: "id", blockUseID: "tool_use_id", blockContent: "content",
+func blockKey(key []byte) int {
+	switch string(key) {
+	case "type":
+		return blockType
+	case "text":
+		return blockText
+	case "id":
+		return blockID
+	case "tool_use_id":
+		return blockUseID
+	case "content":
+		return blockContent
+	}
+	return -1
 }
 
 func (r *request) readBlock(n int) block {
 	var v [blockMembers]int
-	duplicates := r.fields(n, blockKeys[:], v[:])
-	unique := func(i int) int { // 0 if the key stands twice
+	duplicates := r.fields(n, blockKey, v[:])
+	unique := func(i int) int { // 0 if the key occurs twice
 		if duplicates&(1<<i) != 0 {
 			return 0
 		}

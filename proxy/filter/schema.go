@@ -198,8 +198,8 @@ func (s *schemaWriter) writeComma(before *bool) {
 }
 
 // writeMembers writes the members of a schema, then those of the definition that its
-// $ref names, and so on along the chain. If a key stands in several of them, the
-// first one counts.
+// $ref names, and so on along the chain. If several of them have a key, the first
+// one counts.
 func (s *schemaWriter) writeMembers(v int) {
 	outer, before := len(s.active), len(s.chains)
 	chain, recursive := s.refChain(v)
@@ -234,7 +234,7 @@ func (s *schemaWriter) writeMembers(v int) {
 	}
 }
 
-// writeValue writes what stands under a keyword.
+// writeValue writes the value of a key that is such a keyword.
 func (s *schemaWriter) writeValue(word keyword, v int) {
 	switch {
 	case word == schemaKeyword:

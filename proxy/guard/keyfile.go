@@ -74,7 +74,7 @@ func (f *keyFile) rereadLocked() {
 }
 
 // readKeyFile returns the hashes of the keys in the file. Its errors name
-// lines, never what stands in them.
+// lines, never their content.
 func readKeyFile(path string) ([][sha256.Size]byte, error) {
 	// Without O_NONBLOCK, opening a named pipe would wait for a writer.
 	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
