@@ -141,10 +141,10 @@ func BenchmarkRequest(b *testing.B) {
 
 const textEvent = `data: {"model":"claude-sonnet-4-5","choices":[{"delta":{"role":"assistant","content":" the next file, and \"then\""},"index":0,"finish_reason":null}],"usage":{"prompt_tokens":12034,"completion_tokens":null,"total_tokens":null},"object":"chat.completion.chunk","id":"msg_bdrk_01XZKCXvCrMicqpbpDCE9gsS","created":1774000000}` + "\n\n"
 
-// looped reads first, and then the same text again and again, in one Read each.
-type looped struct{ first, text string }
+// repeatingReader reads first, and then the same text again and again, in one Read each.
+type repeatingReader struct{ first, text string }
 
-func (l *looped) Read(p []byte) (int, error) {
+func (l *repeatingReader) Read(p []byte) (int, error) {
 	if l.first == "" {
 		return copy(p, l.text), nil
 	}
@@ -156,18 +156,18 @@ func (l *looped) Read(p []byte) (int, error) {
 // BenchmarkStream reads one event of a stream per Read, as they come from a
 // model.
 func BenchmarkStream(b *testing.B) {
-	first := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":""}}`)
-	piece := calling(`{"index":0,"function":{"arguments":"{\"path\":\"/src/main"}}`)
-	reasoning := delta(`"content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"The next file"}]}]`)
+	first := callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":""}}`)
+	piece := callChunk(`{"index":0,"function":{"arguments":"{\"path\":\"/src/main"}}`)
+	reasoning := deltaChunk(`"content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"The next file"}]}]`)
 	for name, event := range map[string]string{"text": textEvent, "arguments": piece, "reasoning": reasoning} {
 		b.Run(name, func(b *testing.B) {
 			b.SetBytes(int64(len(event)))
-			src := &looped{text: event}
+			src := &repeatingReader{text: event}
 			if event == piece {
 				src.first = first
 			}
 			res := httpResponse("text/event-stream", src)
-			asked(b, "bash").Response(res)
+			callWithTools(b, "bash").Response(res)
 			p := make([]byte, 32<<10)
 			read := func() {
 				if _, err := res.Body.Read(p); err != nil {

@@ -7,10 +7,10 @@ import (
 	"testing"
 )
 
-// clientCall is a tool call as a client has put it together.
+// clientCall is a tool call as a client assembles it.
 type clientCall struct{ ID, Type, Name, Arguments string }
 
-// clientMessage is what a client has of an answer at its end.
+// clientMessage is an answer as a client assembles it.
 type clientMessage struct {
 	Content, Reasoning, Finish string
 	Calls                      []clientCall
@@ -36,7 +36,7 @@ type wireAnswer struct {
 	}
 }
 
-func add(to *string, piece *string) {
+func addTo(to *string, piece *string) {
 	if piece != nil {
 		*to += *piece
 	}
@@ -51,30 +51,30 @@ func readPlain(t *testing.T, body []byte) clientMessage {
 	}
 	var m clientMessage
 	c := w.Choices[0]
-	add(&m.Content, c.Message.Content)
-	add(&m.Reasoning, c.Message.Reasoning)
-	add(&m.Finish, c.Finish)
+	addTo(&m.Content, c.Message.Content)
+	addTo(&m.Reasoning, c.Message.Reasoning)
+	addTo(&m.Finish, c.Finish)
 	for _, call := range c.Message.Calls {
 		var got clientCall
-		got.take(call)
+		got.add(call)
 		m.Calls = append(m.Calls, got)
 	}
 	return m
 }
 
-func (c *clientCall) take(w wireCall) {
-	add(&c.ID, w.ID)
-	add(&c.Type, w.Type)
-	add(&c.Name, w.Function.Name)
-	add(&c.Arguments, w.Function.Arguments)
+func (c *clientCall) add(w wireCall) {
+	addTo(&c.ID, w.ID)
+	addTo(&c.Type, w.Type)
+	addTo(&c.Name, w.Function.Name)
+	addTo(&c.Arguments, w.Function.Arguments)
 }
 
-// events cuts a stream into the data of its events, as the standard says.
+// events returns the data of a stream's events, read as the standard says.
 func events(stream string) (data []string) {
 	stream = strings.ReplaceAll(strings.ReplaceAll(stream, "\r\n", "\n"), "\r", "\n")
 	lines := strings.Split(strings.TrimPrefix(stream, "\ufeff"), "\n")
 	var event []string
-	for _, line := range lines[:len(lines)-1] { // what has no end is no line
+	for _, line := range lines[:len(lines)-1] { // the last one has no line end, and so isn't a line
 		if line == "" {
 			if len(event) > 0 {
 				data = append(data, strings.Join(event, "\n"))
@@ -91,8 +91,8 @@ func events(stream string) (data []string) {
 }
 
 // readStream reads a stream as clients do, and checks what they rely on: a
-// call's first chunk has its id, type and name, and no later one has a name;
-// and a call that was mended is whole before any content that comes after it.
+// call's first chunk has its id, type and name, no later chunk has a name, and the
+// arguments of a call that was changed are complete before any content after it.
 func readStream(t *testing.T, stream string, mended func(clientCall) bool) clientMessage {
 	t.Helper()
 	var m clientMessage
@@ -117,21 +117,21 @@ func readStream(t *testing.T, stream string, mended func(clientCall) bool) clien
 					}
 				}
 			}
-			add(&m.Content, c.Delta.Content)
-			add(&m.Reasoning, c.Delta.Reasoning)
+			addTo(&m.Content, c.Delta.Content)
+			addTo(&m.Reasoning, c.Delta.Reasoning)
 			for _, call := range c.Delta.Calls {
-				takeChunk(t, &m, call, stream)
+				addChunk(t, &m, call, stream)
 			}
 			if c.Finish != nil && m.Finish != "" {
 				t.Fatalf("it ends twice:\n%s", stream)
 			}
-			add(&m.Finish, c.Finish)
+			addTo(&m.Finish, c.Finish)
 		}
 	}
 	return m
 }
 
-func takeChunk(t *testing.T, m *clientMessage, call wireCall, stream string) {
+func addChunk(t *testing.T, m *clientMessage, call wireCall, stream string) {
 	t.Helper()
 	if call.Index == len(m.Calls) {
 		m.Calls = append(m.Calls, clientCall{})
@@ -143,12 +143,12 @@ func takeChunk(t *testing.T, m *clientMessage, call wireCall, stream string) {
 	} else if call.Function.Name != nil {
 		t.Fatalf("call %d is named twice in\n%s", call.Index, stream)
 	}
-	m.Calls[call.Index].take(call)
+	m.Calls[call.Index].add(call)
 }
 
-// answerOf makes an answer, as one JSON text and as a stream. A clean one needs
+// answer makes an answer, as one JSON text and as a stream. A clean one needs
 // no change.
-func (g *gen) answerOf() (plain, stream string, clean bool) {
+func (g *generator) answer() (plain, stream string, clean bool) {
 	clean = g.rarely(4)
 	quote := func(s string) string {
 		q, err := json.Marshal(s)
@@ -157,8 +157,8 @@ func (g *gen) answerOf() (plain, stream string, clean bool) {
 		}
 		return string(q)
 	}
-	end := g.of("\n", "\r\n", "\r")
-	field := g.of("data: ", "data:", "id: 7"+end+"data: ")
+	end := g.pick("\n", "\r\n", "\r")
+	field := g.pick("data: ", "data:", "id: 7"+end+"data: ")
 	var b strings.Builder
 	chunk := func(delta, finish string) {
 		if g.rarely(8) {
@@ -177,28 +177,28 @@ func (g *gen) answerOf() (plain, stream string, clean bool) {
 			chunk(`"content":"[a]"`, "null")
 			return
 		}
-		part := g.of(`{"type":"text","text":"a\n"}`, `{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]}`, `{"type":"text","text":"é"}`)
+		part := g.pick(`{"type":"text","text":"a\n"}`, `{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]}`, `{"type":"text","text":"é"}`)
 		parts = append(parts, part)
 		chunk(`"content":[`+part+`]`, "null")
 	}
-	for range g.n(3) {
+	for range g.choose(3) {
 		say()
 	}
-	calls, pieces := g.callsOf(quote, clean)
+	calls, pieces := g.calls(quote, clean)
 	for len(pieces) > 0 {
-		n := 1 + g.n(min(2, len(pieces)))
+		n := 1 + g.choose(min(2, len(pieces)))
 		chunk(`"tool_calls":[`+strings.Join(pieces[:n], ",")+`]`, "null")
 		pieces = pieces[n:]
 		if g.rarely(8) {
 			say()
 		}
 	}
-	finish := g.of(`"stop"`, `"tool_calls"`, `"length"`)
+	finish := g.pick(`"stop"`, `"tool_calls"`, `"length"`)
 	if clean && len(calls) > 0 {
 		finish = `"tool_calls"`
 	}
 	chunk("", finish)
-	if g.n(2) == 0 {
+	if g.choose(2) == 0 {
 		b.WriteString(field + "[DONE]" + end + end)
 	}
 	if clean {
@@ -210,19 +210,19 @@ func (g *gen) answerOf() (plain, stream string, clean bool) {
 	return plain, b.String(), clean
 }
 
-// callsOf makes calls, whole and in pieces. The pieces of different calls are
+// calls makes calls, whole and in pieces. The pieces of different calls are
 // mixed, but each call starts after the one before it.
-func (g *gen) callsOf(quote func(string) string, clean bool) (calls, pieces []string) {
+func (g *generator) calls(quote func(string) string, clean bool) (calls, pieces []string) {
 	var queues [][]string
-	for i := range g.n(4) {
-		name := g.of(wrapperName, "bash", wrapperName)
+	for i := range g.choose(4) {
+		name := g.pick(wrapperName, "bash", wrapperName)
 		if clean {
 			name = "bash"
 		}
-		args := g.of(`{"name":"bash","cmd":"ls \"a\" \\ é{}[]"}`, `{"cmd":"ls\n" , "name":"read" }`, `{"name":"bash"}`, `{"name":"Bob"}`, `{"x":{"name":"bash"}}`, `{}`, `[1]`, `{"name":"bash"`, `{"name":"bash"}{}`, ` {"name":"read"} `)
+		args := g.pick(`{"name":"bash","cmd":"ls \"a\" \\ é{}[]"}`, `{"cmd":"ls\n" , "name":"read" }`, `{"name":"bash"}`, `{"name":"Bob"}`, `{"x":{"name":"bash"}}`, `{}`, `[1]`, `{"name":"bash"`, `{"name":"bash"}{}`, ` {"name":"read"} `)
 		id := fmt.Sprintf("c%d", i)
 		calls = append(calls, fmt.Sprintf(`{"id":%q,"type":"function","function":{"name":%q,"arguments":%s}}`, id, name, quote(args)))
-		queues = append(queues, g.piecesOf(i, id, name, args, quote, clean))
+		queues = append(queues, g.pieces(i, id, name, args, quote, clean))
 	}
 	started := 0
 	for {
@@ -235,17 +235,17 @@ func (g *gen) callsOf(quote func(string) string, clean bool) (calls, pieces []st
 		if len(open) == 0 {
 			return calls, pieces
 		}
-		i := open[g.n(len(open))]
+		i := open[g.choose(len(open))]
 		pieces = append(pieces, queues[i][0])
 		queues[i] = queues[i][1:]
 		started = max(started, i+1)
 	}
 }
 
-func (g *gen) piecesOf(index int, id, name, args string, quote func(string) string, clean bool) []string {
+func (g *generator) pieces(index int, id, name, args string, quote func(string) string, clean bool) []string {
 	text := []rune(args)
 	cut := func() string {
-		n := g.n(len(text) + 1)
+		n := g.choose(len(text) + 1)
 		piece := string(text[:n])
 		text = text[n:]
 		return quote(piece)
@@ -264,7 +264,7 @@ func (g *gen) piecesOf(index int, id, name, args string, quote func(string) stri
 			list = append(list, fmt.Sprintf(`{"index":%d,"function":{"arguments":%s}}`, index, quote(string(text))))
 			break
 		}
-		list = append(list, fmt.Sprintf(`{"index":%d,"function":{%s"arguments":%s}}`, index, g.of("", `"name":null,`), cut()))
+		list = append(list, fmt.Sprintf(`{"index":%d,"function":{%s"arguments":%s}}`, index, g.pick("", `"name":null,`), cut()))
 	}
 	return list
 }

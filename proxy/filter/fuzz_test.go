@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// once filters a request, and checks what has to hold for all of them.
-func once(t *testing.T, api API, model string, in []byte) []byte {
+// filterOnce filters a request, and checks what holds for every request.
+func filterOnce(t *testing.T, api API, model string, in []byte) []byte {
 	t.Helper()
 	before := bytes.Clone(in)
 	out, _ := Request(api, model, nil, in, nil)
@@ -36,29 +36,29 @@ func FuzzRequest(f *testing.F) {
 	f.Add(uint8(2), "gemini", []byte(`{"system":"","tools":[{"input_schema":{"$ref":"#","pattern":""}}]}`))
 	f.Add(uint8(3), "gemini", []byte(`{"contents":[{"parts":[{"functionCall":{"id":1}}]}]}`))
 	f.Fuzz(func(t *testing.T, api uint8, model string, in []byte) {
-		once(t, API(api), model, in)
+		filterOnce(t, API(api), model, in)
 	})
 }
 
-// FuzzMessages makes conversations, compares what becomes of them with the
-// reference, and asks the model families.
+// FuzzMessages makes conversations. What becomes of them must be what the reference
+// makes of them, and what the model families accept.
 func FuzzMessages(f *testing.F) {
 	for seed := range uint64(8) {
-		f.Add(randomGen(seed).data)
+		f.Add(randomGenerator(seed).data)
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, fam := range families {
-			checkConversation(t, fam, &gen{data})
+			checkConversation(t, fam, &generator{data})
 		}
 	})
 }
 
-// checkConversation reports whether the family accepted the request before it was
-// filtered, and after.
-func checkConversation(t *testing.T, fam family, g *gen) (before, after bool) {
+// checkConversation filters a conversation, and reports whether the family accepts
+// it before and after.
+func checkConversation(t *testing.T, fam family, g *generator) (before, after bool) {
 	t.Helper()
 	in := []byte(g.request(fam.api, fam.model))
-	out := once(t, fam.api, "", in)
+	out := filterOnce(t, fam.api, "", in)
 	var want, got map[string]any
 	if err := json.Unmarshal(in, &want); err != nil {
 		t.Fatalf("%v: %s", err, in)
@@ -88,7 +88,7 @@ func checkConversation(t *testing.T, fam family, g *gen) (before, after bool) {
 		t.Fatalf("it was clean\n%s\nand became\n%s", in, out)
 	}
 	var another map[string]any
-	if err := json.Unmarshal(once(t, fam.api, "", []byte(escaped(string(in)))), &another); err != nil {
+	if err := json.Unmarshal(filterOnce(t, fam.api, "", []byte(escaped(string(in)))), &another); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(another, got) {
@@ -101,14 +101,15 @@ func checkConversation(t *testing.T, fam family, g *gen) (before, after bool) {
 	return errBefore == nil, errAfter == nil
 }
 
-// What a model family accepts it still accepts after the filter; and there is
-// enough of it, and of what only the filter makes acceptable, to tell.
+// TestAcceptedStaysAccepted: what a model family accepts it still accepts after the
+// filter. There must be enough such requests, and enough of those that only the
+// filter makes acceptable.
 func TestAcceptedStaysAccepted(t *testing.T) {
 	const seeds = 150
 	for _, fam := range families {
 		accepted, mended := 0, 0
 		for seed := range uint64(seeds) {
-			before, after := checkConversation(t, fam, randomGen(seed))
+			before, after := checkConversation(t, fam, randomGenerator(seed))
 			if before {
 				accepted++
 			} else if after {
@@ -122,25 +123,24 @@ func TestAcceptedStaysAccepted(t *testing.T) {
 	}
 }
 
-// FuzzSchema makes schemas for Gemini: they keep their properties and lose all
-// that Gemini refuses.
+// FuzzSchema makes schemas. After the filter Gemini takes them.
 func FuzzSchema(f *testing.F) {
 	for seed := range uint64(8) {
-		f.Add(randomGen(seed).data)
+		f.Add(randomGenerator(seed).data)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) { checkSchema(t, &gen{data}) })
+	f.Fuzz(func(t *testing.T, data []byte) { checkSchema(t, &generator{data}) })
 }
 
-func TestSchemasAsMade(t *testing.T) {
+func TestGeneratedSchemas(t *testing.T) {
 	for seed := range uint64(1000) {
-		checkSchema(t, randomGen(seed))
+		checkSchema(t, randomGenerator(seed))
 	}
 }
 
-func checkSchema(t *testing.T, g *gen) {
+func checkSchema(t *testing.T, g *generator) {
 	t.Helper()
 	in := []byte(`{"model":"gemini","tools":[{"function":{"parameters":` + g.schema(4) + `}}]}`)
-	out := once(t, ChatCompletions, "", in)
+	out := filterOnce(t, ChatCompletions, "", in)
 	var req struct {
 		Tools []struct {
 			Function struct{ Parameters map[string]any }
@@ -152,29 +152,29 @@ func checkSchema(t *testing.T, g *gen) {
 	if bytes.Contains(in, []byte("$defs/C")) || bytes.Contains(in, []byte(`"#/$defs`)) && !bytes.Contains(in, []byte(`"$defs":{`)) {
 		return // a reference that leads nowhere stays
 	}
-	schema := dropStrewn(req.Tools[0].Function.Parameters)
+	schema := dropExtraMembers(req.Tools[0].Function.Parameters)
 	if err := checkGeminiSchema(schema); err != nil {
 		t.Fatalf("%v\nin  %s\nout %s", err, in, out)
 	}
 }
 
-// dropStrewn takes out what gen.object strews in, which no schema has.
-func dropStrewn(v map[string]any) map[string]any {
+// dropExtraMembers removes the members that generator.object adds to any object.
+func dropExtraMembers(v map[string]any) map[string]any {
 	for key, m := range v {
 		switch key {
 		case "cache_control", "name", "x":
 			delete(v, key)
 		case "items":
 			if sub, ok := m.(map[string]any); ok {
-				dropStrewn(sub)
+				dropExtraMembers(sub)
 			}
 		case "anyOf":
 			for _, s := range m.([]any) {
-				dropStrewn(s.(map[string]any))
+				dropExtraMembers(s.(map[string]any))
 			}
 		case "properties":
 			for _, s := range m.(map[string]any) {
-				dropStrewn(s.(map[string]any))
+				dropExtraMembers(s.(map[string]any))
 			}
 		}
 	}

@@ -11,15 +11,15 @@ import (
 
 // FuzzStream filters any bytes as a stream.
 func FuzzStream(f *testing.F) {
-	f.Add(delta(`"content":[]`) + ": ping\n\n" + finish("stop") + done)
+	f.Add(deltaChunk(`"content":[]`) + ": ping\n\n" + finishChunk("stop") + doneEvent)
 	for seed := range uint64(4) {
-		_, stream, _ := randomGen(seed).answerOf()
+		_, stream, _ := randomGenerator(seed).answer()
 		f.Add(stream)
 	}
 	f.Fuzz(func(t *testing.T, in string) {
-		c := asked(t, "bash", "read")
-		out := streamed(t, c, strings.NewReader(in))
-		if got := streamed(t, c, iotest.OneByteReader(strings.NewReader(in))); got != out {
+		c := callWithTools(t, "bash", "read")
+		out := filterStream(t, c, strings.NewReader(in))
+		if got := filterStream(t, c, iotest.OneByteReader(strings.NewReader(in))); got != out {
 			t.Fatalf("byte by byte it is\n%q\nnot\n%q", got, out)
 		}
 		res := httpResponse("text/event-stream", strings.NewReader(in))
@@ -30,11 +30,11 @@ func FuzzStream(f *testing.F) {
 		}
 		step := 1 + len(in)/64
 		for at := 0; at < len(in); at += step {
-			if got := streamed(t, c, cutAt(in, at)); got != out {
+			if got := filterStream(t, c, splitReader(in, at)); got != out {
 				t.Fatalf("cut at %d it is\n%q\nnot\n%q", at, got, out)
 			}
 		}
-		if got := streamed(t, c, strings.NewReader(out)); got != out {
+		if got := filterStream(t, c, strings.NewReader(out)); got != out {
 			t.Fatalf("filtered twice it is\n%q\nnot\n%q", got, out)
 		}
 		if !strings.Contains(in, "choices") && !strings.Contains(in, `\u`) && out != in {
@@ -53,30 +53,30 @@ func FuzzStream(f *testing.F) {
 	})
 }
 
-// FuzzCalls makes an answer whole and in pieces: a client must end up with the
-// same.
+// FuzzCalls makes the same answer as one JSON text and as a stream. A client must
+// read the same from both.
 func FuzzCalls(f *testing.F) {
 	for seed := range uint64(16) {
-		f.Add(randomGen(seed).data)
+		f.Add(randomGenerator(seed).data)
 	}
-	f.Fuzz(func(t *testing.T, data []byte) { checkCalls(t, &gen{data}) })
+	f.Fuzz(func(t *testing.T, data []byte) { checkCalls(t, &generator{data}) })
 }
 
-func TestCallsAsMade(t *testing.T) {
+func TestGeneratedCalls(t *testing.T) {
 	mended := 0
 	for seed := range uint64(500) {
-		mended += checkCalls(t, randomGen(seed))
+		mended += checkCalls(t, randomGenerator(seed))
 	}
 	if mended < 150 {
 		t.Errorf("%d calls were mended: too few to tell", mended)
 	}
 }
 
-// checkCalls returns how many calls were mended.
-func checkCalls(t *testing.T, g *gen) (mended int) {
+// checkCalls returns how many calls got their real name.
+func checkCalls(t *testing.T, g *generator) (mended int) {
 	t.Helper()
-	c := asked(t, "bash", "read")
-	plain, stream, clean := g.answerOf()
+	c := callWithTools(t, "bash", "read")
+	plain, stream, clean := g.answer()
 	body := c.filteredJSON([]byte(plain))
 	if body == nil {
 		body = []byte(plain)
@@ -85,7 +85,7 @@ func checkCalls(t *testing.T, g *gen) (mended int) {
 	if another := c.filteredJSON([]byte(escaped(plain))); (another == nil) != (string(body) == plain) || another != nil && !reflect.DeepEqual(readPlain(t, another), want) {
 		t.Fatalf("written with escapes\n%s\nbecame\n%s", plain, another)
 	}
-	out := streamed(t, c, strings.NewReader(stream))
+	out := filterStream(t, c, strings.NewReader(stream))
 	if clean && (out != stream || string(body) != plain) {
 		t.Fatalf("it was clean, and became\n%s\n%s", body, out)
 	}
@@ -103,10 +103,10 @@ func checkCalls(t *testing.T, g *gen) (mended int) {
 			mended++
 		}
 	}
-	if again := streamed(t, c, strings.NewReader(out)); again != out {
+	if again := filterStream(t, c, strings.NewReader(out)); again != out {
 		t.Fatalf("filtered twice it is\n%s", again)
 	}
-	if got := streamed(t, c, iotest.OneByteReader(strings.NewReader(stream))); got != out {
+	if got := filterStream(t, c, iotest.OneByteReader(strings.NewReader(stream))); got != out {
 		t.Fatalf("byte by byte it is\n%s", got)
 	}
 	return mended

@@ -8,14 +8,14 @@ import (
 	"testing"
 )
 
-// requestCase is a request's body and what becomes of it. An empty want means
-// that it passes untouched.
+// requestCase is a request's body and what the filter makes of it. An empty want
+// means that it passes unchanged.
 type requestCase struct {
 	name     string
 	in, want string
 }
 
-// runRequests runs the cases, and filters what comes out a second time.
+// runRequests runs the cases, and filters each result a second time.
 func runRequests(t *testing.T, api API, model string, cases []requestCase) {
 	t.Helper()
 	for _, c := range cases {
@@ -49,9 +49,9 @@ func runRequests(t *testing.T, api API, model string, cases []requestCase) {
 	}
 }
 
-// TestSpare: a new body lies in the buffer that is there for it, which is asked
-// for only if there is one.
-func TestSpare(t *testing.T) {
+// TestSpareBuffer: a new body uses the spare buffer, and nobody asks for a buffer if
+// there is no new body.
+func TestSpareBuffer(t *testing.T) {
 	none := func(n int) []byte {
 		t.Errorf("%d bytes were asked for", n)
 		return nil
@@ -78,11 +78,11 @@ func TestSpare(t *testing.T) {
 	}
 }
 
-// TestKeptNames: what is kept of the request before doesn't get into the next.
-func TestKeptNames(t *testing.T) {
+// TestNamesOfRequestBefore: the model and tools of a request don't get into the next.
+func TestNamesOfRequestBefore(t *testing.T) {
 	for _, tools := range [][]string{{"bash"}, {}, {"bash", "read"}, {"bash", wrapperName}, {"read"}} {
 		wrapped := len(tools) > 1 && tools[1] == wrapperName
-		c := asked(t, tools...)
+		c := callWithTools(t, tools...)
 		for _, name := range []string{"bash", "read"} {
 			if got, want := c.tools.has([]byte(name)), !wrapped && slices.Contains(tools, name); got != want {
 				t.Errorf("%s among %q: %v", name, tools, got)
@@ -93,63 +93,63 @@ func TestKeptNames(t *testing.T) {
 	runRequests(t, ChatCompletions, "", []requestCase{{"a model", gemini, `{"model":"gemini"}`}, {"no model", other, ""}, {"again", gemini, `{"model":"gemini"}`}})
 }
 
-// chat and claude wrap messages into a request.
+// chat makes a request with these messages.
 func chat(messages string) string {
 	return `{"model":"databricks-claude-sonnet-4-5", "messages":[` + messages + `],"stream":true}`
 }
 
 const (
-	hi    = `{"role":"user","content":"hi"}`
-	call1 = `{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"ls","arguments":"{}"}}]}`
-	call2 = `{"role":"assistant","tool_calls":[{"id":"c1","type":"function","function":{"name":"ls","arguments":"{}"}},{"id":"c2","type":"function","function":{"name":"ls","arguments":"{}"}}]}`
-	done1 = `{"role":"tool","tool_call_id":"c1","content":"main.go"}`
-	done2 = `{"role":"tool","tool_call_id":"c2","content":"main.go"}`
-	use1  = `{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"ls","input":{}}]}`
-	use2  = `{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"ls","input":{}},{"type":"tool_use","id":"t2","name":"ls","input":{}}]}`
-	res1  = `{"type":"tool_result","tool_use_id":"t1","content":"main.go"}`
-	int1  = `{"type":"tool_result","tool_use_id":"t1","content":"(interrupted)"}`
-	int2  = `{"type":"tool_result","tool_use_id":"t2","content":"(interrupted)"}`
-	text  = `{"type":"text","text":"go on"}`
-	empty = `{"type":"text","text":""}`
+	hi                 = `{"role":"user","content":"hi"}`
+	call1              = `{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"ls","arguments":"{}"}}]}`
+	call2              = `{"role":"assistant","tool_calls":[{"id":"c1","type":"function","function":{"name":"ls","arguments":"{}"}},{"id":"c2","type":"function","function":{"name":"ls","arguments":"{}"}}]}`
+	answer1            = `{"role":"tool","tool_call_id":"c1","content":"main.go"}`
+	answer2            = `{"role":"tool","tool_call_id":"c2","content":"main.go"}`
+	toolUse1           = `{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"ls","input":{}}]}`
+	toolUse2           = `{"role":"assistant","content":[{"type":"tool_use","id":"t1","name":"ls","input":{}},{"type":"tool_use","id":"t2","name":"ls","input":{}}]}`
+	toolResult1        = `{"type":"tool_result","tool_use_id":"t1","content":"main.go"}`
+	interruptedResult1 = `{"type":"tool_result","tool_use_id":"t1","content":"(interrupted)"}`
+	interruptedResult2 = `{"type":"tool_result","tool_use_id":"t2","content":"(interrupted)"}`
+	textPart           = `{"type":"text","text":"go on"}`
+	emptyPart          = `{"type":"text","text":""}`
 )
 
-func user(blocks string) string { return `{"role":"user","content":[` + blocks + `]}` }
+func userBlocks(blocks string) string { return `{"role":"user","content":[` + blocks + `]}` }
 
 func TestBlankInChat(t *testing.T) {
 	said := `{"role":"assistant","content":"yes"}`
 	cases := []requestCase{
 		{"clean", chat(hi + `,` + said + ` , ` + hi), ""},
-		{"empty block", chat(`{"role":"user","content":[` + empty + `,` + text + `]}`), chat(`{"role":"user","content":[` + text + `]}`)},
-		{"block at the end", chat(user(text + ` , ` + empty)), chat(user(text))},
-		{"block in the middle", chat(user(text + ` , ` + empty + ` , ` + text)), chat(user(text + ` , ` + text))},
-		{"all kinds of blank", chat(user(empty + `,{"type":"text","text":null},{"type":"text"},{"type":"text","text":" \n\t\u00a0\u2028"},` + text)), chat(user(text))},
-		{"cache_control goes with its block", chat(user(text + `,{"type":"text","text":"","cache_control":{"type":"ephemeral"}}`)), chat(user(text))},
-		{"escaped key", chat(`{"role":"user","\u0063ontent":[{"typ\u0065":"t\u0065xt","text":""},` + text + `]}`), chat(`{"role":"user","\u0063ontent":[` + text + `]}`)},
-		{"user with nothing left", chat(user(empty) + `,` + said + `,` + hi), chat(`{"role":"user","content":"."},` + said + `,` + hi)},
-		{"user with an empty list", chat(user("") + `,` + said + `,` + hi), chat(`{"role":"user","content":"."},` + said + `,` + hi)},
+		{"empty block", chat(`{"role":"user","content":[` + emptyPart + `,` + textPart + `]}`), chat(`{"role":"user","content":[` + textPart + `]}`)},
+		{"block at the end", chat(userBlocks(textPart + ` , ` + emptyPart)), chat(userBlocks(textPart))},
+		{"block in the middle", chat(userBlocks(textPart + ` , ` + emptyPart + ` , ` + textPart)), chat(userBlocks(textPart + ` , ` + textPart))},
+		{"all kinds of blank", chat(userBlocks(emptyPart + `,{"type":"text","text":null},{"type":"text"},{"type":"text","text":" \n\t\u00a0\u2028"},` + textPart)), chat(userBlocks(textPart))},
+		{"cache_control goes with its block", chat(userBlocks(textPart + `,{"type":"text","text":"","cache_control":{"type":"ephemeral"}}`)), chat(userBlocks(textPart))},
+		{"escaped key", chat(`{"role":"user","\u0063ontent":[{"typ\u0065":"t\u0065xt","text":""},` + textPart + `]}`), chat(`{"role":"user","\u0063ontent":[` + textPart + `]}`)},
+		{"user with nothing left", chat(userBlocks(emptyPart) + `,` + said + `,` + hi), chat(`{"role":"user","content":"."},` + said + `,` + hi)},
+		{"user with an empty list", chat(userBlocks("") + `,` + said + `,` + hi), chat(`{"role":"user","content":"."},` + said + `,` + hi)},
 		{"blank user", chat(`{"role":"user","content":" ","name":"ann"},` + said + `,` + hi), chat(`{"role":"user","content":".","name":"ann"},` + said + `,` + hi)},
 		{"null user", chat(`{"role":"user","content": null }`), chat(`{"role":"user","content": "." }`)},
 		{"user without content", chat(`{"role":"user"}`), chat(`{"content":".","role":"user"}`)},
 		{"system", chat(`{"role":"system","content":""},` + hi), chat(hi)},
-		{"developer", chat(hi + `,{"role":"developer","content":[` + empty + `]}`), chat(hi)},
+		{"developer", chat(hi + `,{"role":"developer","content":[` + emptyPart + `]}`), chat(hi)},
 		{"system in the middle", chat(hi + `, {"role":"system","content":null} ,` + said + `,` + hi), chat(hi + `, ` + said + `,` + hi)},
 		{"assistant in the middle", chat(hi + `,{"role":"assistant","content":""},` + hi), chat(hi + `,{"role":"assistant","content":"."},` + hi)},
 		{"assistant at the end", chat(hi + ` , {"role":"assistant","content":""}`), chat(hi)},
-		{"assistants at the end", chat(hi + `,{"role":"assistant","content":""},{"role":"system","content":""},{"role":"assistant","content":[` + empty + `]}`), chat(hi)},
-		{"assistant before what goes", chat(hi + `,{"role":"assistant","content":""},` + done1), chat(hi)},
+		{"assistants at the end", chat(hi + `,{"role":"assistant","content":""},{"role":"system","content":""},{"role":"assistant","content":[` + emptyPart + `]}`), chat(hi)},
+		{"assistant before what goes", chat(hi + `,{"role":"assistant","content":""},` + answer1), chat(hi)},
 		{"assistant prefill", chat(hi + `,` + said), ""},
-		{"assistant with calls", chat(hi + `,{"role":"assistant","content":"","tool_calls":[{"id":"c1"}]},` + done1), chat(hi + `,{"role":"assistant","content":null,"tool_calls":[{"id":"c1"}]},` + done1)},
-		{"assistant with calls and a list", chat(hi + `,{"role":"assistant","content":[` + empty + `],"tool_calls":[{"id":"c1"}]},` + done1), chat(hi + `,{"role":"assistant","content":null,"tool_calls":[{"id":"c1"}]},` + done1)},
-		{"assistant with calls, null or nothing", chat(hi + `,` + call1 + `,` + done1 + `,` + call2 + `,` + done1 + `,` + done2), ""},
+		{"assistant with calls", chat(hi + `,{"role":"assistant","content":"","tool_calls":[{"id":"c1"}]},` + answer1), chat(hi + `,{"role":"assistant","content":null,"tool_calls":[{"id":"c1"}]},` + answer1)},
+		{"assistant with calls and a list", chat(hi + `,{"role":"assistant","content":[` + emptyPart + `],"tool_calls":[{"id":"c1"}]},` + answer1), chat(hi + `,{"role":"assistant","content":null,"tool_calls":[{"id":"c1"}]},` + answer1)},
+		{"assistant with calls, null or nothing", chat(hi + `,` + call1 + `,` + answer1 + `,` + call2 + `,` + answer1 + `,` + answer2), ""},
 		{"assistant with no calls in the list", chat(hi + `,{"role":"assistant","content":"","tool_calls":[]},` + hi), chat(hi + `,{"role":"assistant","content":".","tool_calls":[]},` + hi)},
 		{"refusal", chat(hi + `,{"role":"assistant","content":null,"refusal":"I can't."},` + hi), ""},
 		{"refusal at the end", chat(hi + `,{"role":"assistant","content":"","refusal":"I can't."}`), ""},
 		{"tool", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":"\n"}`), chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":"(no output)"}`)},
-		{"tool with a list", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":[` + empty + `]}`), chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":"(no output)"}`)},
+		{"tool with a list", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":[` + emptyPart + `]}`), chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1","content":"(no output)"}`)},
 		{"tool without content", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"c1"}`), chat(hi + `,` + call1 + `,{"content":"(no output)","role":"tool","tool_call_id":"c1"}`)},
 		{"nothing would be left", chat(`{"role":"system","content":""}`), ""},
 		{"no messages", chat(""), ""},
-		{"image", chat(user(`{"type":"image_url","image_url":{"url":"data:"}},` + empty)), chat(user(`{"type":"image_url","image_url":{"url":"data:"}}`))},
+		{"image", chat(userBlocks(`{"type":"image_url","image_url":{"url":"data:"}},` + emptyPart)), chat(userBlocks(`{"type":"image_url","image_url":{"url":"data:"}}`))},
 	}
 	runRequests(t, ChatCompletions, "", cases)
 }
@@ -169,10 +169,10 @@ func TestNotUnderstood(t *testing.T) {
 		{"role twice", chat(`{"role":"system","content":"","role":"user"}`), ""},
 		{"content twice", chat(`{"role":"user","content":"","content":"hi"}`), ""},
 		{"content of another kind", chat(`{"role":"user","content":0},{"role":"user","content":{}},{"role":"user","content":[""]}`), ""},
-		{"text of another kind", chat(user(`{"type":"text","text":0},{"type":"text","text":[]}`)), ""},
-		{"text twice", chat(user(`{"type":"text","text":"","text":"hi"}`)), ""},
-		{"type twice", chat(user(`{"type":"text","text":"","type":"image"}`)), ""},
-		{"type of another kind", chat(user(`{"type":0,"text":""},{"text":""}`)), ""},
+		{"text of another kind", chat(userBlocks(`{"type":"text","text":0},{"type":"text","text":[]}`)), ""},
+		{"text twice", chat(userBlocks(`{"type":"text","text":"","text":"hi"}`)), ""},
+		{"type twice", chat(userBlocks(`{"type":"text","text":"","type":"image"}`)), ""},
+		{"type of another kind", chat(userBlocks(`{"type":0,"text":""},{"text":""}`)), ""},
 		{"tool_calls of another kind", chat(hi + `,{"role":"assistant","content":"","tool_calls":{}},` + hi), ""},
 		{"one of many", chat(`{"role":"model","content":""},{"role":"user","content":""}`), chat(`{"role":"model","content":""},{"role":"user","content":"."}`)},
 		{"white space all around", " { \"messages\" : [ { \"role\" : \"user\" , \"content\" : \"\" } ] } \n", " { \"messages\" : [ { \"role\" : \"user\" , \"content\" : \".\" } ] } \n"},
@@ -188,63 +188,63 @@ func TestNotUnderstood(t *testing.T) {
 func TestOrphansInChat(t *testing.T) {
 	tool := func(id string) string { return `{"role":"tool","tool_call_id":"` + id + `","content":"(interrupted)"}` }
 	cases := []requestCase{
-		{"answered", chat(hi + `,` + call1 + `,` + done1 + `,` + hi), ""},
-		{"both answered, the other way round", chat(hi + `,` + call2 + `,` + done2 + `,` + done1 + `,` + hi), ""},
-		{"answered after the user spoke", chat(hi + `,` + call1 + `,` + hi + `,` + done1), ""},
-		{"orphan at the start", chat(done1 + `,` + hi), chat(hi)},
-		{"orphan at the end", chat(hi + `,` + call1 + `,` + done1 + `,` + done2), chat(hi + `,` + call1 + `,` + done1)},
-		{"orphan with a list", chat(hi + `,{"role":"tool","tool_call_id":"c1","content":[` + text + `]},` + hi), chat(hi + `,` + hi)},
-		{"asked two messages before", chat(call1 + `,` + done1 + `,{"role":"assistant","content":"yes"},` + done1), chat(call1 + `,` + done1 + `,{"role":"assistant","content":"yes"}`)},
+		{"answered", chat(hi + `,` + call1 + `,` + answer1 + `,` + hi), ""},
+		{"both answered, the other way round", chat(hi + `,` + call2 + `,` + answer2 + `,` + answer1 + `,` + hi), ""},
+		{"answered after the user spoke", chat(hi + `,` + call1 + `,` + hi + `,` + answer1), ""},
+		{"orphan at the start", chat(answer1 + `,` + hi), chat(hi)},
+		{"orphan at the end", chat(hi + `,` + call1 + `,` + answer1 + `,` + answer2), chat(hi + `,` + call1 + `,` + answer1)},
+		{"orphan with a list", chat(hi + `,{"role":"tool","tool_call_id":"c1","content":[` + textPart + `]},` + hi), chat(hi + `,` + hi)},
+		{"asked two messages before", chat(call1 + `,` + answer1 + `,{"role":"assistant","content":"yes"},` + answer1), chat(call1 + `,` + answer1 + `,{"role":"assistant","content":"yes"}`)},
 		{"same id, written another way", chat(hi + `,` + call1 + `,{"role":"tool","tool_call_id":"\u00631","content":"main.go"}`), ""},
 		{"interrupted", chat(hi + `,` + call1 + `,` + hi), chat(hi + `,` + call1 + `,` + tool("c1") + `,` + hi)},
 		{"interrupted before the assistant goes on", chat(hi + `,` + call1 + ` , {"role":"assistant","content":"yes"}`), chat(hi + `,` + call1 + `,` + tool("c1") + ` , {"role":"assistant","content":"yes"}`)},
-		{"one of two interrupted", chat(hi + `,` + call2 + `,` + done1 + `,` + hi), chat(hi + `,` + call2 + `,` + tool("c2") + `,` + done1 + `,` + hi)},
+		{"one of two interrupted", chat(hi + `,` + call2 + `,` + answer1 + `,` + hi), chat(hi + `,` + call2 + `,` + tool("c2") + `,` + answer1 + `,` + hi)},
 		{"both interrupted", chat(hi + `,` + call2 + `,` + hi), chat(hi + `,` + call2 + `,` + tool("c1") + `,` + tool("c2") + `,` + hi)},
 		{"call at the end", chat(hi + `,` + call1), ""},
-		{"call at the end, once the orphan is gone", chat(hi + `,` + call1 + `,` + done2), chat(hi + `,` + call1)},
+		{"call at the end, once the orphan is gone", chat(hi + `,` + call1 + `,` + answer2), chat(hi + `,` + call1)},
 		{"call at the end, once the blank assistant is gone", chat(hi + `,` + call1 + `,{"role":"assistant","content":""}`), chat(hi + `,` + call1)},
 		{"answer without an id", chat(hi + `,` + call1 + `,{"role":"tool","content":"main.go"},` + hi), ""},
-		{"call without an id", chat(hi + `,{"role":"assistant","tool_calls":[{"id":null},{"id":"c2"}]},` + done1 + `,` + hi), ""},
-		{"a message between that isn't understood", chat(hi + `,` + call1 + `,{"role":"function","content":"x"},` + hi + `,` + done2), ""},
+		{"call without an id", chat(hi + `,{"role":"assistant","tool_calls":[{"id":null},{"id":"c2"}]},` + answer1 + `,` + hi), ""},
+		{"a message between that isn't understood", chat(hi + `,` + call1 + `,{"role":"function","content":"x"},` + hi + `,` + answer2), ""},
 		{"id with a quote", chat(`{"role":"assistant","tool_calls":[{"id":"c\"1"}]},` + hi), chat(`{"role":"assistant","tool_calls":[{"id":"c\"1"}]},` + tool(`c\"1`) + `,` + hi)},
 	}
 	runRequests(t, ChatCompletions, "", cases)
 }
 
-func TestMessagesOfAnthropic(t *testing.T) {
+func TestAnthropicMessages(t *testing.T) {
 	said := `{"role":"assistant","content":[{"type":"text","text":"yes"}]}`
 	claude := func(messages string) string {
 		return `{"model":"claude-sonnet-4-5","max_tokens":10,"system":[{"type":"text","text":"be brief","cache_control":{"type":"ephemeral"}}],"messages":[` + messages + `]}`
 	}
 	cases := []requestCase{
-		{"clean", claude(hi + `,` + use1 + `,` + user(res1)), ""},
-		{"blank next to a call", claude(hi + `,{"role":"assistant","content":[` + empty + `,{"type":"tool_use","id":"t1","name":"ls","input":{}}]},` + user(res1)), claude(hi + `,` + use1 + `,` + user(res1))},
-		{"thinking stays", claude(hi + `,{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"x"},` + empty + `]},` + hi), claude(hi + `,{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"x"}]},` + hi)},
-		{"blank inside a result", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":[`+empty+`,`+text+`],"is_error":true}`)), claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":[`+text+`],"is_error":true}`))},
-		{"result with nothing left", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":[`+empty+`]},`+text)), claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"},`+text))},
-		{"blank result", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":" "}`)), claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"}`))},
-		{"null result", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":null}`)), claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"}`))},
-		{"result without content, as documented", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t1"}`)), ""},
-		{"orphan beside text", claude(user(res1 + `,` + text)), claude(user(text))},
-		{"orphan alone", claude(hi + `,` + said + `,` + user(res1)), claude(hi + `,` + said + `,{"role":"user","content":"."}`)},
-		{"orphan of the turn before", claude(hi + `,` + use1 + `,` + user(res1) + `,` + said + `,` + user(res1+`,`+text)), claude(hi + `,` + use1 + `,` + user(res1) + `,` + said + `,` + user(text))},
-		{"interrupted, then a string", claude(hi + `,` + use1 + `,` + hi), claude(hi + `,` + use1 + `,` + user(int1+`,{"type":"text","text":"hi"}`))},
-		{"interrupted, then blocks", claude(hi + `,` + use1 + `,` + user(` `+text)), claude(hi + `,` + use1 + `,` + user(int1+`, `+text))},
-		{"interrupted, then nothing", claude(hi + `,` + use1 + `,{"role":"user","content":""}`), claude(hi + `,` + use1 + `,` + user(int1))},
-		{"interrupted, then blank blocks", claude(hi + `,` + use1 + `,` + user(empty)), claude(hi + `,` + use1 + `,` + user(int1))},
-		{"interrupted, then a blank block and text", claude(hi + `,` + use1 + `,` + user(empty+`,`+text)), claude(hi + `,` + use1 + `,` + user(int1+`,`+text))},
-		{"interrupted, then the assistant", claude(hi + `,` + use1 + `,` + said), claude(hi + `,` + use1 + `,` + user(int1) + `,` + said)},
-		{"one of two interrupted", claude(hi + `,` + use2 + `,` + user(res1+`,`+text)), claude(hi + `,` + use2 + `,` + user(int2+`,`+res1+`,`+text))},
-		{"two interrupted, another's answer there", claude(hi + `,` + use2 + `,` + user(`{"type":"tool_result","tool_use_id":"t0","content":"x"}`)), claude(hi + `,` + use2 + `,` + user(int1+`,`+int2))},
-		{"call at the end", claude(hi + `,` + use1), ""},
-		{"unknown keys and cache_control stay", claude(hi + `,` + use1 + `,{"role":"user","x":1,"content":[{"type":"tool_result","tool_use_id":"t1","content":"x","cache_control":{"type":"ephemeral"},"y":2},` + empty + `]}`), claude(hi + `,` + use1 + `,{"role":"user","x":1,"content":[{"type":"tool_result","tool_use_id":"t1","content":"x","cache_control":{"type":"ephemeral"},"y":2}]}`)},
-		{"result without an id", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","content":"x"}`)), ""},
-		{"result whose id stands twice", claude(hi + `,` + use1 + `,` + user(`{"type":"tool_result","tool_use_id":"t0","tool_use_id":"t1","content":"x"}`)), ""},
-		{"call without an id", claude(hi + `,{"role":"assistant","content":[{"type":"tool_use","name":"ls"}]},` + user(res1)), ""},
+		{"clean", claude(hi + `,` + toolUse1 + `,` + userBlocks(toolResult1)), ""},
+		{"blank next to a call", claude(hi + `,{"role":"assistant","content":[` + emptyPart + `,{"type":"tool_use","id":"t1","name":"ls","input":{}}]},` + userBlocks(toolResult1)), claude(hi + `,` + toolUse1 + `,` + userBlocks(toolResult1))},
+		{"thinking stays", claude(hi + `,{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"x"},` + emptyPart + `]},` + hi), claude(hi + `,{"role":"assistant","content":[{"type":"thinking","thinking":"","signature":"x"}]},` + hi)},
+		{"blank inside a result", claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1","content":[`+emptyPart+`,`+textPart+`],"is_error":true}`)), claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1","content":[`+textPart+`],"is_error":true}`))},
+		{"result with nothing left", claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1","content":[`+emptyPart+`]},`+textPart)), claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"},`+textPart))},
+		{"blank result", claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1","content":" "}`)), claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"}`))},
+		{"null result", claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1","content":null}`)), claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1","content":"(no output)"}`))},
+		{"result without content, as documented", claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t1"}`)), ""},
+		{"orphan beside text", claude(userBlocks(toolResult1 + `,` + textPart)), claude(userBlocks(textPart))},
+		{"orphan alone", claude(hi + `,` + said + `,` + userBlocks(toolResult1)), claude(hi + `,` + said + `,{"role":"user","content":"."}`)},
+		{"orphan of the turn before", claude(hi + `,` + toolUse1 + `,` + userBlocks(toolResult1) + `,` + said + `,` + userBlocks(toolResult1+`,`+textPart)), claude(hi + `,` + toolUse1 + `,` + userBlocks(toolResult1) + `,` + said + `,` + userBlocks(textPart))},
+		{"interrupted, then a string", claude(hi + `,` + toolUse1 + `,` + hi), claude(hi + `,` + toolUse1 + `,` + userBlocks(interruptedResult1+`,{"type":"text","text":"hi"}`))},
+		{"interrupted, then blocks", claude(hi + `,` + toolUse1 + `,` + userBlocks(` `+textPart)), claude(hi + `,` + toolUse1 + `,` + userBlocks(interruptedResult1+`, `+textPart))},
+		{"interrupted, then nothing", claude(hi + `,` + toolUse1 + `,{"role":"user","content":""}`), claude(hi + `,` + toolUse1 + `,` + userBlocks(interruptedResult1))},
+		{"interrupted, then blank blocks", claude(hi + `,` + toolUse1 + `,` + userBlocks(emptyPart)), claude(hi + `,` + toolUse1 + `,` + userBlocks(interruptedResult1))},
+		{"interrupted, then a blank block and text", claude(hi + `,` + toolUse1 + `,` + userBlocks(emptyPart+`,`+textPart)), claude(hi + `,` + toolUse1 + `,` + userBlocks(interruptedResult1+`,`+textPart))},
+		{"interrupted, then the assistant", claude(hi + `,` + toolUse1 + `,` + said), claude(hi + `,` + toolUse1 + `,` + userBlocks(interruptedResult1) + `,` + said)},
+		{"one of two interrupted", claude(hi + `,` + toolUse2 + `,` + userBlocks(toolResult1+`,`+textPart)), claude(hi + `,` + toolUse2 + `,` + userBlocks(interruptedResult2+`,`+toolResult1+`,`+textPart))},
+		{"two interrupted, another's answer there", claude(hi + `,` + toolUse2 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t0","content":"x"}`)), claude(hi + `,` + toolUse2 + `,` + userBlocks(interruptedResult1+`,`+interruptedResult2))},
+		{"call at the end", claude(hi + `,` + toolUse1), ""},
+		{"unknown keys and cache_control stay", claude(hi + `,` + toolUse1 + `,{"role":"user","x":1,"content":[{"type":"tool_result","tool_use_id":"t1","content":"x","cache_control":{"type":"ephemeral"},"y":2},` + emptyPart + `]}`), claude(hi + `,` + toolUse1 + `,{"role":"user","x":1,"content":[{"type":"tool_result","tool_use_id":"t1","content":"x","cache_control":{"type":"ephemeral"},"y":2}]}`)},
+		{"result without an id", claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","content":"x"}`)), ""},
+		{"result whose id stands twice", claude(hi + `,` + toolUse1 + `,` + userBlocks(`{"type":"tool_result","tool_use_id":"t0","tool_use_id":"t1","content":"x"}`)), ""},
+		{"call without an id", claude(hi + `,{"role":"assistant","content":[{"type":"tool_use","name":"ls"}]},` + userBlocks(toolResult1)), ""},
 		{"server tools are none of ours", claude(hi + `,{"role":"assistant","content":[{"type":"server_tool_use","id":"srvtoolu_1","name":"web_search","input":{}},{"type":"web_search_tool_result","tool_use_id":"srvtoolu_1","content":[]}]},` + hi), ""},
 		{"system prompt, blank", `{"system":" ","messages":[` + hi + `]}`, `{"messages":[` + hi + `]}`},
-		{"system prompt, blank block", `{"messages":[` + hi + `],"system":[` + empty + `,` + text + `]}`, `{"messages":[` + hi + `],"system":[` + text + `]}`},
-		{"system prompt, blank blocks only", `{"messages":[` + hi + `] , "system":[` + empty + `]}`, `{"messages":[` + hi + `]}`},
+		{"system prompt, blank block", `{"messages":[` + hi + `],"system":[` + emptyPart + `,` + textPart + `]}`, `{"messages":[` + hi + `],"system":[` + textPart + `]}`},
+		{"system prompt, blank blocks only", `{"messages":[` + hi + `] , "system":[` + emptyPart + `]}`, `{"messages":[` + hi + `]}`},
 	}
 	runRequests(t, AnthropicMessages, "", cases)
 }

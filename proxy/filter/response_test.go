@@ -54,7 +54,7 @@ func TestPlainResponses(t *testing.T) {
 				res.ContentLength = int64(len(c.in))
 				res.Header.Set("Content-Length", strconv.Itoa(len(c.in)))
 				res.Header.Set("Etag", `"x"`)
-				asked(t, "bash", "read").Response(res)
+				callWithTools(t, "bash", "read").Response(res)
 				got, err := io.ReadAll(res.Body)
 				if err != nil || string(got) != c.want {
 					t.Fatalf("%v\n got %s\nwant %s", err, got, c.want)
@@ -94,7 +94,7 @@ func TestResponsesThatPass(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			res := httpResponse("application/json", strings.NewReader(dirtyResponse))
-			c := asked(t)
+			c := callWithTools(t)
 			change(res, &c)
 			encoding, length := res.Header.Get("Content-Encoding"), res.ContentLength
 			c.Response(res)
@@ -106,9 +106,9 @@ func TestResponsesThatPass(t *testing.T) {
 	}
 	res := httpResponse("application/json", nil)
 	res.Body = nil
-	asked(t).Response(res)
+	callWithTools(t).Response(res)
 	res.Body = http.NoBody
-	asked(t).Response(res)
+	callWithTools(t).Response(res)
 	if res.Body != http.NoBody {
 		t.Error("there was no body")
 	}
@@ -117,7 +117,7 @@ func TestResponsesThatPass(t *testing.T) {
 func TestLargeResponsePasses(t *testing.T) {
 	large := `{"x":"` + strings.Repeat("x", maxResponse) + `",` + dirtyResponse[1:]
 	res := httpResponse("application/json", strings.NewReader(large))
-	asked(t).Response(res)
+	callWithTools(t).Response(res)
 	if got, err := io.ReadAll(res.Body); err != nil || string(got) != large {
 		t.Fatal("it has changed", err)
 	}
@@ -126,14 +126,14 @@ func TestLargeResponsePasses(t *testing.T) {
 func TestCutResponse(t *testing.T) {
 	cut := errors.New("cut")
 	res := httpResponse("application/json", io.MultiReader(strings.NewReader(dirtyResponse), iotest.ErrReader(cut)))
-	asked(t).Response(res)
+	callWithTools(t).Response(res)
 	if got, err := io.ReadAll(res.Body); string(got) != dirtyResponse || !errors.Is(err, cut) {
 		t.Fatalf("%q, %v", got, err)
 	}
 }
 
-// encoders are the content encodings that are known.
-var encoders = map[string]func(io.Writer) io.WriteCloser{
+// encoderOf are the content encodings that are known.
+var encoderOf = map[string]func(io.Writer) io.WriteCloser{
 	"gzip":        func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
 	"x-gzip":      func(w io.Writer) io.WriteCloser { return gzip.NewWriter(w) },
 	"deflate":     func(w io.Writer) io.WriteCloser { return zlib.NewWriter(w) },
@@ -145,7 +145,7 @@ var encoders = map[string]func(io.Writer) io.WriteCloser{
 func encoded(tb testing.TB, encoding, s string) []byte {
 	tb.Helper()
 	var b bytes.Buffer
-	w := encoders[encoding](&b)
+	w := encoderOf[encoding](&b)
 	if _, err := io.WriteString(w, s); err != nil {
 		tb.Fatal(err)
 	}
@@ -157,7 +157,7 @@ func encoded(tb testing.TB, encoding, s string) []byte {
 
 func TestEncodedBodies(t *testing.T) {
 	dirty, clean := chat(`{"role":"user","content":""}`), chat(hi)
-	for name := range encoders {
+	for name := range encoderOf {
 		t.Run(name, func(t *testing.T) {
 			encoding := strings.TrimPrefix(name, "raw ")
 			head := func() http.Header {
@@ -184,20 +184,20 @@ func TestEncodedBodies(t *testing.T) {
 			raw := encoded(t, name, cleanResponse)
 			res := httpResponse("application/json", bytes.NewReader(raw))
 			res.Header.Set("Content-Encoding", encoding)
-			asked(t).Response(res)
+			callWithTools(t).Response(res)
 			if got, err := io.ReadAll(res.Body); err != nil || !bytes.Equal(got, raw) || res.Header.Get("Content-Encoding") != encoding {
 				t.Errorf("a clean response became %q, %v, %v", got, err, res.Header)
 			}
 			res = httpResponse("application/json", bytes.NewReader(encoded(t, name, dirtyResponse)))
 			res.Header.Set("Content-Encoding", encoding)
-			asked(t).Response(res)
+			callWithTools(t).Response(res)
 			if got, err := io.ReadAll(res.Body); err != nil || string(got) != cleanResponse || res.Header.Get("Content-Encoding") != "" {
 				t.Errorf("a dirty response became %q, %v, %v", got, err, res.Header)
 			}
 			res = httpResponse("text/event-stream", bytes.NewReader(raw))
 			res.Header.Set("Content-Encoding", encoding)
 			res.Header.Set("Content-Length", "7")
-			asked(t).Response(res)
+			callWithTools(t).Response(res)
 			if got, err := io.ReadAll(res.Body); err != nil || string(got) != cleanResponse || len(res.Header) != 1 || res.ContentLength != -1 {
 				t.Errorf("a stream became %q, %v, %v", got, err, res.Header)
 			}
@@ -208,13 +208,13 @@ func TestEncodedBodies(t *testing.T) {
 // An encoded stream is handed on as far as its encoder has flushed it.
 func TestEncodedStreamIsPrompt(t *testing.T) {
 	type flusher interface{ Flush() error }
-	text := delta(`"content":"a"`)
-	for name := range encoders {
+	text := deltaChunk(`"content":"a"`)
+	for name := range encoderOf {
 		t.Run(name, func(t *testing.T) {
 			src, feed := io.Pipe()
 			res := httpResponse("text/event-stream", src)
 			res.Header.Set("Content-Encoding", strings.TrimPrefix(name, "raw "))
-			asked(t).Response(res)
+			callWithTools(t).Response(res)
 			flushed := make(chan []byte, 3)
 			go func() {
 				for b := range flushed {
@@ -223,7 +223,7 @@ func TestEncodedStreamIsPrompt(t *testing.T) {
 				_ = feed.Close()
 			}()
 			var b bytes.Buffer
-			w := encoders[name](&b)
+			w := encoderOf[name](&b)
 			for range 3 {
 				_, _ = io.WriteString(w, text)
 				_ = w.(flusher).Flush()
@@ -252,7 +252,7 @@ func TestEncodedTwice(t *testing.T) {
 		for _, media := range []string{"text/event-stream", "application/json"} {
 			res := httpResponse(media, strings.NewReader(twice))
 			res.Header["Content-Encoding"] = slices.Clone(encodings)
-			asked(t).Response(res)
+			callWithTools(t).Response(res)
 			if got, err := io.ReadAll(res.Body); err != nil || string(got) != twice || !slices.Equal(res.Header["Content-Encoding"], encodings) {
 				t.Errorf("%q, %s: %q, %v, %v", encodings, media, got, err, res.Header)
 			}
@@ -265,9 +265,9 @@ func TestEncodedTwice(t *testing.T) {
 }
 
 // A few bytes that stand for many aren't decoded further than to the limit.
-func TestBomb(t *testing.T) {
+func TestDecompressionBomb(t *testing.T) {
 	const limit = 1 << 20
-	for name := range encoders {
+	for name := range encoderOf {
 		encoding := strings.TrimPrefix(name, "raw ")
 		bomb := encoded(t, name, strings.Repeat("0", limit+1))
 		if plain, _, ok := decodeBody(encoding, bomb, limit); ok {

@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// texts are JSON texts, valid and not, that a scanner may trip over.
-var texts = []string{
+// jsonTexts are JSON texts, valid and not, that a scanner may trip over.
+var jsonTexts = []string{
 	``, ` `, `null`, `nul`, `nulll`, `true`, `false`, ` true `, `tru`, `0`, `-0`, `00`, `01`, `-`, `-1`, `+1`, `1.`, `.5`, `1.5`, `1e`, `1e5`, `1E+5`, `1e-`, `1e-07`,
 	`1 2`, `""`, `"`, `"a`, `"\`, `"\"`, `"\x"`, `"\u12"`, `"\u12g4"`, `"\u12aF"`, `"\ud800"`, `"\ud83d\ude00"`, "\"\x00\"", "\"\x1f\"", "\"\x7f\"", "\"\xff\xfe\"",
 	"\"\u2028\"", "\"a\nb\"", `"1234567"`, `"12345678"`, `"1234567\n9"`, `"12345678\"abcdefgh"`, "\"12345678\x01\"", "\"\xc0\xa0\xe0\xa2\xdc\x9f\x9f\x20\"",
@@ -18,9 +18,9 @@ var texts = []string{
 }
 
 func TestParseAgreesWithEncodingJSON(t *testing.T) {
-	for _, text := range texts {
+	for _, text := range jsonTexts {
 		var d document
-		got := d.parse([]byte(text)) && d.stringsValid() && !badEscape(&d)
+		got := d.parse([]byte(text)) && d.stringsValid() && !hasBadEscape(&d)
 		if want := json.Valid([]byte(text)); got != want {
 			t.Errorf("parse(%q) = %v, encoding/json says %v", text, got, want)
 		}
@@ -57,12 +57,12 @@ func TestParseBounds(t *testing.T) {
 // FuzzParse checks the scanner against encoding/json: the same texts are valid,
 // and the nodes have the same values in them.
 func FuzzParse(f *testing.F) {
-	for _, text := range texts {
+	for _, text := range jsonTexts {
 		f.Add([]byte(text))
 	}
 	f.Fuzz(func(t *testing.T, src []byte) {
 		var d document
-		ok := d.parse(src) && d.stringsValid() && !badEscape(&d)
+		ok := d.parse(src) && d.stringsValid() && !hasBadEscape(&d)
 		if ok != json.Valid(src) && !tooDeep(src) {
 			t.Fatalf("parse = %v, encoding/json says %v", ok, !ok)
 		}
@@ -79,9 +79,9 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// badEscape reports whether a string has an escape in it that is none: the one
-// fault that parse and valid don't see.
-func badEscape(d *document) bool {
+// hasBadEscape reports whether a string has an invalid escape in it, the one fault
+// that parse and stringsValid don't find.
+func hasBadEscape(d *document) bool {
 	for n := range d.nodes {
 		if d.kind(n) == str && !isValidString(d.inner(n)) {
 			return true
@@ -94,7 +94,7 @@ func tooDeep(src []byte) bool {
 	return bytes.Count(src, []byte("["))+bytes.Count(src, []byte("{")) > maxDepth
 }
 
-// sameValue fails if node n isn't what encoding/json made of it.
+// sameValue fails unless node n has the value that encoding/json read.
 func sameValue(t *testing.T, d *document, n int, want any) {
 	t.Helper()
 	bad := func() { t.Fatalf("node %d, %q: want %#v", n, d.raw(n), want) }

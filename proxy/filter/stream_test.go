@@ -9,8 +9,8 @@ import (
 	"testing/iotest"
 )
 
-// asked is a call whose request has these tools.
-func asked(tb testing.TB, tools ...string) Call {
+// callWithTools is a call whose request has these tools.
+func callWithTools(tb testing.TB, tools ...string) Call {
 	tb.Helper()
 	var b strings.Builder
 	b.WriteString(`{"tools":[`)
@@ -28,8 +28,8 @@ func httpResponse(contentType string, body io.Reader) *http.Response {
 	return &http.Response{StatusCode: 200, Header: http.Header{"Content-Type": {contentType}}, Body: io.NopCloser(body), ContentLength: -1}
 }
 
-// streamed returns a stream as it comes out.
-func streamed(tb testing.TB, c Call, in io.Reader) string {
+// filterStream returns what c.Response makes of a stream.
+func filterStream(tb testing.TB, c Call, in io.Reader) string {
 	tb.Helper()
 	res := httpResponse("text/event-stream; charset=utf-8", in)
 	c.Response(res)
@@ -40,8 +40,8 @@ func streamed(tb testing.TB, c Call, in io.Reader) string {
 	return string(out)
 }
 
-// cutAt reads s in two pieces.
-func cutAt(s string, at int) io.Reader {
+// splitReader reads s in two pieces.
+func splitReader(s string, at int) io.Reader {
 	return io.MultiReader(strings.NewReader(s[:at]), strings.NewReader(s[at:]))
 }
 
@@ -59,76 +59,76 @@ func runStreams(t *testing.T, c Call, cases []streamCase) {
 			if sc.want == "" {
 				sc.want = sc.in
 			}
-			if got := streamed(t, c, strings.NewReader(sc.in)); got != sc.want {
+			if got := filterStream(t, c, strings.NewReader(sc.in)); got != sc.want {
 				t.Fatalf("\n got %s\nwant %s", got, sc.want)
 			}
 			for at := range sc.in {
-				if got := streamed(t, c, cutAt(sc.in, at)); got != sc.want {
+				if got := filterStream(t, c, splitReader(sc.in, at)); got != sc.want {
 					t.Fatalf("cut at %d it is\n%s", at, got)
 				}
 			}
-			if got := streamed(t, c, iotest.OneByteReader(strings.NewReader(sc.in))); got != sc.want {
+			if got := filterStream(t, c, iotest.OneByteReader(strings.NewReader(sc.in))); got != sc.want {
 				t.Fatalf("byte by byte it is\n%s", got)
 			}
-			if got := streamed(t, c, strings.NewReader(sc.want)); got != sc.want {
+			if got := filterStream(t, c, strings.NewReader(sc.want)); got != sc.want {
 				t.Fatalf("filtered twice it is\n%s", got)
 			}
 		})
 	}
 }
 
-// delta and finish are chunks of a stream; call is an element of tool_calls.
-func delta(members string) string {
+// deltaChunk, finishChunk and callChunk are events of a stream.
+func deltaChunk(members string) string {
 	return `data: {"id":"x","choices":[{"index":0,"delta":{` + members + `},"finish_reason":null}]}` + "\n\n"
 }
 
-func finish(reason string) string {
+func finishChunk(reason string) string {
 	return `data: {"id":"x","choices":[{"index":0,"delta":{},"finish_reason":"` + reason + `"}]}` + "\n\n"
 }
 
-func calling(elements string) string { return delta(`"tool_calls":[` + elements + `]`) }
+func callChunk(elements string) string { return deltaChunk(`"tool_calls":[` + elements + `]`) }
 
-const done = "data: [DONE]\n\n"
+const doneEvent = "data: [DONE]\n\n"
 
 func TestCleanStreams(t *testing.T) {
-	said := delta(`"role":"assistant","content":"Grüße \u2028 \"tool_calls\" é"`)
-	normal := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":""}}`) +
-		calling(`{"index":0,"function":{"arguments":"{\"cmd\":"}}`) + calling(`{"index":0,"function":{"arguments":"\"ls\"}"}}`)
-	runStreams(t, asked(t, "bash"), []streamCase{
-		{"text", said + said + finish("stop") + done, ""},
-		{"calls", said + normal + finish("tool_calls") + done, ""},
-		{"name: null on later chunks", calling(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":""}}`) + calling(`{"index":0,"id":null,"type":null,"function":{"name":null,"arguments":"{}"}}`) + finish("tool_calls") + done, ""},
-		{"CRLF", strings.ReplaceAll(said+normal+done, "\n", "\r\n"), ""},
-		{"CR", strings.ReplaceAll(said+normal+done, "\n", "\r"), ""},
+	said := deltaChunk(`"role":"assistant","content":"Grüße \u2028 \"tool_calls\" é"`)
+	normal := callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":""}}`) +
+		callChunk(`{"index":0,"function":{"arguments":"{\"cmd\":"}}`) + callChunk(`{"index":0,"function":{"arguments":"\"ls\"}"}}`)
+	runStreams(t, callWithTools(t, "bash"), []streamCase{
+		{"text", said + said + finishChunk("stop") + doneEvent, ""},
+		{"calls", said + normal + finishChunk("tool_calls") + doneEvent, ""},
+		{"name: null on later chunks", callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":""}}`) + callChunk(`{"index":0,"id":null,"type":null,"function":{"name":null,"arguments":"{}"}}`) + finishChunk("tool_calls") + doneEvent, ""},
+		{"CRLF", strings.ReplaceAll(said+normal+doneEvent, "\n", "\r\n"), ""},
+		{"CR", strings.ReplaceAll(said+normal+doneEvent, "\n", "\r"), ""},
 		{"all three", said + strings.ReplaceAll(said, "\n", "\r\n") + strings.ReplaceAll(said, "\n", "\r") + said, ""},
-		{"no space after data:", strings.ReplaceAll(said+normal+done, "data: ", "data:"), ""},
-		{"comments, event, id, retry", ": ping\n\nevent: message\nid: 7\nretry: 10\n" + said + ":\n\n" + done, ""},
+		{"no space after data:", strings.ReplaceAll(said+normal+doneEvent, "data: ", "data:"), ""},
+		{"comments, event, id, retry", ": ping\n\nevent: message\nid: 7\nretry: 10\n" + said + ":\n\n" + doneEvent, ""},
 		{"many data lines", "data: {\"choices\":\ndata: [{\"delta\":{\"content\":\"a\"}}\ndata:]}\n\n", ""},
 		{"many data lines that are no JSON", "data\ndata:\ndata: a\ndatax: b\n\n", ""},
 		{"U+2028 and U+0085", "data: {\"choices\":[{\"delta\":{\"content\":\"a\u2028b\u2029c\u0085\"}}]}\n\n", ""},
 		{"invalid UTF-8", "data: {\"choices\":[{\"delta\":{\"content\":\"\xff\xc3\"}}]}\n\n", ""},
 		{"a byte order mark", "\ufeff" + said, ""},
-		{"null for choices, delta, tool_calls", `data: {"choices":null}` + "\n\n" + `data: {"choices":[null,{"delta":null}]}` + "\n\n" + delta(`"content":null,"tool_calls":null`) + done, ""},
-		{"empty tool_calls", delta(`"tool_calls":[]`) + finish("stop") + done, ""},
-		{"other kinds", "data: 1\n\ndata: []\n\ndata: {\"choices\":{}}\n\ndata: {\"choices\":[[],{\"delta\":[],\"index\":-1}]}\n\n" + calling(`1,null,{},{"index":"a"},{"index":1.5,"function":7}`), ""},
+		{"null for choices, delta, tool_calls", `data: {"choices":null}` + "\n\n" + `data: {"choices":[null,{"delta":null}]}` + "\n\n" + deltaChunk(`"content":null,"tool_calls":null`) + doneEvent, ""},
+		{"empty tool_calls", deltaChunk(`"tool_calls":[]`) + finishChunk("stop") + doneEvent, ""},
+		{"other kinds", "data: 1\n\ndata: []\n\ndata: {\"choices\":{}}\n\ndata: {\"choices\":[[],{\"delta\":[],\"index\":-1}]}\n\n" + callChunk(`1,null,{},{"index":"a"},{"index":1.5,"function":7}`), ""},
 		{"no JSON", "data: {\"choices\":[\n\nhello\n\n<html>\n\n", ""},
-		{"usage", `data: {"choices":[],"usage":{"total_tokens":3}}` + "\n\n" + done, ""},
+		{"usage", `data: {"choices":[],"usage":{"total_tokens":3}}` + "\n\n" + doneEvent, ""},
 		{"error", `data: {"error":{"message":"overloaded"}}` + "\n\n", ""},
 		{"no end", said + "data: {\"choices\":[{\"delta\":{\"con", ""},
 		{"no blank line at the end", said + "data: [DONE]\n", ""},
 		{"blank lines only", "\n\n\r\n\r\r\n\n", ""},
 		{"empty", "", ""},
-		{"a tool that isn't a function", calling(`{"index":0,"id":"c1","type":"custom","custom":{"name":"x","input":""}}`) + calling(`{"index":0,"custom":{"input":"a"}}`) + finish("tool_calls"), ""},
+		{"a tool that isn't a function", callChunk(`{"index":0,"id":"c1","type":"custom","custom":{"name":"x","input":""}}`) + callChunk(`{"index":0,"custom":{"input":"a"}}`) + finishChunk("tool_calls"), ""},
 	})
 }
 
 func TestFinishReason(t *testing.T) {
-	call := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":"{}"}}`)
-	runStreams(t, asked(t, "bash"), []streamCase{
-		{"stop in a chunk of its own", call + finish("stop") + done, call + finish("tool_calls") + done},
+	call := callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":"{}"}}`)
+	runStreams(t, callWithTools(t, "bash"), []streamCase{
+		{"stop in a chunk of its own", call + finishChunk("stop") + doneEvent, call + finishChunk("tool_calls") + doneEvent},
 		{"stop with the call", `data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","function":{"name":"bash"}}]},"finish_reason":"stop"}]}` + "\n\n", `data: {"choices":[{"delta":{"tool_calls":[{"index":0,"id":"c1","function":{"name":"bash"}}]},"finish_reason":"tool_calls"}]}` + "\n\n"},
-		{"stop, nothing called", delta(`"content":"a"`) + finish("stop") + done, ""},
-		{"length", call + finish("length") + done, ""},
+		{"stop, nothing called", deltaChunk(`"content":"a"`) + finishChunk("stop") + doneEvent, ""},
+		{"length", call + finishChunk("length") + doneEvent, ""},
 		{"another choice called", call + `data: {"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}` + "\n\n", ""},
 		{"many data lines", call + "id: 1\ndata: {\"choices\":[{\"delta\":{},\nid: 2\ndata:\"finish_reason\"\ndata: :\"stop\"}]}\n: x\n\n", call + "id: 1\ndata: {\"choices\":[{\"delta\":{}, \"finish_reason\" :\"tool_calls\"}]}\nid: 2\n: x\n\n"},
 		{"no blank line at the end", call + `data: {"choices":[{"delta":{},"finish_reason":"stop"}]}`, call + `data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}`},
@@ -136,24 +136,30 @@ func TestFinishReason(t *testing.T) {
 }
 
 func TestContentParts(t *testing.T) {
-	runStreams(t, asked(t), []streamCase{
-		{"text", delta(`"content":[{"type":"text","text":"a\n\"b\""},{"type":"text","text":"c","thoughtSignature":"s"}]`), delta(`"content":"a\n\"b\"c"`)},
-		{"nothing", delta(`"content":[]`), delta(`"content":""`)},
-		{"reasoning", delta(`"content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"},{"type":"summary_text","text":"m","signature":""}]}]`), delta(`"content":"","reasoning_content":"hmm"`)},
-		{"both", delta(`"content":[{"type":"reasoning","summary":"hm"},{"type":"text","text":"a"},{"type":"reasoning","text":"m"}],"role":"assistant"`), delta(`"content":"a","reasoning_content":"hmm","role":"assistant"`)},
-		{"reasoning there already", delta(`"reasoning_content":"so ","content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]}]`), delta(`"reasoning_content":"so hm","content":""`)},
-		{"reasoning null", delta(`"content":[{"type":"reasoning","summary":[]}],"reasoning_content":null`), delta(`"content":"","reasoning_content":""`)},
-		{"another part", delta(`"content":[{"type":"image_url"},{"type":"text","text":"a"}]`), ""},
-		{"not understood", delta(`"content":["a"]`) + delta(`"content":[{"text":"a"}]`) + delta(`"content":[{"type":"text","text":1}]`) + delta(`"content":{"type":"text"}`) + delta(`"content":[],"content":"a"`), ""},
+	runStreams(t, callWithTools(t), []streamCase{
+		{"text", deltaChunk(`"content":[{"type":"text","text":"a\n\"b\""},{"type":"text","text":"c","thoughtSignature":"s"}]`), deltaChunk(`"content":"a\n\"b\"c"`)},
+		{"nothing", deltaChunk(`"content":[]`), deltaChunk(`"content":""`)},
+		{"reasoning", deltaChunk(`"content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"},{"type":"summary_text","text":"m","signature":""}]}]`), deltaChunk(`"content":"","reasoning_content":"hmm"`)},
+		{"both", deltaChunk(`"content":[{"type":"reasoning","summary":"hm"},{"type":"text","text":"a"},{"type":"reasoning","text":"m"}],"role":"assistant"`), deltaChunk(`"content":"a","reasoning_content":"hmm","role":"assistant"`)},
+		{"reasoning there already", deltaChunk(`"reasoning_content":"so ","content":[{"type":"reasoning","summary":[{"type":"summary_text","text":"hm"}]}]`), deltaChunk(`"reasoning_content":"so hm","content":""`)},
+		{"reasoning null", deltaChunk(`"content":[{"type":"reasoning","summary":[]}],"reasoning_content":null`), deltaChunk(`"content":"","reasoning_content":""`)},
+		{
+			"U+2028 and CRLF",
+			"data: {\"choices\":[{\"delta\":{\"content\":[{\"type\":\"text\",\"text\":\"a\u2028b\"}]}}]}\r\n\r\ndata: [DONE]\r\n\r\n",
+			"data: {\"choices\":[{\"delta\":{\"content\":\"a\u2028b\"}}]}\r\n\r\ndata: [DONE]\r\n\r\n",
+		},
+		{"another part", deltaChunk(`"content":[{"type":"image_url"},{"type":"text","text":"a"}]`), ""},
+		{"not understood", deltaChunk(`"content":["a"]`) + deltaChunk(`"content":[{"text":"a"}]`) + deltaChunk(`"content":[{"type":"text","text":1}]`) + deltaChunk(`"content":{"type":"text"}`) + deltaChunk(`"content":[],"content":"a"`), ""},
 	})
 }
 
-// What can leave does so in the Read in which its last byte came.
+// TestNothingIsHeldBack: an event that needn't be held back leaves in the Read in
+// which its last byte came.
 func TestNothingIsHeldBack(t *testing.T) {
 	src, feed := io.Pipe()
 	res := httpResponse("text/event-stream", src)
-	asked(t, "bash").Response(res)
-	text := delta(`"content":"a"`)
+	callWithTools(t, "bash").Response(res)
+	text := deltaChunk(`"content":"a"`)
 	read := func(want string) {
 		t.Helper()
 		got := make([]byte, len(want))
@@ -172,7 +178,7 @@ func TestNothingIsHeldBack(t *testing.T) {
 	read("id: 1\r\n\r")
 	send("\n")
 	read("\n")
-	wrapped := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{"}}`)
+	wrapped := callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{"}}`)
 	send(wrapped + ": ping\n\n")
 	read(": ping\n\n")
 	if err := res.Body.Close(); err != nil {
@@ -180,12 +186,12 @@ func TestNothingIsHeldBack(t *testing.T) {
 	}
 }
 
-// A stream that breaks off hands on what it has, and the error.
+// TestCutStream: a stream that breaks off passes on what came, and then the error.
 func TestCutStream(t *testing.T) {
 	cut := errors.New("cut")
-	held := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{"}}`) + delta(`"content":"a"`) + "data: {"
+	held := callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{"}}`) + deltaChunk(`"content":"a"`) + "data: {"
 	res := httpResponse("text/event-stream", io.MultiReader(strings.NewReader(held), iotest.ErrReader(cut)))
-	asked(t, "bash").Response(res)
+	callWithTools(t, "bash").Response(res)
 	got, err := io.ReadAll(res.Body)
 	if string(got) != held || !errors.Is(err, cut) {
 		t.Fatalf("got %q, %v", got, err)
@@ -196,7 +202,7 @@ func TestLargeEvents(t *testing.T) {
 	const limit = 2000
 	run := func(in string, read func(string) io.Reader) string {
 		res := httpResponse("text/event-stream", read(in))
-		asked(t, "bash").Response(res)
+		callWithTools(t, "bash").Response(res)
 		res.Body.(*stream).limit = limit
 		out, err := io.ReadAll(res.Body)
 		if err != nil {
@@ -205,18 +211,18 @@ func TestLargeEvents(t *testing.T) {
 		return string(out)
 	}
 	big := strings.Repeat("x", limit)
-	call := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":"{}"}}`)
-	wrap := calling(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":""}}`)
-	piece := func(s string) string { return calling(`{"index":0,"function":{"arguments":"` + s + `"}}`) }
+	call := callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"bash","arguments":"{}"}}`)
+	wrap := callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":""}}`)
+	piece := func(s string) string { return callChunk(`{"index":0,"function":{"arguments":"` + s + `"}}`) }
 	var many strings.Builder
 	for range limit / 100 {
 		many.WriteString(piece("                    "))
 	}
 	for name, c := range map[string]streamCase{
-		"an event over the limit passes":              {in: call + `data: {"choices":[{"delta":{"content":"` + big + `"},"finish_reason":"stop"}]}` + "\n\n" + finish("stop"), want: call + `data: {"choices":[{"delta":{"content":"` + big + `"},"finish_reason":"stop"}]}` + "\n\n" + finish("tool_calls")},
-		"with CRLF":                                   {in: "data: " + big + "\r\n\r\n" + "data: " + big + "\r\r\r\n\n" + call + finish("stop"), want: "data: " + big + "\r\n\r\n" + "data: " + big + "\r\r\r\n\n" + call + finish("tool_calls")},
-		"what is held back leaves before it":          {in: wrap + "data: " + big + "\n\n" + piece(`{\"name\":\"bash\"}`) + finish("stop"), want: wrap + "data: " + big + "\n\n" + piece(`{\"name\":\"bash\"}`) + finish("tool_calls")},
-		"too much is held back":                       {in: wrap + piece(`{`) + many.String() + piece(`\"name\":\"bash\"}`) + finish("stop"), want: wrap + piece(`{`) + many.String() + piece(`\"name\":\"bash\"}`) + finish("tool_calls")},
+		"an event over the limit passes":              {in: call + `data: {"choices":[{"delta":{"content":"` + big + `"},"finish_reason":"stop"}]}` + "\n\n" + finishChunk("stop"), want: call + `data: {"choices":[{"delta":{"content":"` + big + `"},"finish_reason":"stop"}]}` + "\n\n" + finishChunk("tool_calls")},
+		"with CRLF":                                   {in: "data: " + big + "\r\n\r\n" + "data: " + big + "\r\r\r\n\n" + call + finishChunk("stop"), want: "data: " + big + "\r\n\r\n" + "data: " + big + "\r\r\r\n\n" + call + finishChunk("tool_calls")},
+		"what is held back leaves before it":          {in: wrap + "data: " + big + "\n\n" + piece(`{\"name\":\"bash\"}`) + finishChunk("stop"), want: wrap + "data: " + big + "\n\n" + piece(`{\"name\":\"bash\"}`) + finishChunk("tool_calls")},
+		"too much is held back":                       {in: wrap + piece(`{`) + many.String() + piece(`\"name\":\"bash\"}`) + finishChunk("stop"), want: wrap + piece(`{`) + many.String() + piece(`\"name\":\"bash\"}`) + finishChunk("tool_calls")},
 		"an event over the limit that has no end":     {in: wrap + "data: " + big + big},
 		"an event over the limit that ends in a line": {in: wrap + "data: " + big + "\r"},
 	} {

@@ -5,7 +5,7 @@ import (
 	"testing"
 )
 
-func TestRealNames(t *testing.T) {
+func TestUnwrappedCalls(t *testing.T) {
 	first := `{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":""}}`
 	piece := func(index, args string) string {
 		return `{"index":` + index + `,"function":{"arguments":"` + args + `"}}`
@@ -15,86 +15,91 @@ func TestRealNames(t *testing.T) {
 	}
 	whole := `{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\",\"cmd\":\"ls\"}"}}`
 	ls := `{\"cmd\":\"ls\"}`
-	runStreams(t, asked(t, "bash", "read"), []streamCase{
-		{"whole call in one chunk", calling(whole) + finish("tool_calls") + done, calling(named(ls)) + finish("tool_calls") + done},
-		{"whole call in one chunk, [DONE] at once", calling(whole) + done, calling(named(ls)) + done},
+	runStreams(t, callWithTools(t, "bash", "read"), []streamCase{
+		{"whole call in one chunk", callChunk(whole) + finishChunk("tool_calls") + doneEvent, callChunk(named(ls)) + finishChunk("tool_calls") + doneEvent},
+		{"whole call in one chunk, [DONE] at once", callChunk(whole) + doneEvent, callChunk(named(ls)) + doneEvent},
 		{
 			"arguments split over chunks",
-			calling(first) + calling(piece("0", `{\"name\":\"ba`)) + calling(piece("0", `sh\",\"cmd\":`)) + calling(piece("0", `\"ls\"}`)) + finish("tool_calls") + done,
-			calling(named(ls)) + calling(piece("0", "")) + calling(piece("0", "")) + calling(piece("0", "")) + finish("tool_calls") + done,
+			callChunk(first) + callChunk(piece("0", `{\"name\":\"ba`)) + callChunk(piece("0", `sh\",\"cmd\":`)) + callChunk(piece("0", `\"ls\"}`)) + finishChunk("tool_calls") + doneEvent,
+			callChunk(named(ls)) + callChunk(piece("0", "")) + callChunk(piece("0", "")) + callChunk(piece("0", "")) + finishChunk("tool_calls") + doneEvent,
 		},
 		{
 			"name comes last among the arguments",
-			calling(first) + calling(piece("0", `{\"cmd\":\"ls\" , `)) + calling(piece("0", `\"name\":\"bash\"} `)) + done,
-			calling(named(ls+` `)) + calling(piece("0", "")) + calling(piece("0", "")) + done,
+			callChunk(first) + callChunk(piece("0", `{\"cmd\":\"ls\" , `)) + callChunk(piece("0", `\"name\":\"bash\"} `)) + doneEvent,
+			callChunk(named(ls+` `)) + callChunk(piece("0", "")) + callChunk(piece("0", "")) + doneEvent,
 		},
 		{
 			"split inside an escape of an escape",
-			calling(first) + calling(piece("0", `{\"name\":\"bash\",\"cmd\":\"a\\`)) + calling(piece("0", `\"b\\n\\u00e9\u00e9}{\"}`)) + done,
-			calling(named(`{\"cmd\":\"a\\\"b\\n\\u00e9é}{\"}`)) + calling(piece("0", "")) + calling(piece("0", "")) + done,
+			callChunk(first) + callChunk(piece("0", `{\"name\":\"bash\",\"cmd\":\"a\\`)) + callChunk(piece("0", `\"b\\n\\u00e9\u00e9}{\"}`)) + doneEvent,
+			callChunk(named(`{\"cmd\":\"a\\\"b\\n\\u00e9é}{\"}`)) + callChunk(piece("0", "")) + callChunk(piece("0", "")) + doneEvent,
 		},
 		{
 			"surrogate pair split over chunks",
-			calling(first) + calling(piece("0", `{\"name\":\"bash\",\"cmd\":\"\ud83d`)) + calling(piece("0", `\ude00\"}`)) + done,
-			calling(named(`{\"cmd\":\"\ud83d\ude00\"}`)) + calling(piece("0", "")) + calling(piece("0", "")) + done,
+			callChunk(first) + callChunk(piece("0", `{\"name\":\"bash\",\"cmd\":\"\ud83d`)) + callChunk(piece("0", `\ude00\"}`)) + doneEvent,
+			callChunk(named(`{\"cmd\":\"\ud83d\ude00\"}`)) + callChunk(piece("0", "")) + callChunk(piece("0", "")) + doneEvent,
 		},
-		{"no other arguments", calling(first) + calling(piece("0", `{\"name\":\"bash\"}`)) + done, calling(named(`{}`)) + calling(piece("0", "")) + done},
+		{"no other arguments", callChunk(first) + callChunk(piece("0", `{\"name\":\"bash\"}`)) + doneEvent, callChunk(named(`{}`)) + callChunk(piece("0", "")) + doneEvent},
 		{
 			"a piece after the arguments",
-			calling(first) + calling(piece("0", `{\"name\":\"bash\",\"cmd\":\"ls\"}`)) + calling(piece("0", `\n`)) + done,
-			calling(named(ls)) + calling(piece("0", "")) + calling(piece("0", `\n`)) + done,
+			callChunk(first) + callChunk(piece("0", `{\"name\":\"bash\",\"cmd\":\"ls\"}`)) + callChunk(piece("0", `\n`)) + doneEvent,
+			callChunk(named(ls)) + callChunk(piece("0", "")) + callChunk(piece("0", `\n`)) + doneEvent,
 		},
 		{
 			"id, type and name on every chunk",
-			calling(first) + calling(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\",\"cmd\":\"ls\"}"}}`) + calling(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":""}}`) + done,
-			calling(named(ls)) + calling(`{"index":0,"id":"c1","type":"function","function":{"arguments":""}}`) + calling(`{"index":0,"id":"c1","type":"function","function":{"arguments":""}}`) + done,
+			callChunk(first) + callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\",\"cmd\":\"ls\"}"}}`) + callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":""}}`) + doneEvent,
+			callChunk(named(ls)) + callChunk(`{"index":0,"id":"c1","type":"function","function":{"arguments":""}}`) + callChunk(`{"index":0,"id":"c1","type":"function","function":{"arguments":""}}`) + doneEvent,
 		},
 		{
 			"name: null on later chunks",
-			calling(first) + calling(`{"index":0,"id":null,"function":{"name":null,"arguments":"{\"name\":\"bash\",\"cmd\":\"ls\"}"}}`) + done,
-			calling(named(ls)) + calling(`{"index":0,"id":null,"function":{"name":null,"arguments":""}}`) + done,
+			callChunk(first) + callChunk(`{"index":0,"id":null,"function":{"name":null,"arguments":"{\"name\":\"bash\",\"cmd\":\"ls\"}"}}`) + doneEvent,
+			callChunk(named(ls)) + callChunk(`{"index":0,"id":null,"function":{"name":null,"arguments":""}}`) + doneEvent,
 		},
 		{
 			"the name of the call comes late",
-			calling(`{"index":0,"function":{"arguments":"{\"name\":"}}`) + calling(`{"index":0,"id":"c1","function":{"name":"databricks-tool-call","arguments":"\"bash\",\"cmd\":\"ls\"}"}}`) + done,
-			calling(`{"id":"c1","type":"function","index":0,"function":{"name":"bash","arguments":"{\"cmd\":\"ls\"}"}}`) + calling(`{"index":0,"id":"c1","function":{"arguments":""}}`) + done,
+			callChunk(`{"index":0,"function":{"arguments":"{\"name\":"}}`) + callChunk(`{"index":0,"id":"c1","function":{"name":"databricks-tool-call","arguments":"\"bash\",\"cmd\":\"ls\"}"}}`) + doneEvent,
+			callChunk(`{"id":"c1","type":"function","index":0,"function":{"name":"bash","arguments":"{\"cmd\":\"ls\"}"}}`) + callChunk(`{"index":0,"id":"c1","function":{"arguments":""}}`) + doneEvent,
 		},
 		{
 			"the name of an ordinary call comes late",
-			calling(`{"index":0,"id":"c1","type":"function","function":{"name":null,"arguments":"{"}}`) + calling(`{"index":0,"function":{"name":"read"}}`) + calling(piece("0", "}")) + finish("tool_calls") + done,
-			calling(`{"index":0,"id":"c1","type":"function","function":{"name":"read","arguments":"{"}}`) + calling(`{"index":0,"function":{}}`) + calling(piece("0", "}")) + finish("tool_calls") + done,
+			callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":null,"arguments":"{"}}`) + callChunk(`{"index":0,"function":{"name":"read"}}`) + callChunk(piece("0", "}")) + finishChunk("tool_calls") + doneEvent,
+			callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"read","arguments":"{"}}`) + callChunk(`{"index":0,"function":{}}`) + callChunk(piece("0", "}")) + finishChunk("tool_calls") + doneEvent,
 		},
 		{
 			"function comes late",
-			calling(`{"index":0,"id":"c1","type":"function"}`) + calling(`{"index":0,"function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\",\"cmd\":\"ls\"}"}}`) + done,
-			calling(`{"function":{"name":"bash","arguments":"{\"cmd\":\"ls\"}"},"index":0,"id":"c1","type":"function"}`) + calling(`{"index":0,"function":{"arguments":""}}`) + done,
+			callChunk(`{"index":0,"id":"c1","type":"function"}`) + callChunk(`{"index":0,"function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\",\"cmd\":\"ls\"}"}}`) + doneEvent,
+			callChunk(`{"function":{"name":"bash","arguments":"{\"cmd\":\"ls\"}"},"index":0,"id":"c1","type":"function"}`) + callChunk(`{"index":0,"function":{"arguments":""}}`) + doneEvent,
 		},
-		{"the name never comes", calling(`{"index":0,"id":"c1","type":"function","function":{"arguments":"{}"}}`) + finish("tool_calls") + done, ""},
+		{"the name never comes", callChunk(`{"index":0,"id":"c1","type":"function","function":{"arguments":"{}"}}`) + finishChunk("tool_calls") + doneEvent, ""},
 		{
 			"no index",
-			calling(`{"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}"}}`) + calling(`{"id":"c2","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"read\"}"}}`) + finish("tool_calls"),
-			calling(`{"id":"c1","type":"function","function":{"name":"bash","arguments":"{}"}}`) + calling(`{"id":"c2","type":"function","function":{"name":"read","arguments":"{}"}}`) + finish("tool_calls"),
+			callChunk(`{"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}"}}`) + callChunk(`{"id":"c2","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"read\"}"}}`) + finishChunk("tool_calls"),
+			callChunk(`{"id":"c1","type":"function","function":{"name":"bash","arguments":"{}"}}`) + callChunk(`{"id":"c2","type":"function","function":{"name":"read","arguments":"{}"}}`) + finishChunk("tool_calls"),
 		},
 		{
 			"unknown members stay",
-			calling(`{"index":0,"id":"c1","extra_content":{"google":{"thought_signature":"s"}},"type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}","x":1}}`),
-			calling(`{"index":0,"id":"c1","extra_content":{"google":{"thought_signature":"s"}},"type":"function","function":{"name":"bash","arguments":"{}","x":1}}`),
+			callChunk(`{"index":0,"id":"c1","extra_content":{"google":{"thought_signature":"s"}},"type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}","x":1}}`),
+			callChunk(`{"index":0,"id":"c1","extra_content":{"google":{"thought_signature":"s"}},"type":"function","function":{"name":"bash","arguments":"{}","x":1}}`),
 		},
-		{"not one of the tools", calling(first) + calling(piece("0", `{\"name\":\"Bob\",`)) + calling(piece("0", `\"age\":7}`)) + finish("tool_calls") + done, ""},
-		{"no name", calling(first) + calling(piece("0", `{\"age\":7}`)) + finish("tool_calls") + done, ""},
-		{"name of another kind", calling(first) + calling(piece("0", `{\"name\":7}`)) + done, ""},
-		{"name twice", calling(first) + calling(piece("0", `{\"name\":\"bash\",\"name\":\"read\"}`)) + done, ""},
-		{"name deeper down", calling(first) + calling(piece("0", `{\"x\":{\"name\":\"bash\"}}`)) + done, ""},
-		{"arguments that aren't an object", calling(first) + calling(piece("0", `[\"name\"]`)) + done, ""},
-		{"arguments that aren't JSON", calling(first) + calling(piece("0", `{name:bash}`)) + done, ""},
-		{"arguments that aren't text", calling(first) + calling(`{"index":0,"function":{"arguments":{"name":"bash"}}}`) + done, ""},
-		{"arguments that never end", calling(first) + calling(piece("0", `{\"name\":\"bash\"`)) + finish("length") + done, ""},
-		{"the stream is cut", calling(first) + calling(piece("0", `{\"name\":\"bash\"`)) + "data: {\"choices\":[{\"del", ""},
-		{"an error comes in between", calling(first) + calling(piece("0", `{\"name\":\"bash\"`)) + `data: {"error":{"message":"x"}}` + "\n\n", ""},
+		{
+			"after null for choices, delta and tool_calls",
+			`data: {"choices":null}` + "\n\n" + `data: {"choices":[{"delta":null}]}` + "\n\n" + deltaChunk(`"tool_calls":null`) + callChunk(whole),
+			`data: {"choices":null}` + "\n\n" + `data: {"choices":[{"delta":null}]}` + "\n\n" + deltaChunk(`"tool_calls":null`) + callChunk(named(ls)),
+		},
+		{"not one of the tools", callChunk(first) + callChunk(piece("0", `{\"name\":\"Bob\",`)) + callChunk(piece("0", `\"age\":7}`)) + finishChunk("tool_calls") + doneEvent, ""},
+		{"no name", callChunk(first) + callChunk(piece("0", `{\"age\":7}`)) + finishChunk("tool_calls") + doneEvent, ""},
+		{"name of another kind", callChunk(first) + callChunk(piece("0", `{\"name\":7}`)) + doneEvent, ""},
+		{"name twice", callChunk(first) + callChunk(piece("0", `{\"name\":\"bash\",\"name\":\"read\"}`)) + doneEvent, ""},
+		{"name deeper down", callChunk(first) + callChunk(piece("0", `{\"x\":{\"name\":\"bash\"}}`)) + doneEvent, ""},
+		{"arguments that aren't an object", callChunk(first) + callChunk(piece("0", `[\"name\"]`)) + doneEvent, ""},
+		{"arguments that aren't JSON", callChunk(first) + callChunk(piece("0", `{name:bash}`)) + doneEvent, ""},
+		{"arguments that aren't text", callChunk(first) + callChunk(`{"index":0,"function":{"arguments":{"name":"bash"}}}`) + doneEvent, ""},
+		{"arguments that never end", callChunk(first) + callChunk(piece("0", `{\"name\":\"bash\"`)) + finishChunk("length") + doneEvent, ""},
+		{"the stream is cut", callChunk(first) + callChunk(piece("0", `{\"name\":\"bash\"`)) + "data: {\"choices\":[{\"del", ""},
+		{"an error comes in between", callChunk(first) + callChunk(piece("0", `{\"name\":\"bash\"`)) + `data: {"error":{"message":"x"}}` + "\n\n", ""},
 	})
-	runStreams(t, asked(t, "bash", wrapperName), []streamCase{{"a tool of that very name", calling(whole) + done, ""}})
-	runStreams(t, Call{api: ChatCompletions}, []streamCase{{"no tools", calling(whole) + done, ""}})
-	runStreams(t, Call{}, []streamCase{{"no call", calling(whole) + finish("stop"), ""}})
+	runStreams(t, callWithTools(t, "bash", wrapperName), []streamCase{{"a tool of that very name", callChunk(whole) + doneEvent, ""}})
+	runStreams(t, Call{api: ChatCompletions}, []streamCase{{"no tools", callChunk(whole) + doneEvent, ""}})
+	runStreams(t, Call{}, []streamCase{{"no call", callChunk(whole) + finishChunk("stop"), ""}})
 }
 
 func TestParallelCalls(t *testing.T) {
@@ -107,73 +112,73 @@ func TestParallelCalls(t *testing.T) {
 	piece := func(index, args string) string {
 		return `{"index":` + index + `,"function":{"arguments":"` + args + `"}}`
 	}
-	runStreams(t, asked(t, "bash", "read"), []streamCase{
+	runStreams(t, callWithTools(t, "bash", "read"), []streamCase{
 		{
 			"one after the other",
-			calling(wrap("0")) + calling(piece("0", `{\"name\":\"bash\",\"a\":0}`)) + calling(wrap("1")) + calling(piece("1", `{\"name\":\"read\",\"a\":1}`)) + finish("stop") + done,
-			calling(known("0", "bash", `{\"a\":0}`)) + calling(piece("0", "")) + calling(known("1", "read", `{\"a\":1}`)) + calling(piece("1", "")) + finish("tool_calls") + done,
+			callChunk(wrap("0")) + callChunk(piece("0", `{\"name\":\"bash\",\"a\":0}`)) + callChunk(wrap("1")) + callChunk(piece("1", `{\"name\":\"read\",\"a\":1}`)) + finishChunk("stop") + doneEvent,
+			callChunk(known("0", "bash", `{\"a\":0}`)) + callChunk(piece("0", "")) + callChunk(known("1", "read", `{\"a\":1}`)) + callChunk(piece("1", "")) + finishChunk("tool_calls") + doneEvent,
 		},
 		{
 			"interleaved",
-			calling(wrap("0")) + calling(wrap("1")) + calling(piece("1", `{\"name\":`)) + calling(piece("0", `{\"name\":\"bash\",`)) + calling(piece("1", `\"read\"}`)) + calling(piece("0", `\"a\":0}`)) + done,
-			calling(known("0", "bash", `{\"a\":0}`)) + calling(known("1", "read", `{}`)) + calling(piece("1", "")) + calling(piece("0", "")) + calling(piece("1", "")) + calling(piece("0", "")) + done,
+			callChunk(wrap("0")) + callChunk(wrap("1")) + callChunk(piece("1", `{\"name\":`)) + callChunk(piece("0", `{\"name\":\"bash\",`)) + callChunk(piece("1", `\"read\"}`)) + callChunk(piece("0", `\"a\":0}`)) + doneEvent,
+			callChunk(known("0", "bash", `{\"a\":0}`)) + callChunk(known("1", "read", `{}`)) + callChunk(piece("1", "")) + callChunk(piece("0", "")) + callChunk(piece("1", "")) + callChunk(piece("0", "")) + doneEvent,
 		},
 		{
 			"both in each chunk",
-			calling(wrap("0")+","+wrap("1")) + calling(piece("0", `{\"name\":\"bash\"`)+","+piece("1", `{\"name\":\"read\"}`)) + calling(piece("0", `}`)) + done,
-			calling(known("0", "bash", `{}`)+","+known("1", "read", `{}`)) + calling(piece("0", "")+","+piece("1", "")) + calling(piece("0", "")) + done,
+			callChunk(wrap("0")+","+wrap("1")) + callChunk(piece("0", `{\"name\":\"bash\"`)+","+piece("1", `{\"name\":\"read\"}`)) + callChunk(piece("0", `}`)) + doneEvent,
+			callChunk(known("0", "bash", `{}`)+","+known("1", "read", `{}`)) + callChunk(piece("0", "")+","+piece("1", "")) + callChunk(piece("0", "")) + doneEvent,
 		},
 		{
 			"an ordinary one waits for the one before it",
-			calling(wrap("0")) + calling(known("1", "read", `{}`)) + calling(piece("0", `{\"name\":\"bash\"}`)) + done,
-			calling(known("0", "bash", `{}`)) + calling(known("1", "read", `{}`)) + calling(piece("0", "")) + done,
+			callChunk(wrap("0")) + callChunk(known("1", "read", `{}`)) + callChunk(piece("0", `{\"name\":\"bash\"}`)) + doneEvent,
+			callChunk(known("0", "bash", `{}`)) + callChunk(known("1", "read", `{}`)) + callChunk(piece("0", "")) + doneEvent,
 		},
 		{
 			"one known, one not",
-			calling(wrap("0")) + calling(wrap("1")) + calling(piece("0", `{\"name\":\"bash\"}`)) + calling(piece("1", `{\"name\":`)) + finish("stop") + done,
-			calling(known("0", "bash", `{}`)) + calling(wrap("1")) + calling(piece("0", "")) + calling(piece("1", `{\"name\":`)) + finish("tool_calls") + done,
+			callChunk(wrap("0")) + callChunk(wrap("1")) + callChunk(piece("0", `{\"name\":\"bash\"}`)) + callChunk(piece("1", `{\"name\":`)) + finishChunk("stop") + doneEvent,
+			callChunk(known("0", "bash", `{}`)) + callChunk(wrap("1")) + callChunk(piece("0", "")) + callChunk(piece("1", `{\"name\":`)) + finishChunk("tool_calls") + doneEvent,
 		},
 		{
 			"content in between waits",
-			calling(wrap("0")) + delta(`"content":"hi"`) + calling(piece("0", `{\"name\":\"bash\"}`)) + delta(`"content":"ho"`) + done,
-			calling(known("0", "bash", `{}`)) + delta(`"content":"hi"`) + calling(piece("0", "")) + delta(`"content":"ho"`) + done,
+			callChunk(wrap("0")) + deltaChunk(`"content":"hi"`) + callChunk(piece("0", `{\"name\":\"bash\"}`)) + deltaChunk(`"content":"ho"`) + doneEvent,
+			callChunk(known("0", "bash", `{}`)) + deltaChunk(`"content":"hi"`) + callChunk(piece("0", "")) + deltaChunk(`"content":"ho"`) + doneEvent,
 		},
 		{
 			"comments don't wait",
-			calling(wrap("0")) + ": ping\n\n" + calling(piece("0", `{\"name\":\"bash\"}`)) + done,
-			": ping\n\n" + calling(known("0", "bash", `{}`)) + calling(piece("0", "")) + done,
+			callChunk(wrap("0")) + ": ping\n\n" + callChunk(piece("0", `{\"name\":\"bash\"}`)) + doneEvent,
+			": ping\n\n" + callChunk(known("0", "bash", `{}`)) + callChunk(piece("0", "")) + doneEvent,
 		},
 		{
 			"usage and what isn't understood wait",
-			calling(wrap("0")) + `data: {"choices":[],"usage":null}` + "\n\ndata: ping\n\n" + calling(piece("0", `{\"name\":\"bash\"}`)) + done,
-			calling(known("0", "bash", `{}`)) + `data: {"choices":[],"usage":null}` + "\n\ndata: ping\n\n" + calling(piece("0", "")) + done,
+			callChunk(wrap("0")) + `data: {"choices":[],"usage":null}` + "\n\ndata: ping\n\n" + callChunk(piece("0", `{\"name\":\"bash\"}`)) + doneEvent,
+			callChunk(known("0", "bash", `{}`)) + `data: {"choices":[],"usage":null}` + "\n\ndata: ping\n\n" + callChunk(piece("0", "")) + doneEvent,
 		},
 		{
 			"two choices",
 			`data: {"choices":[{"index":0,"delta":{"tool_calls":[` + wrap("0") + `]}},{"index":1,"delta":{"tool_calls":[` + wrap("0") + `]}}]}` + "\n\n" +
-				`data: {"choices":[{"index":1,"delta":{"tool_calls":[` + piece("0", `{\"name\":\"read\"}`) + `]},"finish_reason":"stop"},{"index":0,"delta":{"tool_calls":[` + piece("0", `{\"name\":\"bash\"}`) + `]}}]}` + "\n\n" + done,
+				`data: {"choices":[{"index":1,"delta":{"tool_calls":[` + piece("0", `{\"name\":\"read\"}`) + `]},"finish_reason":"stop"},{"index":0,"delta":{"tool_calls":[` + piece("0", `{\"name\":\"bash\"}`) + `]}}]}` + "\n\n" + doneEvent,
 			`data: {"choices":[{"index":0,"delta":{"tool_calls":[` + known("0", "bash", `{}`) + `]}},{"index":1,"delta":{"tool_calls":[` + known("0", "read", `{}`) + `]}}]}` + "\n\n" +
-				`data: {"choices":[{"index":1,"delta":{"tool_calls":[` + piece("0", "") + `]},"finish_reason":"tool_calls"},{"index":0,"delta":{"tool_calls":[` + piece("0", "") + `]}}]}` + "\n\n" + done,
+				`data: {"choices":[{"index":1,"delta":{"tool_calls":[` + piece("0", "") + `]},"finish_reason":"tool_calls"},{"index":0,"delta":{"tool_calls":[` + piece("0", "") + `]}}]}` + "\n\n" + doneEvent,
 		},
 		{
 			"two calls under one index, the first held back",
-			calling(wrap("0")) + calling(`{"index":0,"id":"c9","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}"}}`) + done,
-			calling(wrap("0")) + calling(`{"index":0,"id":"c9","type":"function","function":{"name":"bash","arguments":"{}"}}`) + done,
+			callChunk(wrap("0")) + callChunk(`{"index":0,"id":"c9","type":"function","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}"}}`) + doneEvent,
+			callChunk(wrap("0")) + callChunk(`{"index":0,"id":"c9","type":"function","function":{"name":"bash","arguments":"{}"}}`) + doneEvent,
 		},
 		{
 			"two calls under one index in one chunk",
-			calling(`{"index":0,"id":"a","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}"}},{"index":0,"id":"b","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"read\"}"}}`) + done,
-			calling(`{"index":0,"id":"a","function":{"name":"bash","arguments":"{}"}},{"index":0,"id":"b","function":{"name":"read","arguments":"{}"}}`) + done,
+			callChunk(`{"index":0,"id":"a","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}"}},{"index":0,"id":"b","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"read\"}"}}`) + doneEvent,
+			callChunk(`{"index":0,"id":"a","function":{"name":"bash","arguments":"{}"}},{"index":0,"id":"b","function":{"name":"read","arguments":"{}"}}`) + doneEvent,
 		},
 		{
 			"CRLF, event and id lines, no space",
-			strings.ReplaceAll("event: m\nid: 1\n"+strings.Replace(calling(wrap("0")), "data: ", "data:", 1)+"id: 2\n"+calling(piece("0", `{\"name\":\"bash\"}`)), "\n", "\r\n"),
-			strings.ReplaceAll("event: m\nid: 1\n"+strings.Replace(calling(known("0", "bash", `{}`)), "data: ", "data:", 1)+"id: 2\n"+calling(piece("0", "")), "\n", "\r\n"),
+			strings.ReplaceAll("event: m\nid: 1\n"+strings.Replace(callChunk(wrap("0")), "data: ", "data:", 1)+"id: 2\n"+callChunk(piece("0", `{\"name\":\"bash\"}`)), "\n", "\r\n"),
+			strings.ReplaceAll("event: m\nid: 1\n"+strings.Replace(callChunk(known("0", "bash", `{}`)), "data: ", "data:", 1)+"id: 2\n"+callChunk(piece("0", "")), "\n", "\r\n"),
 		},
 		{
 			"CR",
-			strings.ReplaceAll(calling(wrap("0"))+calling(piece("0", `{\"name\":\"bash\"}`)), "\n", "\r"),
-			strings.ReplaceAll(calling(known("0", "bash", `{}`))+calling(piece("0", "")), "\n", "\r"),
+			strings.ReplaceAll(callChunk(wrap("0"))+callChunk(piece("0", `{\"name\":\"bash\"}`)), "\n", "\r"),
+			strings.ReplaceAll(callChunk(known("0", "bash", `{}`))+callChunk(piece("0", "")), "\n", "\r"),
 		},
 	})
 }

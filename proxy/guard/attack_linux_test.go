@@ -52,7 +52,7 @@ func TestGoneClients(t *testing.T) {
 				t.Fatalf("reading what the client left: %d, %v", n, err)
 			}
 			if s, uid := g.lookUpPeer(server); s != peerGone {
-				t.Errorf("by %s, reset %v: standing %d, uid %d", name, reset, s, uid)
+				t.Errorf("by %s, reset %v: class %d, uid %d", name, reset, s, uid)
 			}
 			_ = server.Close()
 		}
@@ -69,7 +69,7 @@ func TestGoneClientIsRefused(t *testing.T) {
 		clientArgs{Addr: l.Addr().String(), Request: getWithKey, Reset: reset, Close: true}.run()
 	}
 	serveOn(t, g, l)
-	until(t, func() bool { return g.Counters()["client_gone"] == 2 })
+	waitUntil(t, func() bool { return g.Counters()["client_gone"] == 2 })
 }
 
 // TestPortTakenOver is an attack: another user sends a request, resets the
@@ -107,10 +107,10 @@ func TestPortTakenOver(t *testing.T) {
 	}
 	for name, g := range map[string]*Guard{"netlink": g, "/proc": proc} {
 		if s, uid := g.lookUpPeer(mallorys); s != peerGone {
-			t.Errorf("by %s: the other user's request has standing %d, uid %d", name, s, uid)
+			t.Errorf("by %s: the other user's request has class %d, uid %d", name, s, uid)
 		}
 		if s, _ := g.lookUpPeer(next); s != peerAllowed {
-			t.Errorf("by %s: our own client's has standing %d", name, s)
+			t.Errorf("by %s: our own client's has class %d", name, s)
 		}
 	}
 }
@@ -171,7 +171,7 @@ func TestOtherNetworkNamespace(t *testing.T) {
 	}
 	g := newGuard(t, Config{})
 	if s, uid := g.lookUpPeer(elsewhere.server); s != peerUnknown {
-		t.Errorf("a connection of another namespace has standing %d, uid %d", s, uid)
+		t.Errorf("a connection of another namespace has class %d, uid %d", s, uid)
 	}
 }
 
@@ -210,7 +210,7 @@ func connectElsewhere(addr string, from *net.TCPAddr) (server, client net.Conn, 
 // the same id: its own.
 func TestUserNamespace(t *testing.T) {
 	const overflow = 65534
-	cmd := as(t, alice, "server", serverArgs{AllowUsers: []string{strconv.Itoa(overflow)}})
+	cmd := commandAs(t, alice, "server", serverArgs{AllowUsers: []string{strconv.Itoa(overflow)}})
 	cmd.SysProcAttr = &syscall.SysProcAttr{
 		Cloneflags:  syscall.CLONE_NEWUSER,
 		UidMappings: []syscall.SysProcIDMap{{ContainerID: overflow, HostID: alice, Size: 1}},
@@ -246,15 +246,15 @@ func TestUserNamespace(t *testing.T) {
 	_ = in.Close()
 }
 
-// TestRoomIsKept lets another user take every place that it can get: there is
+// TestSlotsAreReserved lets another user take every slot that it can get: there is
 // one left for us.
-func TestRoomIsKept(t *testing.T) {
+func TestSlotsAreReserved(t *testing.T) {
 	g := newGuard(t, Config{MaxConns: 4})
 	l := listen(t)
 	var theirs []*exec.Cmd
 	serveOn(t, g, g.Limit(l))
 	for range 6 {
-		cmd := as(t, mallory, "client", clientArgs{Addr: l.Addr().String(), Request: "GET / HTTP/1.1\n"}) // and no more
+		cmd := commandAs(t, mallory, "client", clientArgs{Addr: l.Addr().String(), Request: "GET / HTTP/1.1\n"}) // and no more
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -266,7 +266,7 @@ func TestRoomIsKept(t *testing.T) {
 			_ = cmd.Wait()
 		}
 	}()
-	until(t, func() bool { return g.Counters()["crowded"] == 4 })
+	waitUntil(t, func() bool { return g.Counters()["crowded"] == 4 })
 	for range 10 {
 		if status, reason, _ := requestOnce(t, l.Addr().String(), get); status != 200 {
 			t.Errorf("our own client: %d %s", status, reason)

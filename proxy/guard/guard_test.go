@@ -2,21 +2,15 @@ package guard
 
 import (
 	"bufio"
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"io"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
-	"testing/synctest"
 	"time"
-
-	"patrol/rotator/pat"
 )
 
 const canary = "dapi-canary-0123456789"
@@ -31,8 +25,8 @@ func newGuard(t testing.TB, cfg Config) *Guard {
 	return g
 }
 
-// handler answers 200, or what the guard's refusal says.
-func handler(g *Guard) http.Handler {
+// newHandler answers 200, or what the guard's refusal says.
+func newHandler(g *Guard) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		refusal := g.Check(r)
 		if refusal == nil {
@@ -61,7 +55,7 @@ func serve(t testing.TB, g *Guard, network, address string) string {
 
 func serveOn(t testing.TB, g *Guard, l net.Listener) {
 	t.Helper()
-	srv := &http.Server{Handler: handler(g), ConnContext: g.ConnContext, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
+	srv := &http.Server{Handler: newHandler(g), ConnContext: g.ConnContext, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, 0)}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
 	t.Cleanup(func() { _ = srv.Close(); <-done })
@@ -106,11 +100,11 @@ const key = "0123456789abcdef-key"
 func TestHost(t *testing.T) {
 	g := newGuard(t, Config{AllowHosts: []string{"Patrol.Example", "10.1.2.3", "2001:DB8:0::7"}, ClientKeys: []string{key}})
 	addr := serve(t, g, "tcp4", "127.0.0.1:0")
-	in := []string{
+	accepted := []string{
 		"localhost", "localhost:4000", "LOCALHOST", "LocalHost:1", "127.0.0.1", "127.0.0.1:65535", "[::1]", "[::1]:4000",
 		"patrol.example", "PATROL.example:443", "10.1.2.3:80", "[2001:db8::7]", "[2001:DB8::7]:4000", addr,
 	}
-	out := []string{
+	refused := []string{
 		"127.0.0.1.evil.com", "127.0.0.1.evil.com:4000", "localhost.evil", "evil-localhost", "evil.com", "evil.com:4000", "xlocalhost", "localhos",
 		"127.1", "127.0.1", "0x7f.1", "0x7f000001", "2130706433", "017700000001", "127.0.0.01", "127.000.000.001", "127.0.0.2", "0.0.0.0", "0",
 		"localhost.", "127.0.0.1.", "localhost.:4000", "localhost..", ".localhost", "localhost.localdomain", "foo.localhost", "ip6-localhost",
@@ -121,12 +115,12 @@ func TestHost(t *testing.T) {
 		"*", "", ":4000", "null", "patrol.example.", "sub.patrol.example", "10.1.2.30", "110.1.2.3", "[2001:db8:0::7]", "2001:db8::7",
 	}
 	for _, test := range []struct {
-		hosts []string
-		in    bool
-	}{{in, true}, {out, false}} {
+		hosts    []string
+		accepted bool
+	}{{accepted, true}, {refused, false}} {
 		for _, host := range test.hosts {
 			status, reason, body := requestOnce(t, addr, "GET / HTTP/1.1\nHost: "+host+"\nX-Api-Key: "+key+"\n\n")
-			if refused := status == 403 && reason == "host" || status == 400 && reason == ""; refused == test.in || (status == 200) != test.in {
+			if refused := status == 403 && reason == "host" || status == 400 && reason == ""; refused == test.accepted || (status == 200) != test.accepted {
 				t.Errorf("Host %q: %d %s %s", host, status, reason, body)
 			}
 		}
@@ -257,7 +251,7 @@ func TestBrowser(t *testing.T) {
 
 // TestBlindBrowser: a browser doesn't say of an image that a page elsewhere
 // asked for it, under a name that isn't loopback's.
-func TestBlindBrowser(t *testing.T) {
+func TestBrowserWithoutOrigin(t *testing.T) {
 	g := newGuard(t, Config{AllowHosts: []string{"patrol.example"}, ClientKeys: []string{key}})
 	addr := serve(t, g, "tcp4", "127.0.0.1:0")
 	const mozilla = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\n"
@@ -275,154 +269,6 @@ func TestBlindBrowser(t *testing.T) {
 	}
 }
 
-// TestCredential checks requests whose connection is unknown to the guard: as
-// on a system that doesn't tell who owns a socket.
-func TestCredential(t *testing.T) {
-	retired := pat.New(canary, "https://w.example")
-	tooLong := pat.New(strings.Repeat("x", 1<<20), "https://w.example")
-	g := newGuard(t, Config{
-		ClientKeys: []string{"first-client-key-0001", "second-client-key-002"},
-		Known:      func(hash string) bool { return hash == retired.Hash() || hash == tooLong.Hash() },
-	})
-	type headers map[string][]string
-	tests := []struct {
-		headers headers
-		in      bool
-	}{
-		{headers{"Authorization": {"Bearer " + canary}}, true},
-		{headers{"Authorization": {"bearer   " + canary + " "}}, true},
-		{headers{"X-Api-Key": {canary}}, true},
-		{headers{"X-Goog-Api-Key": {canary}}, true},
-		{headers{"Authorization": {"Bearer first-client-key-0001"}}, true},
-		{headers{"X-Api-Key": {"second-client-key-002"}}, true},
-		{headers{"Authorization": {"Bearer dummy"}, "X-Api-Key": {canary}}, true}, // Claude Code with a helper
-		{headers{"Authorization": {"Bearer dummy", "Bearer " + canary}}, true},
-
-		{nil, false},
-		{headers{"Authorization": {canary}}, false},
-		{headers{"Authorization": {"Basic " + canary}}, false},
-		{headers{"Authorization": {"Bearer"}}, false},
-		{headers{"Authorization": {"Bearer "}}, false},
-		{headers{"Authorization": {"Bearer " + canary + "x"}}, false},
-		{headers{"Authorization": {"Bearer " + canary[1:]}}, false},
-		{headers{"Authorization": {"Bearer " + retired.Hash()}}, false}, // the ledger is no list of credentials
-		{headers{"X-Api-Key": {""}}, false},
-		{headers{"X-Api-Key": {"first-client-key-0002"}}, false},
-		{headers{"X-Api-Key": {"first-client-key-000"}}, false},
-		{headers{"X-Api-Key": {tooLong.Expose()}}, false},
-		{headers{"X-Api-Key": {"1", "2", "3", "4", "5", "6", "7", "8", canary}}, false},
-		{headers{"Cookie": {canary}}, false},
-		{headers{"Proxy-Authorization": {"Bearer " + canary}}, false},
-	}
-	for _, test := range tests {
-		r := httptest.NewRequest(http.MethodPost, "/v1/messages", nil)
-		r.Host = "localhost:4000"
-		maps.Copy(r.Header, http.Header(test.headers))
-		refusal := g.Check(r)
-		switch {
-		case test.in && refusal != nil:
-			t.Errorf("%v: refused: %v", test.headers, refusal)
-		case !test.in && (refusal == nil || refusal.Status != 401 || refusal.Reason != "owner_unknown"):
-			t.Errorf("%v: %v, want 401 owner_unknown", test.headers, refusal)
-		case !test.in && (!strings.Contains(refusal.Message, "patrol token") || !strings.Contains(refusal.Message, "--client-key-file")):
-			t.Errorf("the message doesn't say how to be let in: %s", refusal.Message)
-		}
-	}
-	if got := g.Counters()["owner_unknown"]; got != 15 {
-		t.Errorf("counted %d refusals, want 15", got)
-	}
-	// A credential mends nothing else.
-	r := httptest.NewRequest(http.MethodGet, "/", nil)
-	r.Host = "evil.com"
-	r.Header.Set("X-Api-Key", canary)
-	if refusal := g.Check(r); refusal == nil || refusal.Reason != "host" {
-		t.Errorf("a credential let in a foreign Host: %v", refusal)
-	}
-}
-
-func TestClientKeyErrors(t *testing.T) {
-	for _, bad := range []string{"", "short", "with spaces in the middle", "newline-in-the-key\n", strings.Repeat("k", 5000), "ключ-ключ-ключ-ключ"} {
-		_, err := New(Config{ClientKeys: []string{key, bad}})
-		if err == nil || !strings.Contains(err.Error(), "client key 2") {
-			t.Errorf("%q: %v, want an error that names key 2", bad, err)
-		}
-		if err != nil && bad != "" && strings.Contains(err.Error(), bad) {
-			t.Errorf("the error shows the key: %v", err)
-		}
-	}
-	if _, err := New(Config{MaxConns: -1}); err == nil {
-		t.Error("a negative limit was accepted")
-	}
-}
-
-// TestLog floods the guard with refusals that carry credentials wherever a
-// request has room for one.
-func TestLog(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var buf bytes.Buffer
-		g := newGuard(t, Config{Log: slog.New(slog.NewJSONHandler(&buf, &slog.HandlerOptions{Level: slog.LevelDebug}))})
-		flood := func(n int) (lines []string) {
-			buf.Reset()
-			for i := range n {
-				r := httptest.NewRequest(http.MethodGet, "/"+canary+"?key="+canary, nil)
-				r.Host = "localhost:4000"
-				r.Header = http.Header{
-					"Authorization": {"Bearer " + canary}, "X-Api-Key": {canary}, "X-Goog-Api-Key": {canary}, "Cookie": {canary},
-					"User-Agent": {canary}, "Referer": {"http://x/" + canary},
-				}
-				switch i % 3 {
-				case 1:
-					r.Host = "user:" + canary + "@evil.com"
-				case 2:
-					r.Header["Origin"] = []string{"http://user:" + canary + "@evil.com"}
-				}
-				if refusal := g.Check(r); refusal == nil || strings.Contains(refusal.Message, canary) {
-					t.Fatalf("Check = %v", refusal)
-				}
-			}
-			if strings.Contains(buf.String(), canary) {
-				t.Fatalf("a credential is in the log:\n%s", buf.String())
-			}
-			return strings.Split(strings.TrimSpace(buf.String()), "\n")
-		}
-		if lines := flood(30_000); len(lines) != 3*logBurst {
-			t.Errorf("30,000 refusals for 3 reasons made %d lines, want %d", len(lines), 3*logBurst)
-		}
-		time.Sleep(logEvery)
-		lines := flood(300)
-		if len(lines) != 3 {
-			t.Fatalf("a minute later: %d lines, want 3:\n%s", len(lines), buf.String())
-		}
-		var line struct {
-			Reason    string `json:"reason"`
-			NotLogged int    `json:"not_logged"`
-		}
-		if err := json.Unmarshal([]byte(lines[0]), &line); err != nil || line.Reason == "" || line.NotLogged != 10_000-logBurst {
-			t.Errorf("the first line tells %+v (%v), want the number of those not logged: %s", line, err, lines[0])
-		}
-		time.Sleep(time.Hour)
-		if lines := flood(3000); len(lines) != 3*logBurst {
-			t.Errorf("after an hour of quiet: %d lines, want %d", len(lines), 3*logBurst)
-		}
-		if got := g.Counters(); got["host"] != 11_100 || got["origin"] != 11_100 || got["owner_unknown"] != 11_100 || got["remote"] != 0 || len(got) != int(reasonCount) {
-			t.Errorf("Counters() = %v", got)
-		}
-	})
-}
-
-// TestLogNames checks that a refused client's own words reach the log only
-// as far as they are a name.
-func TestLogNames(t *testing.T) {
-	for authority, want := range map[string]string{
-		"evil.com:80": "evil.com:80", "": "(none)", "a\nb": "(malformed)", "x@y": "(malformed)", "\x1b[31m": "(malformed)",
-		strings.Repeat("a", 300): "(malformed)",
-	} {
-		if got := displayAuthority(authority); got != want {
-			t.Errorf("printable(%q) = %q, want %q", authority, got, want)
-		}
-	}
-}
-
 func ExampleGuard() {
 	g, err := New(Config{AllowHosts: []string{"devbox.example"}})
 	if err != nil {
@@ -430,7 +276,7 @@ func ExampleGuard() {
 		return
 	}
 	defer func() { _ = g.Close() }()
-	srv := httptest.NewUnstartedServer(handler(g))
+	srv := httptest.NewUnstartedServer(newHandler(g))
 	srv.Config.ConnContext = g.ConnContext
 	srv.Listener = g.Limit(srv.Listener)
 	srv.Start()

@@ -26,7 +26,7 @@ func writeKeys(t *testing.T, path, text string) {
 	}
 }
 
-func accepts(g *Guard, value string) bool {
+func acceptsKey(g *Guard, value string) bool {
 	return g.hasValidCredential(http.Header{"X-Api-Key": {value}})
 }
 
@@ -39,10 +39,10 @@ func TestKeyFile(t *testing.T) {
 	} {
 		writeKeys(t, path, text)
 		g := newGuard(t, Config{KeyFile: path})
-		if !accepts(g, keyA) || !accepts(g, keyB) {
+		if !acceptsKey(g, keyA) || !acceptsKey(g, keyB) {
 			t.Errorf("%q: a key isn't accepted", text)
 		}
-		if accepts(g, keyA+" "+keyB) || accepts(g, "#"+canary+"-0123") || accepts(g, canary+"-0123") || accepts(g, "# the laptop") {
+		if acceptsKey(g, keyA+" "+keyB) || acceptsKey(g, "#"+canary+"-0123") || acceptsKey(g, canary+"-0123") || acceptsKey(g, "# the laptop") {
 			t.Errorf("%q: what is no key is accepted", text)
 		}
 	}
@@ -110,7 +110,7 @@ func TestKeyFileFollowed(t *testing.T) {
 				t.Fatal(err)
 			}
 			time.Sleep(keyFileInterval)
-			if a, b := accepts(g, keyA), accepts(g, keyB); a != step.a || b != step.b {
+			if a, b := acceptsKey(g, keyA), acceptsKey(g, keyB); a != step.a || b != step.b {
 				t.Errorf("%s: key a %v, key b %v, want %v and %v", step.name, a, b, step.a, step.b)
 			}
 			if lines := strings.Count(buf.String(), "\n"); lines != step.lines {
@@ -133,7 +133,7 @@ func TestKeyFileConcurrent(t *testing.T) {
 		for range 32 {
 			all.Go(func() {
 				for range 10 {
-					if !accepts(g, keyA) {
+					if !acceptsKey(g, keyA) {
 						t.Error("a key that never changed isn't accepted")
 					}
 					time.Sleep(keyFileInterval / 2)

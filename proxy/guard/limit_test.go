@@ -21,12 +21,12 @@ func listen(t testing.TB) net.Listener {
 	return l
 }
 
-// until waits for what another goroutine brings about.
-func until(t testing.TB, come func() bool) {
+// waitUntil waits until another goroutine has brought it about.
+func waitUntil(t testing.TB, done func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !come(); time.Sleep(time.Millisecond) {
+	for deadline := time.Now().Add(10 * time.Second); !done(); time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatal("it didn't come")
+			t.Fatal("waited for ten seconds in vain")
 		}
 	}
 }
@@ -62,17 +62,17 @@ func TestLimit(t *testing.T) {
 		c, _ := l1.Accept()
 		third <- c
 	}()
-	until(t, func() bool { return g.Counters()["full"] == 1 }) // it waits
+	waitUntil(t, func() bool { return g.Counters()["full"] == 1 }) // it waits
 	select {
 	case <-third:
 		t.Fatal("a third connection was accepted")
 	default:
 	}
 	_ = c2.Close()
-	_ = c2.Close() // gives its place back once
+	_ = c2.Close() // frees its slot once
 	c3 := <-third
 	if c3 == nil || len(g.slots) != 2 {
-		t.Fatalf("after one was closed: %v, %d places taken", c3, len(g.slots))
+		t.Fatalf("after one was closed: %v, %d slots taken", c3, len(g.slots))
 	}
 	_, isTCP := c3.(interface{ CloseWrite() error })
 	if !isTCP {
@@ -81,7 +81,7 @@ func TestLimit(t *testing.T) {
 	_ = c1.Close()
 	_ = c3.Close()
 	if len(g.slots) != 0 {
-		t.Errorf("all closed, and %d places are taken", len(g.slots))
+		t.Errorf("all closed, and %d slots are taken", len(g.slots))
 	}
 }
 
@@ -98,7 +98,7 @@ func TestLimitClose(t *testing.T) {
 		_, err := l.Accept()
 		failed <- err
 	}()
-	until(t, func() bool { return g.Counters()["full"] == 1 })
+	waitUntil(t, func() bool { return g.Counters()["full"] == 1 })
 	_ = l.Close()
 	if err := <-failed; !errors.Is(err, net.ErrClosed) {
 		t.Errorf("Accept at the limit, after Close: %v", err)
@@ -106,7 +106,7 @@ func TestLimitClose(t *testing.T) {
 	_ = l.Close()
 }
 
-// TestLimitServes checks that 200 clients get through 3 places.
+// TestLimitServes checks that 200 clients get through 3 slots.
 func TestLimitServes(t *testing.T) {
 	g := newGuard(t, Config{MaxConns: 3, ClientKeys: []string{key}})
 	l := listen(t)

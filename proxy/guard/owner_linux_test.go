@@ -21,8 +21,8 @@ import (
 func TestUsers(t *testing.T) {
 	needOthers(t)
 	rootAddr := serve(t, newGuard(t, Config{ClientKeys: []string{key}}), "tcp4", "127.0.0.1:0")
-	aliceAddr := start(t, as(t, alice, "server", serverArgs{}))
-	sharedAddr := start(t, as(t, alice, "server", serverArgs{AllowUsers: []string{strconv.Itoa(bob), "daemon"}}))
+	aliceAddr := startServer(t, commandAs(t, alice, "server", serverArgs{}))
+	sharedAddr := startServer(t, commandAs(t, alice, "server", serverArgs{AllowUsers: []string{strconv.Itoa(bob), "daemon"}}))
 	daemon, err := uidOf("daemon")
 	if err != nil {
 		t.Fatal(err)
@@ -176,8 +176,8 @@ func connectMapped(t *testing.T, addr net.Addr) net.Conn {
 	return c
 }
 
-// eachKind calls f with both ends of a connection of each kind.
-func eachKind(t *testing.T, f func(t *testing.T, client, server net.Conn)) {
+// forEachKind calls f with both ends of a connection of each kind.
+func forEachKind(t *testing.T, f func(t *testing.T, client, server net.Conn)) {
 	for _, kind := range socketKinds {
 		t.Run(kind.name, func(t *testing.T) {
 			l, err := net.Listen(kind.listenNet, kind.listenAddr)
@@ -207,10 +207,10 @@ func TestSocketKinds(t *testing.T) {
 	netlink := newGuard(t, Config{})
 	onlyTables(netlink, netlink.owners.sockDiag)
 	proc := onlyTables(newGuard(t, Config{}), newProcNet())
-	eachKind(t, func(t *testing.T, _, server net.Conn) {
+	forEachKind(t, func(t *testing.T, _, server net.Conn) {
 		for name, g := range map[string]*Guard{"netlink": netlink, "/proc": proc} {
 			if s, uid := g.lookUpPeer(server); s != peerAllowed || int(uid) != os.Geteuid() {
-				t.Errorf("by %s: standing %d, uid %d", name, s, uid)
+				t.Errorf("by %s: class %d, uid %d", name, s, uid)
 			}
 		}
 	})
@@ -222,7 +222,7 @@ func TestTablesAgree(t *testing.T) {
 	d := &sockDiag{fd: -1}
 	defer func() { _ = d.close() }()
 	p := newProcNet()
-	eachKind(t, func(t *testing.T, client, server net.Conn) {
+	forEachKind(t, func(t *testing.T, client, server net.Conn) {
 		local, _ := addrPort(server.LocalAddr())
 		remote, _ := addrPort(server.RemoteAddr())
 		own := tuple{local, remote}
@@ -234,7 +234,7 @@ func TestTablesAgree(t *testing.T) {
 			}
 			byDiag, err1 := d.find(end)
 			byProc, err2 := p.find(end)
-			byDiag.state, byProc.state = settled(byDiag.state), settled(byProc.state)
+			byDiag.state, byProc.state = afterFinWait1(byDiag.state), afterFinWait1(byProc.state)
 			if err1 != nil || err2 != nil || byDiag != byProc {
 				t.Errorf("%v: netlink %+v (%v), /proc %+v (%v)", end, byDiag, err1, byProc, err2)
 			}
@@ -252,19 +252,19 @@ func TestTablesAgree(t *testing.T) {
 	})
 }
 
-// settled is the state that a half-closed socket is about to reach.
-func settled(state uint8) uint8 {
+// afterFinWait1 is the state that a half-closed socket is about to reach.
+func afterFinWait1(state uint8) uint8 {
 	if state == tcpFinWait1 {
 		return tcpFinWait2
 	}
 	return state
 }
 
-// blind is a table that shows nothing, as netlink does where the kernel's
+// emptyTable is a table that shows nothing, as netlink does where the kernel's
 // module for it is missing.
-type blind struct{}
+type emptyTable struct{}
 
-func (blind) find(tuple) (socketInfo, error) { return socketInfo{}, errNoSocket }
+func (emptyTable) find(tuple) (socketInfo, error) { return socketInfo{}, errNoSocket }
 
 // TestFallback takes netlink away in the ways in which it can be missing.
 func TestFallback(t *testing.T) {
@@ -272,8 +272,8 @@ func TestFallback(t *testing.T) {
 	if err := closed.Close(); err != nil {
 		t.Fatal(err)
 	}
-	noModule := onlyTables(newGuard(t, Config{}), blind{}, newProcNet())
-	nothing := onlyTables(newGuard(t, Config{ClientKeys: []string{key}}), blind{}, blind{})
+	noModule := onlyTables(newGuard(t, Config{}), emptyTable{}, newProcNet())
+	nothing := onlyTables(newGuard(t, Config{ClientKeys: []string{key}}), emptyTable{}, emptyTable{})
 	for name, g := range map[string]*Guard{"closed": closed, "no module": noModule} {
 		if status, reason, body := requestOnce(t, serve(t, g, "tcp4", "127.0.0.1:0"), get); status != 200 {
 			t.Errorf("%s: %d %s %s", name, status, reason, body)

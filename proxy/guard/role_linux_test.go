@@ -26,9 +26,9 @@ const (
 func TestMain(m *testing.M) {
 	switch os.Getenv(roleEnv) {
 	case "client":
-		playClient()
+		runClient()
 	case "server":
-		playServer()
+		runServer()
 	default:
 		// No test gets the main thread: one of them moves its own to another
 		// network namespace, and the main one's is that of /proc/net.
@@ -53,7 +53,7 @@ type clientAnswer struct {
 	Err          string
 }
 
-func playClient() {
+func runClient() {
 	var args clientArgs
 	if err := json.Unmarshal([]byte(os.Getenv(argsEnv)), &args); err != nil {
 		panic(err)
@@ -89,7 +89,7 @@ func (args clientArgs) run() (answer clientAnswer) {
 // serverArgs configure another user's server.
 type serverArgs struct{ AllowUsers []string }
 
-func playServer() {
+func runServer() {
 	var args serverArgs
 	if err := json.Unmarshal([]byte(os.Getenv(argsEnv)), &args); err != nil {
 		panic(err)
@@ -107,7 +107,7 @@ func playServer() {
 		_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
 		os.Exit(0)
 	}()
-	panic((&http.Server{Handler: handler(g), ConnContext: g.ConnContext}).Serve(l))
+	panic((&http.Server{Handler: newHandler(g), ConnContext: g.ConnContext}).Serve(l))
 }
 
 // needOthers skips the test where no process can be started as another user:
@@ -121,8 +121,8 @@ func needOthers(t *testing.T) {
 	}
 }
 
-// as returns a command that plays a role as this user.
-func as(t *testing.T, uid uint32, role string, args any) *exec.Cmd {
+// commandAs returns a command that plays a role as this user.
+func commandAs(t *testing.T, uid uint32, role string, args any) *exec.Cmd {
 	t.Helper()
 	needOthers(t)
 	text, err := json.Marshal(args)
@@ -139,7 +139,7 @@ func as(t *testing.T, uid uint32, role string, args any) *exec.Cmd {
 
 func clientAs(t *testing.T, uid uint32, args clientArgs) (answer clientAnswer) {
 	t.Helper()
-	out, err := as(t, uid, "client", args).Output()
+	out, err := commandAs(t, uid, "client", args).Output()
 	if err != nil {
 		t.Fatalf("client as uid %d: %v", uid, err)
 	}
@@ -149,8 +149,8 @@ func clientAs(t *testing.T, uid uint32, args clientArgs) (answer clientAnswer) {
 	return answer
 }
 
-// start runs cmd, a server, until the test ends, and returns its address.
-func start(t *testing.T, cmd *exec.Cmd) string {
+// startServer runs cmd, a server, until the test ends, and returns its address.
+func startServer(t *testing.T, cmd *exec.Cmd) string {
 	t.Helper()
 	in, err := cmd.StdinPipe()
 	if err != nil {
