@@ -153,10 +153,17 @@ func (r *response) joinContentParts(message int) {
 		}
 	}
 	e.text = append(e.text, '"')
-	if !hasReasoning {
-		e.end()
-		return
+	if hasReasoning {
+		r.moveReasoning(content, earlier)
 	}
+	e.end()
+}
+
+// moveReasoning adds the reasoning of a content to the message's reasoning_content,
+// whose value is earlier, 0 if there is none. A new one follows the content, in the
+// edit that has begun.
+func (r *response) moveReasoning(content, earlier int) {
+	e := &r.edits
 	if earlier == 0 {
 		e.text = append(e.text, `,"reasoning_content":"`...)
 	} else {
@@ -171,7 +178,6 @@ func (r *response) joinContentParts(message int) {
 		r.appendReasoning(part)
 	}
 	e.text = append(e.text, '"')
-	e.end()
 }
 
 // partsUnderstood reports whether all parts of a content are text or reasoning in

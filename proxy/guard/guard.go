@@ -162,6 +162,7 @@ func (g *Guard) Check(r *http.Request) *Refusal {
 		return g.refuse(r, reasonFetchSite, nil)
 	}
 	p, _ := r.Context().Value(peerKey{}).(*peer)
+	why := reasonUnknown
 	switch g.classOf(p) {
 	case peerAllowed:
 		return nil
@@ -170,14 +171,10 @@ func (g *Guard) Check(r *http.Request) *Refusal {
 	case peerGone:
 		return g.refuse(r, reasonGone, p)
 	case peerRemote:
-		if g.hasValidCredential(r.Header) {
-			return nil
-		}
-		return g.refuse(r, reasonRemote, p)
-	default:
-		if g.hasValidCredential(r.Header) {
-			return nil
-		}
-		return g.refuse(r, reasonUnknown, p)
+		why = reasonRemote
 	}
+	if g.hasValidCredential(r.Header) {
+		return nil
+	}
+	return g.refuse(r, why, p)
 }
