@@ -3,6 +3,7 @@ package proxy_test
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"io"
 	"log/slog"
 	"net"
@@ -89,6 +90,16 @@ func workspace(t testing.TB, cfg workspacetest.Config) *workspacetest.Server {
 	}
 	t.Cleanup(func() { _ = ws.Close() })
 	return ws
+}
+
+// authority returns who signs for the workspace, nil if it speaks no TLS.
+func authority(ws *workspacetest.Server) *x509.CertPool {
+	if ws.CA == nil {
+		return nil
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(ws.CA)
+	return pool
 }
 
 // issue returns a new token of the workspace, as the rotator would hand it on.

@@ -52,8 +52,13 @@ func TestMetrics(t *testing.T) {
 	key := strings.Repeat("k", 32) // for systems that can't tell a socket's owner
 	auth := []string{"X-Api-Key", key}
 	warnings := []string{"a file can't be written"}
+	g, err := guard.New(guard.Config{ClientKeys: []string{key}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = g.Close() }()
 	h := open(t, proxy.Config{
-		Host: up.URL, Wait: -1, Guard: guarded(t, guard.Config{ClientKeys: []string{key}}),
+		Host: up.URL, Wait: -1, Guard: g,
 		Warnings: func() []string { return warnings },
 	})
 	h.do(t, "POST", "/v1/messages", "{}", auth...)

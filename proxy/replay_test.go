@@ -3,7 +3,6 @@ package proxy_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"net/http"
 	"slices"
@@ -19,46 +18,6 @@ import (
 )
 
 const question = `{"model":"m","messages":[{"role":"user","content":"x"}],"input":"x","max_tokens":9}`
-
-// TestStaleTokenIsReplayed: a token is revoked while a request that bears it is
-// on its way. The client sees nothing of it, however the workspace puts it.
-func TestStaleTokenIsReplayed(t *testing.T) {
-	for _, form := range workspacetest.InvalidForms() {
-		for _, f := range []struct {
-			path string
-			size int
-		}{{"/v1/chat/completions", 10}, {"/v1/messages", 10 << 10}, {"/responses", 200 << 10}} {
-			var h *house
-			var ws *workspacetest.Server
-			var once sync.Once
-			var old pat.Token
-			ws = workspace(t, workspacetest.Config{Fault: func(*http.Request) (f *workspacetest.Fault) {
-				once.Do(func() {
-					h.publish(t, issue(ws))
-					ws.Revoke(old.ID)
-					status, contentType, body := form.Reply()
-					f = &workspacetest.Fault{Effect: workspacetest.Answer, Status: status, Body: body, Header: http.Header{"Content-Type": {contentType}}}
-				})
-				return f
-			}})
-			h = open(t, proxy.Config{Host: ws.URL, Refused: func(context.Context, pat.Token) (pat.Token, bool) {
-				t.Error("asked about a token that isn't current")
-				return pat.Token{}, false
-			}})
-			old = issue(ws)
-			h.publish(t, old)
-			body := strings.Replace(question, `"content":"x"`, `"content":"`+strings.Repeat("x", f.size)+`"`, 1)
-			got := h.do(t, "POST", f.path, body)
-			seen := ws.Requests()
-			if got.StatusCode != 200 || len(seen) != 2 || seen[0].TokenID == seen[1].TokenID || string(seen[1].Body) != body {
-				t.Errorf("%s: %d after %d requests: %s", f.path, got.StatusCode, len(seen), got.body)
-			}
-			if s := h.Stats(); s.Stale != 1 || s.Refused != 0 {
-				t.Errorf("%+v", s)
-			}
-		}
-	}
-}
 
 // TestCurrentTokenRefused: whoever knows is asked, once, and the request goes
 // out once more at most.
@@ -178,58 +137,6 @@ func TestRefusedTakesTooLong(t *testing.T) {
 	}
 }
 
-// TestOtherErrorsPass untouched, with their headers, and are asked once.
-func TestOtherErrorsPass(t *testing.T) {
-	for _, status := range []int{400, 401, 403, 404, 409, 429, 500, 502, 503, 529} {
-		ws := workspace(t, workspacetest.Config{})
-		h := open(t, proxy.Config{Host: ws.URL, Refused: func(context.Context, pat.Token) (pat.Token, bool) {
-			t.Errorf("%d: taken for a refused token", status)
-			return pat.Token{}, false
-		}})
-		h.publish(t, issue(ws))
-		body := fmt.Sprintf(`{"error_code":"PERMISSION_DENIED","message":"REQUEST_LIMIT_EXCEEDED or not, this is %d"}`, status)
-		ws.Inject(workspacetest.Fault{
-			Effect: workspacetest.Answer, Status: status, Body: body,
-			Header: http.Header{"Retry-After": {"17"}, "X-Ratelimit-Remaining": {"0"}, "Content-Type": {"application/json"}},
-		})
-		got := h.do(t, "POST", "/responses", question)
-		if got.StatusCode != status || got.body != body || got.Header.Get("Retry-After") != "17" || got.Header.Get("X-Ratelimit-Remaining") != "0" || len(ws.Requests()) != 1 {
-			t.Errorf("%d became %d %s %v after %d requests", status, got.StatusCode, got.body, got.Header, len(ws.Requests()))
-		}
-	}
-}
-
-// TestBodyTooLargeToReplay streams, and gets the refusal.
-func TestBodyTooLargeToReplay(t *testing.T) {
-	for _, chunked := range []bool{false, true} {
-		ws := workspace(t, workspacetest.Config{})
-		var asked atomic.Int64
-		h := open(t, proxy.Config{Host: ws.URL, ReplayLimit: 8 << 10, Refused: func(context.Context, pat.Token) (pat.Token, bool) {
-			asked.Add(1)
-			return issue(ws), true
-		}})
-		tok := issue(ws)
-		h.publish(t, tok)
-		body := strings.Replace(question, `"content":"x"`, `"content":"`+strings.Repeat("x", 1<<20)+`"`, 1)
-		ask := func() reply {
-			var in io.Reader = strings.NewReader(body)
-			if chunked {
-				in = io.MultiReader(in)
-			}
-			req, _ := http.NewRequestWithContext(t.Context(), "POST", h.url+"/v1/chat/completions", in)
-			return h.send(t, req)
-		}
-		got := ask()
-		if seen := ws.Requests(); got.StatusCode != 200 || len(seen) != 1 || string(seen[0].Body) != body {
-			t.Errorf("chunked %v: %d %s", chunked, got.StatusCode, got.body)
-		}
-		ws.Revoke(tok.ID)
-		if got := ask(); got.StatusCode != 403 || len(ws.Requests()) != 2 || asked.Load() != 1 {
-			t.Errorf("chunked %v: %d after %d requests, asked %d times", chunked, got.StatusCode, len(ws.Requests()), asked.Load())
-		}
-	}
-}
-
 // TestNoMemoryForBody: what passes unfiltered for lack of memory is counted and
 // told of, and not a thousand times.
 func TestNoMemoryForBody(t *testing.T) {
@@ -304,67 +211,5 @@ func TestWaitingClientLeaves(t *testing.T) {
 	defer done()
 	if err := h.Shutdown(shutdown); err != nil {
 		t.Errorf("the request goes on: %v", err)
-	}
-}
-
-// TestConnectionDies: before an answer it is made up for once, and only where
-// that is safe; within one never.
-func TestConnectionDies(t *testing.T) {
-	const always = workspacetest.Always
-	for _, tt := range []struct {
-		method, path string
-		fault        workspacetest.Fault
-		status       int // 200: with an end
-		requests     int
-	}{
-		{"POST", "/v1/chat/completions", workspacetest.Fault{Effect: workspacetest.Reset}, 200, 2},
-		{"POST", "/v1/messages", workspacetest.Fault{Effect: workspacetest.Close}, 200, 2},
-		{"POST", "/v1/messages", workspacetest.Fault{Effect: workspacetest.Reset, After: true}, 200, 2},
-		{"POST", "/responses", workspacetest.Fault{Effect: workspacetest.Reset, Times: always}, 502, 2},
-		{"POST", "/serving-endpoints/m/invocations", workspacetest.Fault{Effect: workspacetest.Reset}, 200, 2},
-		{"GET", "/api/2.0/preview/scim/v2/Me", workspacetest.Fault{Effect: workspacetest.Reset}, 200, 2},
-		{"HEAD", "/api/2.0/preview/scim/v2/Me", workspacetest.Fault{Effect: workspacetest.Reset}, 200, 2},
-		{"POST", "/api/2.0/preview/scim/v2/Me", workspacetest.Fault{Effect: workspacetest.Reset}, 502, 1},
-		{"DELETE", "/api/2.0/preview/scim/v2/Me", workspacetest.Fault{Effect: workspacetest.Reset}, 502, 1},
-	} {
-		for _, overTLS := range []bool{false, true} {
-			ws, h := pair(t, overTLS, proxy.Config{AllowAPI: true})
-			h.publish(t, issue(ws))
-			warm := h.do(t, "POST", "/v1/messages", question) // so that the connection isn't a new one
-			if warm.StatusCode != 200 {
-				t.Fatal(warm.body)
-			}
-			ws.Forget()
-			ws.Inject(tt.fault)
-			body := question
-			if tt.method == "HEAD" || tt.method == "GET" {
-				body = ""
-			}
-			got := h.do(t, tt.method, tt.path, body)
-			if got.StatusCode != tt.status || got.err != nil || len(ws.Requests()) != tt.requests {
-				t.Errorf("%s %s, TLS %v: %d %v after %d requests: %s", tt.method, tt.path, overTLS, got.StatusCode, got.err, len(ws.Requests()), got.body)
-			}
-		}
-	}
-}
-
-// TestHalfAHeader: a byte of the answer has come, so the request isn't repeated.
-func TestHalfAHeader(t *testing.T) {
-	var requests atomic.Int64
-	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-		requests.Add(1)
-		_, _ = io.Copy(io.Discard, r.Body)
-		conn, _, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Le")
-		_ = conn.Close()
-	})
-	h := open(t, proxy.Config{Host: up.URL})
-	h.publish(t, pat.New(canary, up.URL))
-	if got := h.do(t, "POST", "/v1/messages", question); got.StatusCode != 502 || requests.Load() != 1 {
-		t.Errorf("%d after %d requests", got.StatusCode, requests.Load())
 	}
 }

@@ -3,75 +3,13 @@ package proxy_test
 import (
 	"encoding/json"
 	"errors"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
 
 	"patrol/proxy"
 	"patrol/rotator/pat"
-	"patrol/rotator/workspacetest"
 )
-
-// TestRoutes asks for every kind of path and looks where it comes out.
-func TestRoutes(t *testing.T) {
-	seen := make(chan string, 1)
-	record := func(name string) http.HandlerFunc {
-		return func(_ http.ResponseWriter, r *http.Request) { seen <- name + " " + r.Method + " " + r.RequestURI }
-	}
-	ws, other := upstream(t, record("workspace")), upstream(t, record("other"))
-	plain := open(t, proxy.Config{Host: ws.URL})
-	plain.publish(t, pat.New("x", ws.URL))
-	based := open(t, proxy.Config{Host: ws.URL, Upstream: other.URL + "/base/"})
-	based.publish(t, pat.New("x", ws.URL))
-	for _, tt := range []struct {
-		house      *house
-		path, want string
-	}{
-		{plain, "/chat/completions", "/serving-endpoints/chat/completions"},
-		{plain, "/v1/chat/completions", "/serving-endpoints/chat/completions"},
-		{plain, "/completions", "/serving-endpoints/completions"},
-		{plain, "/v1/completions", "/serving-endpoints/completions"},
-		{plain, "/embeddings", "/serving-endpoints/embeddings"},
-		{plain, "/v1/embeddings", "/serving-endpoints/embeddings"},
-		{plain, "/v1/messages?beta=true", "/serving-endpoints/anthropic/v1/messages?beta=true"},
-		{plain, "/v1/messages/count_tokens", "/serving-endpoints/anthropic/v1/messages/count_tokens"},
-		{plain, "/anthropic/v1/messages", "/serving-endpoints/anthropic/v1/messages"},
-		{plain, "/anthropic/v1/messages/count_tokens", "/serving-endpoints/anthropic/v1/messages/count_tokens"},
-		{plain, "/responses", "/serving-endpoints/responses"},
-		{plain, "/v1/responses", "/serving-endpoints/responses"},
-		{plain, "/openai/v1/responses", "/serving-endpoints/responses"},
-		{plain, "/v1/models", "/serving-endpoints/models"},
-		{plain, "/openai/v1/models?a;b&%zz=1", "/serving-endpoints/models?a;b&%zz=1"},
-		{plain, "/gemini/v1beta/models/M:generateContent", "/serving-endpoints/google/v1beta/models/M:generateContent"},
-		{plain, "/v1beta/models/M:streamGenerateContent?alt=sse", "/serving-endpoints/google/v1beta/models/M:streamGenerateContent?alt=sse"},
-		{plain, "/v1beta/models/M%3AgenerateContent", "/serving-endpoints/google/v1beta/models/M%3AgenerateContent"},
-		{plain, "/v1beta/models/M:x?key=dapi123&alt=sse&monkey=1", "/serving-endpoints/google/v1beta/models/M:x?alt=sse&monkey=1"},
-		{plain, "/serving-endpoints/some.name-1/invocations", "/serving-endpoints/some.name-1/invocations"},
-		{plain, "/serving-endpoints/a%20b/invocations", "/serving-endpoints/a%20b/invocations"},
-		{plain, "/serving-endpoints/x!'()*,/y", "/serving-endpoints/x!'()*,/y"},
-		{plain, "/serving-endpoints/anthropic/v1/messages", "/serving-endpoints/anthropic/v1/messages"},
-		{plain, "/ai-gateway/mlflow/v1/chat/completions", "/ai-gateway/mlflow/v1/chat/completions"},
-		{based, "/v1/chat/completions?x=1", "other /base/chat/completions?x=1"},
-		{based, "/completions", "other /base/completions"},
-		{based, "/embeddings", "other /base/embeddings"},
-		{based, "/v1/messages", "/serving-endpoints/anthropic/v1/messages"},
-		{based, "/responses", "/serving-endpoints/responses"},
-		{based, "/serving-endpoints/chat/completions", "/serving-endpoints/chat/completions"},
-	} {
-		server, path, ok := strings.Cut(tt.want, " ")
-		if !ok {
-			server, path = "workspace", tt.want
-		}
-		if got := tt.house.do(t, "POST", tt.path, `{}`); got.StatusCode != http.StatusOK {
-			t.Errorf("%s: %d %s", tt.path, got.StatusCode, got.body)
-			continue
-		}
-		if got, want := <-seen, server+" POST "+path; got != want {
-			t.Errorf("%s: got %q, want %q", tt.path, got, want)
-		}
-	}
-}
 
 // TestBases: which setting leads where.
 func TestBases(t *testing.T) {
@@ -136,80 +74,6 @@ func TestBases(t *testing.T) {
 				}
 			}
 		})
-	}
-}
-
-// TestAPI: with --allow-api, and never what makes tokens.
-func TestAPI(t *testing.T) {
-	ws := workspace(t, workspacetest.Config{Other: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.WriteString(w, r.Method+" "+r.RequestURI)
-	})})
-	h := open(t, proxy.Config{Host: ws.URL, AllowAPI: true})
-	h.publish(t, issue(ws))
-	for _, path := range []string{
-		"/api/2.0/clusters/list?x=1",
-		"/api/2.1/unity-catalog/tables/main.a.tokens",
-		"/api/2.1/unity-catalog/tables/main.a.t%C3%A4bel",
-		"/api/2.0/fs/files/Volumes/a/b/with%20space",
-		"/api/2.0/preview/sql/queries",
-		"/api/1.2/contexts/status",
-		"/api/2.0/permissions/authorization/tokens",
-	} {
-		if got := h.do(t, "POST", path, "{}"); got.StatusCode != 200 || got.body != "POST "+path {
-			t.Errorf("%s: %d %s", path, got.StatusCode, got.body)
-		}
-	}
-	before := ws.Count()
-	for _, path := range []string{
-		"/api/2.0/token/create", "/api/2.0/token/list", "/api/2.0/token/delete", "/api/2.0/token", "/api/2.0/token/",
-		"/api/2.1/token/create", "/api/2.0/TOKEN/create", "/api/2.0/toKen/create", "/api/2.0/tokens/create",
-		"/api/2.0/token-management/tokens", "/api/2.0/token-management/on-behalf-of/tokens", "/api/2.0/Token-Management/x",
-		"/api/2.0/preview/token/create", "/api/2.0/preview/preview/token-management/x", "/api/2.0/PREVIEW/token/create",
-		"/api/token/create", "/api/2.0/", "/api/2.0", "/api/", "/api/v2.0/token/create", "/api/%32.0/token/create",
-		"/api/2.0%2ftoken/create", "/api/2.0/to%6ben/create", "/api/2.0/to%E2%84%AAen/create", "/api/2.0/%EF%BD%94oken/create",
-		"/api/2.0//token/create", "/api//2.0/token/create", "/api/2.0/./token/create", "/api/2.0/x/../token/create",
-		"/api/2.0/x/..%2ftoken/create", "/api/2.0/x/%2e%2e/token/create", "/api/2.0/;a=b/token/create", "/api/2.0/token;a=b/create",
-		"/API/2.0/token/create", "/Api/2.0/clusters/list", "/api/2.0 /token/create", "/api/2.0/%20token/create", "/api/2.0/token%20/create",
-		"/api/2.0/token%00/create", "/api/2.0/token\\create", "/api/2.0/token%5ccreate",
-	} {
-		for _, method := range []string{"GET", "POST", "PUT", "OPTIONS"} {
-			status, body := h.raw(t, method+" "+path+" HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
-			if status < 400 || status > 404 {
-				t.Errorf("%s %s: %d %s", method, path, status, body)
-			}
-		}
-	}
-	if n := ws.Count() - before; n != 0 {
-		t.Errorf("%d of them reached the workspace", n)
-	}
-	got := h.do(t, "POST", "/api/2.0/token/create", "{}")
-	if msg := message(t, "databricks", got); got.StatusCode != 403 || !strings.Contains(msg, "token API") {
-		t.Errorf("%d %s", got.StatusCode, msg)
-	}
-}
-
-func TestUnknownPathNamesTheRoutes(t *testing.T) {
-	h := open(t, proxy.Config{Host: "https://w.example"})
-	for _, tt := range []struct{ path, form string }{
-		{"/nothing", "openai"},
-		{"/v1/messages/", "openai"},
-		{"/V1/MESSAGES", "openai"},
-		{"/serving-endpoints/", "openai"},
-		{"/serving-endpoints", "openai"},
-		{"/chat/completions/x", "openai"},
-		{"/anthropic/v1/nothing", "anthropic"},
-		{"/x/v1beta/models", "gemini"},
-		{"/api/2.0/clusters/list", "databricks"},
-		{"/api/2.0/token/create", "databricks"},
-		{"/metadata", "openai"},
-	} {
-		got := h.do(t, "POST", tt.path, `{}`)
-		if got.StatusCode != http.StatusNotFound {
-			t.Errorf("%s: %d", tt.path, got.StatusCode)
-		}
-		if msg := message(t, tt.form, got); !strings.Contains(msg, " /v1/chat/completions ") || !strings.Contains(msg, "/v1beta/") {
-			t.Errorf("%s: %q names no routes", tt.path, msg)
-		}
 	}
 }
 

@@ -3,48 +3,47 @@
 package main
 
 import (
-	"encoding/json"
+	"maps"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 )
 
 func guardRows() []row {
 	return []row{
-		// First, since each reason has a quota of lines in the log.
 		{name: "refusals are logged with the reason, counted, and say how to be let in", run: showRefusalsTold},
 		{name: "a Host is allowed exactly, at any port, and by --allow-host", run: showAllowedHosts},
 		{name: "any other Host is refused", run: showForeignHosts},
 		{name: "a foreign Origin or Sec-Fetch-Site is refused, whatever the method", run: showForeignPages},
 		{name: "our own Origin, and Sec-Fetch-Site same-origin or none, are allowed", run: showOwnPages},
+		{name: "whom the guard refuses reaches nothing, and reads why in his agent's form", run: showGuardFirst},
+		{name: "a supervisor learns from any page whether patrol is well, and no more", run: showProbes},
 		{name: "beyond loopback a credential is required", run: showCredentialRequired},
 	}
 }
 
-func showAllowedHosts(t *testing.T, r *rig) {
+func showAllowedHosts(t *testing.T, f *fixture) {
 	hosts := []string{
 		"localhost", "localhost:1", "LOCALHOST:65535", "127.0.0.1", "127.0.0.1:8080", "[::1]", "[::1]:4000",
 		allowedHost, allowedHost + ":9", strings.ToUpper(allowedHost),
 	}
 	for _, host := range hosts {
-		if got := r.ask(t, http.MethodPost, "/v1/messages", question, "Host", host); got.StatusCode != http.StatusOK {
+		if got := f.ask(t, http.MethodPost, "/v1/messages", question, "Host", host); got.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", host, got.StatusCode, got.body)
 		}
 	}
-	r.arrived(t, len(hosts))
+	f.arrived(t, len(hosts))
 }
 
-func showForeignHosts(t *testing.T, r *rig) {
+func showForeignHosts(t *testing.T, f *fixture) {
 	for _, host := range []string{
 		"evil.example", "127.0.0.1.evil.example", "localhost.evil.example", "evil.example:4000", "127.0.0.1evil.example", "evil-localhost",
 		"evil.localhost", "localhost.", "127.1", "127.0.0.2", "0.0.0.0", "[::]", "::1", "[::1", "[::ffff:127.0.0.1]", "2130706433", "0x7f.1", "localhost:", "localhost:x",
 		"localhost:80:80", "localhost@evil.example", "evil.example@localhost", "localhost/x", "localhost,evil.example", "localhost evil.example",
 		"x" + allowedHost, allowedHost + ".evil.example", "x." + allowedHost, "ſocalhost", "",
 	} {
-		got := r.raw(t, "POST /v1/messages HTTP/1.1\r\nHost: "+host+"\r\nROW\r\nContent-Length: 2\r\n\r\n{}")
+		got := f.raw(t, "POST /v1/messages HTTP/1.1\r\nHost: "+host+"\r\nROW\r\nContent-Length: 2\r\n\r\n{}")
 		switch {
 		case got.StatusCode == http.StatusBadRequest: // not even HTTP
 		case got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "--allow-host"):
@@ -57,15 +56,15 @@ func showForeignHosts(t *testing.T, r *rig) {
 		"POST /v1/messages HTTP/1.0\r\n",
 		"POST /v1/messages HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: localhost\r\nForwarded: host=localhost\r\n",
 	} {
-		if got := r.raw(t, request+"ROW\r\nContent-Length: 2\r\n\r\n{}"); got.StatusCode/100 != 4 {
+		if got := f.raw(t, request+"ROW\r\nContent-Length: 2\r\n\r\n{}"); got.StatusCode/100 != 4 {
 			t.Errorf("%q: %d %s", request, got.StatusCode, got.body)
 		}
 	}
-	r.arrived(t, 0)
+	f.arrived(t, 0)
 }
 
-func showForeignPages(t *testing.T, r *rig) {
-	own := strings.TrimPrefix(r.proxy, "http://")
+func showForeignPages(t *testing.T, f *fixture) {
+	own := strings.TrimPrefix(f.url, "http://")
 	for _, tt := range [][]string{
 		{"Origin", "https://evil.example"},
 		{"Origin", "null"},
@@ -90,24 +89,50 @@ func showForeignPages(t *testing.T, r *rig) {
 	} {
 		for _, method := range []string{"GET", "POST", "OPTIONS", "HEAD", "PUT", "DELETE"} {
 			for _, path := range []string{"/v1/messages", "/api/2.0/clusters/list", "/"} {
-				got := r.ask(t, method, path, "", tt...)
+				got := f.ask(t, method, path, "", tt...)
 				if got.StatusCode != http.StatusForbidden || got.Header["Access-Control-Allow-Origin"] != nil {
 					t.Errorf("%s %s %q: %d %s", method, path, tt, got.StatusCode, got.body)
 				}
 			}
 		}
 	}
-	r.arrived(t, 0)
+	f.arrived(t, 0)
 }
 
-func showOwnPages(t *testing.T, r *rig) {
-	headers := [][]string{{"Origin", r.proxy}, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", "http://" + allowedHost, "Host", allowedHost}}
+func showOwnPages(t *testing.T, f *fixture) {
+	headers := [][]string{{"Origin", f.url}, {"Sec-Fetch-Site", "same-origin"}, {"Sec-Fetch-Site", "none"}, {"Origin", "http://" + allowedHost, "Host", allowedHost}}
 	for _, header := range headers {
-		if got := r.ask(t, http.MethodPost, "/v1/messages", question, header...); got.StatusCode != http.StatusOK {
+		if got := f.ask(t, http.MethodPost, "/v1/messages", question, header...); got.StatusCode != http.StatusOK {
 			t.Errorf("%q: %d %s", header, got.StatusCode, got.body)
 		}
 	}
-	r.arrived(t, len(headers))
+	f.arrived(t, len(headers))
+}
+
+func showGuardFirst(t *testing.T, f *fixture) {
+	forms := map[string]api{"/": openAI, "/health": openAI, "/metrics": openAI, "/nothing": openAI}
+	maps.Copy(forms, apiOf)
+	for path, form := range forms {
+		for _, header := range [][]string{{"Origin", "https://evil.example"}, {"Sec-Fetch-Site", "cross-site"}, {"Host", "evil.example"}, {"Host", "127.0.0.1.evil.example"}} {
+			got := f.ask(t, http.MethodPost, path, question, header...)
+			if text, _ := got.message(t, form); got.StatusCode != http.StatusForbidden {
+				t.Errorf("%s with %q: %d %s", path, header, got.StatusCode, text)
+			}
+		}
+	}
+	f.arrived(t, 0)
+}
+
+func showProbes(t *testing.T, f *fixture) {
+	for _, path := range []string{"/healthz", "/readyz"} {
+		if got := f.ask(t, http.MethodGet, path, "", "Sec-Fetch-Site", "cross-site"); got.StatusCode != http.StatusOK || got.body != "" {
+			t.Errorf("%s from a page: %d %q", path, got.StatusCode, got.body)
+		}
+		if got := f.ask(t, http.MethodGet, path, ""); got.StatusCode != http.StatusOK || !strings.Contains(got.body, "ok") {
+			t.Errorf("%s: %d %q", path, got.StatusCode, got.body)
+		}
+	}
+	f.arrived(t, 0)
 }
 
 // network returns an address of this machine that isn't loopback.
@@ -126,45 +151,36 @@ func network(t *testing.T) net.IP {
 	return nil
 }
 
-// keyFile makes a file with a client key.
-func keyFile(t *testing.T, m *machine) string {
-	t.Helper()
-	path := filepath.Join(m.home, "keys")
-	if err := os.WriteFile(path, []byte("# agents elsewhere\n"+clientKey+"\n"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
 // A client that comes by this machine's address in a network might be anywhere.
-func showCredentialRequired(t *testing.T, r *rig) {
+func showCredentialRequired(t *testing.T, f *fixture) {
 	ip := network(t)
-	own := newRig(t, r.wire)
-	own.serve(t, "--listen", ip.String()+":0", "--listen", "0.0.0.0:0", "--client-key-file", keyFile(t, own.machine))
-	awaitLog(t, own.machine, "beyond this machine")
+	own := f.with(t, settings{listen: []string{ip.String() + ":0", "0.0.0.0:0"}, keys: true})
+	if own.binary != nil {
+		own.awaitLog(t, "beyond this machine")
+	}
 	if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != http.StatusOK {
 		t.Errorf("over loopback: %d %s", got.StatusCode, got.body)
 	}
-	own.proxy = "http://" + own.listen[1]
+	own.url = "http://" + own.addresses()[1]
 	showBadCredentials(t, own)
 	good := showGoodCredentials(t, own)
 	if got := own.ask(t, http.MethodPost, "/v1/messages", question, "Host", "evil.example", "X-Api-Key", clientKey); got.StatusCode != http.StatusForbidden {
 		t.Errorf("another Host: %d", got.StatusCode)
 	}
 	own.arrived(t, 1+good)
-	_, port, _ := net.SplitHostPort(own.listen[2])
+	_, port, _ := net.SplitHostPort(own.addresses()[2])
 	for host, want := range map[string]int{"127.0.0.1": http.StatusOK, ip.String(): http.StatusUnauthorized} {
-		own.proxy = "http://" + host + ":" + port
+		own.url = "http://" + host + ":" + port
 		if got := own.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != want {
 			t.Errorf("listening on all addresses, by %s: %d %s", host, got.StatusCode, got.body)
 		}
 	}
-	if strings.Contains(own.log.String(), clientKey) {
+	if strings.Contains(own.log(), clientKey) {
 		t.Error("the client key is in the log")
 	}
 }
 
-func showBadCredentials(t *testing.T, own *rig) {
+func showBadCredentials(t *testing.T, own *fixture) {
 	for _, header := range [][]string{
 		nil,
 		{"Authorization", "Bearer wrong"},
@@ -189,8 +205,8 @@ func showBadCredentials(t *testing.T, own *rig) {
 }
 
 // showGoodCredentials returns how many there are.
-func showGoodCredentials(t *testing.T, own *rig) int {
-	retired := own.live(t)
+func showGoodCredentials(t *testing.T, own *fixture) int {
+	first, retired := own.ws.Tokens()[0].Value, own.token(t)
 	own.rotate(t)
 	good := [][]string{
 		{"Authorization", "Bearer " + clientKey},
@@ -198,9 +214,9 @@ func showGoodCredentials(t *testing.T, own *rig) int {
 		{"X-Api-Key", clientKey},
 		{"X-Goog-Api-Key", clientKey},
 		{"Authorization", "Bearer wrong", "X-Api-Key", clientKey},
-		{"Authorization", "Bearer " + own.live(t)},
+		{"Authorization", "Bearer " + own.token(t)},
 		{"X-Api-Key", retired},
-		{"X-Goog-Api-Key", own.first.Value},
+		{"X-Goog-Api-Key", first},
 	}
 	for _, header := range good {
 		if got := own.ask(t, http.MethodPost, "/v1/messages", question, header...); got.StatusCode != http.StatusOK {
@@ -210,58 +226,26 @@ func showGoodCredentials(t *testing.T, own *rig) int {
 	return len(good)
 }
 
-// What "patrol status --json" counts is in the words of the log.
-func showRefusalsTold(t *testing.T, r *rig) {
-	before := r.statusJSON(t)
+// The counters have the words of the log.
+func showRefusalsTold(t *testing.T, f *fixture) {
+	before := f.refused(t)
 	for why, header := range map[string][]string{
 		"host": {"Host", "stranger.example"}, "origin": {"Origin", "https://page.example"}, "fetch_site": {"Sec-Fetch-Site", "cross-site"},
 	} {
-		got := r.ask(t, http.MethodPost, "/v1/chat/completions", question, header...)
-		var a answer
-		if err := json.Unmarshal([]byte(got.body), &a); err != nil || openAIRefusal(a) == "" {
-			t.Errorf("%s: %s is no answer in an agent's form", why, got.body)
+		got := f.ask(t, http.MethodPost, "/v1/chat/completions", question, header...)
+		if _, kind := got.message(t, openAI); kind != "invalid_request_error" {
+			t.Errorf("%s: %s", why, got.body)
 		}
-		if n := r.statusJSON(t)[why] - before[why]; n != 1 {
+		if n := f.refused(t)[why] - before[why]; n != 1 {
 			t.Errorf("%s: %d more are counted, want 1", why, n)
 		}
 	}
 	for _, line := range []string{"reason=host ", "host=stranger.example", "reason=origin ", "origin=page.example", "reason=fetch_site "} {
-		awaitLog(t, r.machine, line)
+		f.awaitLog(t, line)
 	}
-	got := r.ask(t, http.MethodGet, "/api/2.0/token/list", "")
+	got := f.ask(t, http.MethodGet, "/api/2.0/token/list", "")
 	if got.StatusCode != http.StatusForbidden || !strings.Contains(got.body, "token API") {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	awaitLog(t, r.machine, "token API")
-}
-
-func openAIRefusal(a answer) string {
-	if a.Error.Type != "invalid_request_error" {
-		return ""
-	}
-	return a.Error.Message
-}
-
-// statusJSON returns what "patrol status --json" says was refused.
-func (r *rig) statusJSON(t *testing.T) map[string]uint64 {
-	t.Helper()
-	out, err := r.command("status", "--json").Output()
-	if err != nil {
-		t.Fatalf("patrol status --json: %v", err)
-	}
-	for _, tok := range r.ws.Tokens() {
-		if strings.Contains(string(out), tok.Value) {
-			t.Error("a token's value is in the status")
-		}
-	}
-	var report struct {
-		Proxy struct {
-			Requests uint64            `json:"requests"`
-			Refused  map[string]uint64 `json:"refused"`
-		} `json:"proxy"`
-	}
-	if err := json.Unmarshal(out, &report); err != nil || report.Proxy.Requests == 0 {
-		t.Fatalf("%v: %s", err, out)
-	}
-	return report.Proxy.Refused
+	f.awaitLog(t, "token API")
 }

@@ -22,8 +22,8 @@ func limitRows() []row {
 	}
 }
 
-func showHeaderLimit(t *testing.T, r *rig) {
-	if got := r.ask(t, http.MethodPost, "/v1/messages", question, "X-Long", strings.Repeat("x", 32<<10)); got.StatusCode != http.StatusOK {
+func showHeaderLimit(t *testing.T, f *fixture) {
+	if got := f.ask(t, http.MethodPost, "/v1/messages", question, "X-Long", strings.Repeat("x", 32<<10)); got.StatusCode != http.StatusOK {
 		t.Errorf("32 KiB: %d %s", got.StatusCode, got.body)
 	}
 	for _, request := range []string{
@@ -31,20 +31,18 @@ func showHeaderLimit(t *testing.T, r *rig) {
 		"POST /v1/messages?" + strings.Repeat("x", 80<<10) + " HTTP/1.1\r\nHost: localhost\r\nROW\r\n\r\n",
 		"POST /v1/messages HTTP/1.1\r\nHost: localhost\r\nROW\r\n" + strings.Repeat("X-Many: 1\r\n", 8<<10) + "\r\n",
 	} {
-		if got := r.raw(t, request); got.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+		if got := f.raw(t, request); got.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
 			t.Errorf("%.60q: %d %s", request, got.StatusCode, got.body)
 		}
 	}
-	r.arrived(t, 1)
+	f.arrived(t, 1)
 }
 
-// With 128 files patrol lets 32 connections in. The next one waits, is counted,
-// and has its turn when one of them ends.
-func showConnectionLimit(t *testing.T, r *rig) {
-	const files, limit = 128, 32
-	own := newRig(t, r.wire)
-	own.within = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, files)}
-	own.serve(t)
+// One connection more than are let in waits, is counted, and has its turn when
+// another ends.
+func showConnectionLimit(t *testing.T, f *fixture) {
+	const limit = 32
+	own := f.with(t, settings{conns: limit})
 	ask := func(conn net.Conn) {
 		_, _ = fmt.Fprintf(conn, "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n")
 	}
@@ -54,10 +52,11 @@ func showConnectionLimit(t *testing.T, r *rig) {
 			t.Fatalf("%v, %v", resp, err)
 		}
 	}
-	full := func() uint64 { return own.status(t).Proxy.Refused["full"] }
-	// The service's own connections of the start may still be open.
+	full := func() uint64 { return own.refused(t)["full"] }
+	own.client.CloseIdleConnections()
+	// Connections of the start may still be open.
 	var open []net.Conn
-	for full() == 0 {
+	for len(open) < limit-4 || full() == 0 {
 		conn := own.dial(t)
 		ask(conn)
 		open = append(open, conn)
@@ -76,7 +75,7 @@ func showConnectionLimit(t *testing.T, r *rig) {
 	if n := len(open) - 1; n > limit || n < limit-4 {
 		t.Errorf("%d connections were let in, want %d", n, limit)
 	}
-	awaitLog(t, own.machine, "reason=full")
+	own.awaitLog(t, "reason=full")
 	_ = open[0].Close()
 	_ = last.SetReadDeadline(time.Now().Add(patience))
 	answered(last)
@@ -86,7 +85,7 @@ func showConnectionLimit(t *testing.T, r *rig) {
 }
 
 // beginSlowHeaders opens connections that begin a request and never end it.
-func beginSlowHeaders(t *testing.T, r *rig) func(t *testing.T) {
+func beginSlowHeaders(t *testing.T, f *fixture) func(t *testing.T) {
 	type end struct {
 		sent string
 		took time.Duration
@@ -96,7 +95,7 @@ func beginSlowHeaders(t *testing.T, r *rig) func(t *testing.T) {
 	halves := []string{"", "POST /v1/mess", "POST /v1/messages HTTP/1.1\r\nHost: localhost\r\n", "GET / HTTP/1.1\r\nHost: localhost\r\n\r\nGET / HT"}
 	ends := make(chan end, len(halves))
 	for _, half := range halves {
-		conn := r.dial(t)
+		conn := f.dial(t)
 		began := time.Now()
 		_ = conn.SetDeadline(began.Add(2 * patience))
 		go func() {

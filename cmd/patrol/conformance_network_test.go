@@ -7,57 +7,56 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"strings"
 	"sync"
 	"testing"
 
 	"patrol/cmd/patrol/internal/cli"
+	"patrol/rotator/workspacetest"
 )
 
 func networkRows() []row {
 	return []row{
-		{name: "a certificate that nobody vouches for gets no token", overTLS: true, run: showUnknownAuthority},
-		{name: "HTTPS_PROXY is honoured", overTLS: true, run: showEnvironmentsProxy},
-		{name: "an upstream that is ourselves is refused at start", run: showLoops},
+		{name: "a certificate that nobody vouches for gets no token", only: overTLS, run: showUnknownAuthority},
+		{name: "HTTPS_PROXY is honoured", only: ofBinary | overTLS, run: showEnvironmentsProxy},
+		{name: "an upstream that is ourselves is refused at start", only: ofBinary, run: showLoops},
 		{name: "each address is served", run: showAddresses},
 	}
 }
 
-func showUnknownAuthority(t *testing.T, r *rig) {
-	other := newRig(t, r.wire)
-	other.start(t, "--wait", "0s")
-	got := other.ask(t, http.MethodPost, "/v1/messages", question)
-	if got.StatusCode != http.StatusServiceUnavailable {
-		t.Errorf("%d %s", got.StatusCode, got.body)
+func showUnknownAuthority(t *testing.T, f *fixture) {
+	own := f.with(t, settings{stranger: true, wait: -1})
+	got := own.ask(t, http.MethodPost, "/v1/messages", question)
+	if text, _ := got.message(t, anthropic); got.StatusCode/100 != 5 || own.binary == nil && !(strings.Contains(text, "authority") && strings.Contains(text, "--upstream-ca")) {
+		t.Errorf("%d %s", got.StatusCode, text)
 	}
-	awaitLog(t, other.machine, "certificate")
-	other.lab.mu.Lock()
-	defer other.lab.mu.Unlock()
-	if n := len(other.lab.arrivals) + other.ws.Count(); n > 0 {
+	own.awaitLog(t, "certificate")
+	own.mu.Lock()
+	defer own.mu.Unlock()
+	if n := len(own.arrivals) + own.ws.Count(); n > 0 {
 		t.Errorf("%d requests came upstream", n)
 	}
 }
 
-// awaitLog waits until the log says what.
-func awaitLog(t *testing.T, m *machine, what string) {
-	t.Helper()
-	await(t, func() bool { return strings.Contains(m.log.String(), what) })
-}
-
 // tunnels is an HTTP proxy that leads every tunnel to one address.
 type tunnels struct {
-	to string
-
 	mu    sync.Mutex
+	to    string
 	asked []string
+}
+
+func (p *tunnels) lead(to string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.to = to
 }
 
 func (p *tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.asked = append(p.asked, r.Method+" "+r.RequestURI)
+	to := p.to
 	p.mu.Unlock()
-	up, err := net.Dial("tcp", p.to)
+	up, err := net.Dial("tcp", to)
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
@@ -77,33 +76,28 @@ func (p *tunnels) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	back.Wait()
 }
 
-// The name in the lab's certificate is of a server out in the world, so that no
-// request of it gets to the lab but through the proxy.
-func showEnvironmentsProxy(t *testing.T, r *rig) {
-	via := newRig(t, r.wire)
-	upstream, err := url.Parse(via.other)
-	if err != nil {
-		t.Fatal(err)
-	}
-	between := &tunnels{to: upstream.Host}
+// The name in the upstream's certificate is of a server out in the world, so that
+// no request for it gets there but through the proxy.
+func showEnvironmentsProxy(t *testing.T, f *fixture) {
+	between := new(tunnels)
 	srv := httptest.NewServer(between)
 	t.Cleanup(srv.Close)
-	via.environ = append(via.environ, "HTTPS_PROXY="+srv.URL)
-	name := "example.com:" + upstream.Port()
-	via.serve(t, "--openai-upstream", "https://"+name+"/base")
+	const name = "example.com"
+	via := f.with(t, settings{openAI: "https://" + name + "/base", environ: []string{"HTTPS_PROXY=" + srv.URL}})
+	between.lead(strings.TrimPrefix(via.other, "https://"))
 	got := via.ask(t, http.MethodPost, "/responses", question)
 	if a := via.arrived(t, 1)[0]; a.host != name || a.uri != "/base/responses" {
 		t.Errorf("%d, came to %s%s", got.StatusCode, a.host, a.uri)
 	}
 	between.mu.Lock()
 	defer between.mu.Unlock()
-	if len(between.asked) != 1 || between.asked[0] != "CONNECT "+name {
+	if len(between.asked) != 1 || between.asked[0] != "CONNECT "+name+":443" {
 		t.Errorf("the proxy was asked for %q", between.asked)
 	}
-	via.stop(t) // so that the tunnel ends
+	via.binary.stop(t) // so that the tunnel ends
 }
 
-func showLoops(t *testing.T, r *rig) {
+func showLoops(t *testing.T, f *fixture) {
 	for _, tt := range []struct{ flag, upstream, environ string }{
 		{"--upstream", "http://127.0.0.1:PORT/v1", ""},
 		{"--anthropic-upstream", "http://localhost:PORT", ""},
@@ -115,8 +109,9 @@ func showLoops(t *testing.T, r *rig) {
 		code, out := 0, "the port is in use"
 		for strings.Contains(out, "the port is in use") { // it may be somebody else's by then
 			port := freePort(t)
-			cmd := newRig(t, r.wire).command("serve", "--listen", "127.0.0.1:"+port, tt.flag, strings.ReplaceAll(tt.upstream, "PORT", port))
-			cmd.Env = append(cmd.Env, strings.ReplaceAll(tt.environ, "PORT", port))
+			own := newHome(t, &workspacetest.Server{Workspace: f.ws, URL: f.upstream.url})
+			cmd := own.command("serve", "--listen", "127.0.0.1:"+port, tt.flag, strings.ReplaceAll(tt.upstream, "PORT", port))
+			cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0", strings.ReplaceAll(tt.environ, "PORT", port))
 			text, _ := cmd.CombinedOutput() // the code tells
 			code, out = cmd.ProcessState.ExitCode(), string(text)
 		}
@@ -138,17 +133,17 @@ func freePort(t *testing.T) string {
 	return port
 }
 
-func showAddresses(t *testing.T, r *rig) {
-	if len(r.listen) != 2 {
-		t.Fatalf("listening on %q, want two addresses", r.listen)
+func showAddresses(t *testing.T, f *fixture) {
+	if len(f.addresses()) != 2 {
+		t.Fatalf("listening on %q, want two addresses", f.addresses())
 	}
-	for _, addr := range r.listen {
-		req := r.request(t, http.MethodPost, "/v1/messages", strings.NewReader(question))
+	for _, addr := range f.addresses() {
+		req := f.request(t, http.MethodPost, "/v1/messages", strings.NewReader(question))
 		req.URL.Host = addr
 		req.Host = addr
-		if got := r.send(t, req); got.StatusCode != http.StatusOK {
+		if got := f.send(t, req); got.StatusCode != http.StatusOK {
 			t.Errorf("%s: %d %s", addr, got.StatusCode, got.body)
 		}
 	}
-	r.arrived(t, len(r.listen))
+	f.arrived(t, len(f.addresses()))
 }

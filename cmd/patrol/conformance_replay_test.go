@@ -7,13 +7,10 @@ import (
 	"io"
 	"maps"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"patrol/rotator/workspacetest"
 )
@@ -21,12 +18,13 @@ import (
 func replayRows() []row {
 	return []row{
 		{name: "a request whose token is stale by now is sent again with the current one, its body intact", run: showReplay},
-		{name: "the current token dead: one rotation by --mint-profile, and all that were refused are sent again", run: showDeadToken},
+		{name: "the current token dead: one new one, by --mint-profile, and all that were refused are sent again", run: showDeadToken},
 		{name: "beyond --replay-limit a body streams, and the refusal is passed on", run: showTooLongToReplay},
 		{name: "a token too young to be known everywhere: the one before it, once", run: showYoungToken},
 		{name: "a permission error, a 429, a 5xx pass untouched with their headers", run: showOtherErrors},
 		{name: "a connection reset after bytes were sent: model routes once, /api only GET and HEAD", run: showResets},
 		{name: "reset within an answer, nothing is sent again", run: showResetWithin},
+		{name: "half an answer's header, and nothing is sent again", only: overPlain, run: showHalfAHeader},
 	}
 }
 
@@ -37,10 +35,10 @@ type gate struct {
 	open chan struct{}
 }
 
-func (r *rig) gate(t *testing.T, refuse http.HandlerFunc) *gate {
+func (f *fixture) gate(t *testing.T, refuse http.HandlerFunc) *gate {
 	g := &gate{came: make(chan string, 64), open: make(chan struct{})}
-	old := "Bearer " + r.live(t)
-	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+	old := "Bearer " + f.token(t)
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		body, err := io.ReadAll(req.Body)
 		if err != nil {
 			panic(http.ErrAbortHandler)
@@ -53,25 +51,15 @@ func (r *rig) gate(t *testing.T, refuse http.HandlerFunc) *gate {
 		}
 		g.came <- string(body)
 		req.Body = io.NopCloser(strings.NewReader(string(body)))
-		r.lab.ws.ServeHTTP(w, req)
+		f.ws.ServeHTTP(w, req)
 	})
 	return g
 }
 
-// live returns the token that is in use.
-func (r *rig) live(t *testing.T) string {
-	t.Helper()
-	token, err := r.control.Token(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	return token.Expose()
-}
-
 // Each form in which a workspace refuses a token, for a small body, one of
 // several packets, and one that comes chunked.
-func showReplay(t *testing.T, r *rig) {
-	g := r.gate(t, func(w http.ResponseWriter, req *http.Request) {
+func showReplay(t *testing.T, f *fixture) {
+	g := f.gate(t, func(w http.ResponseWriter, req *http.Request) {
 		form, _ := strconv.Atoi(req.Header.Get("X-Form"))
 		status, contentType, body := workspacetest.InvalidForm(form).Reply()
 		w.Header().Set("Content-Type", contentType)
@@ -95,7 +83,7 @@ func showReplay(t *testing.T, r *rig) {
 					in = io.MultiReader(in)
 				}
 				path := []string{"/v1/messages", "/v1/chat/completions", "/responses"}[j]
-				if got := r.send(t, r.request(t, http.MethodPost, path, in, header...)); got.StatusCode != http.StatusOK || got.err != nil {
+				if got := f.send(t, f.request(t, http.MethodPost, path, in, header...)); got.StatusCode != http.StatusOK || got.err != nil {
 					t.Errorf("%s, form %d: %d %s", path, form, got.StatusCode, got.body)
 				}
 			})
@@ -105,10 +93,10 @@ func showReplay(t *testing.T, r *rig) {
 	for range want {
 		seen[eventuallyWithin(t, patience, "all requests upstream", g.came)]++
 	}
-	r.rotate(t)
+	f.rotate(t)
 	close(g.open)
 	asking.Wait()
-	r.arrived(t, 2*len(want))
+	f.arrived(t, 2*len(want))
 	for range want {
 		seen[<-g.came]++
 	}
@@ -117,21 +105,10 @@ func showReplay(t *testing.T, r *rig) {
 	}
 }
 
-func showDeadToken(t *testing.T, r *rig) {
+func showDeadToken(t *testing.T, f *fixture) {
 	const requests = 8
-	own := newRig(t, r.wire)
-	own.lab.ws.AddClient("robot", clientKey, "", time.Hour)
-	minter := fmt.Sprintf("[minter]\nhost = %s\nclient_id = robot\nclient_secret = %s\n", own.ws.URL, clientKey)
-	profiles := filepath.Join(own.home, ".databrickscfg")
-	signedIn, err := os.ReadFile(profiles)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(profiles, append(signedIn, minter...), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	own.serve(t, "--mint-profile", "minter", "--grace", "0s")
-	await(t, func() bool { return len(own.ws.Live()) == 1 && len(own.status(t).Retiring) == 0 })
+	own := f.with(t, settings{minter: true})
+	await(t, func() bool { return len(own.ws.Live()) == 1 })
 	minted := len(own.ws.Tokens())
 	for _, tok := range own.ws.Live() {
 		own.ws.Revoke(tok.ID)
@@ -150,11 +127,11 @@ func showDeadToken(t *testing.T, r *rig) {
 	}
 }
 
-func showTooLongToReplay(t *testing.T, r *rig) {
+func showTooLongToReplay(t *testing.T, f *fixture) {
 	status, _, refusal := workspacetest.InvalidJSON.Reply()
 	began, open := make(chan struct{}), make(chan struct{})
 	length := make(chan int, 1)
-	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		first := make([]byte, replayLimit/2)
 		if _, err := io.ReadFull(req.Body, first); err != nil {
 			panic(http.ErrAbortHandler)
@@ -168,7 +145,7 @@ func showTooLongToReplay(t *testing.T, r *rig) {
 	})
 	in, out := io.Pipe()
 	answered := make(chan outcome, 1)
-	go func() { answered <- r.send(t, r.request(t, http.MethodPost, "/v1/messages", in)) }()
+	go func() { answered <- f.send(t, f.request(t, http.MethodPost, "/v1/messages", in)) }()
 	chunk := []byte(strings.Repeat("x", replayLimit+1))
 	_, _ = out.Write(chunk)
 	eventuallyWithin(t, patience, "the beginning upstream before the body's end", began)
@@ -177,36 +154,46 @@ func showTooLongToReplay(t *testing.T, r *rig) {
 	if n := eventuallyWithin(t, patience, "the end upstream", length); n != 2*len(chunk) {
 		t.Errorf("%d bytes came, want %d", n, 2*len(chunk))
 	}
-	r.rotate(t)
+	f.rotate(t)
 	close(open)
 	if got := <-answered; got.StatusCode != status || got.body != refusal {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	r.arrived(t, 1)
+	f.arrived(t, 1)
+	// And so it is where the length is known from the start.
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, refusal)
+	})
+	if got := f.ask(t, http.MethodPost, "/v1/messages", string(chunk)); got.StatusCode != status || got.body != refusal {
+		t.Errorf("of known length: %d %s", got.StatusCode, got.body)
+	}
+	f.arrived(t, 2)
 }
 
-func showYoungToken(t *testing.T, r *rig) {
+func showYoungToken(t *testing.T, f *fixture) {
 	status, _, refusal := workspacetest.InvalidJSON.Reply()
-	r.rotate(t)
-	young := "Bearer " + r.live(t)
-	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+	f.rotate(t)
+	young := "Bearer " + f.token(t)
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.Header.Get("Authorization") == young || req.Header.Get("X-Both") != "" {
 			w.WriteHeader(status)
 			_, _ = io.WriteString(w, refusal)
 		}
 	})
-	got := r.ask(t, http.MethodPost, "/v1/messages", question)
-	if all := r.arrived(t, 2); got.StatusCode != http.StatusOK || all[0].header.Get("Authorization") != young {
+	got := f.ask(t, http.MethodPost, "/v1/messages", question)
+	if all := f.arrived(t, 2); got.StatusCode != http.StatusOK || all[0].header.Get("Authorization") != young {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
-	minted := len(r.ws.Tokens())
-	got = r.ask(t, http.MethodPost, "/v1/messages", question, "X-Both", "1")
-	if r.arrived(t, 4); got.StatusCode != status || got.body != refusal || len(r.ws.Tokens()) != minted {
-		t.Errorf("both refused: %d %s, %d tokens minted", got.StatusCode, got.body, len(r.ws.Tokens())-minted)
+	minted := len(f.ws.Tokens())
+	got = f.ask(t, http.MethodPost, "/v1/messages", question, "X-Both", "1")
+	if f.arrived(t, 4); got.StatusCode != status || got.body != refusal || len(f.ws.Tokens()) != minted {
+		t.Errorf("both refused: %d %s, %d tokens minted", got.StatusCode, got.body, len(f.ws.Tokens())-minted)
 	}
 }
 
-func showOtherErrors(t *testing.T, r *rig) {
+func showOtherErrors(t *testing.T, f *fixture) {
 	errors := []struct {
 		status int
 		body   string
@@ -216,13 +203,14 @@ func showOtherErrors(t *testing.T, r *rig) {
 		{403, `{"error_code":"PERMISSION_DENIED","message":"User does not have permission to use the endpoint 'Invalid access token.'"}`},
 		{403, "<html><body>Blocked by an IP access list</body></html>"},
 		{404, `{"error_code":"ENDPOINT_NOT_FOUND","message":"Invalid access token."}`},
+		{409, `{"error_code":"RESOURCE_CONFLICT","message":"Invalid access token."}`},
 		{429, `{"error_code":"REQUEST_LIMIT_EXCEEDED","message":"Exceeded workspace rate limit"}`},
 		{500, "Internal error"},
 		{502, "<html>Bad gateway</html>"},
 		{503, "Token is expired"},
 		{529, `{"type":"error","error":{"type":"overloaded_error"}}`},
 	}
-	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		i, _ := strconv.Atoi(req.Header.Get("X-Error"))
 		w.Header().Set("Retry-After", "17")
 		w.Header().Set("X-Ratelimit-Remaining", "0")
@@ -232,69 +220,69 @@ func showOtherErrors(t *testing.T, r *rig) {
 	})
 	for i, e := range errors {
 		for _, path := range []string{"/v1/chat/completions", "/v1/messages"} {
-			got := r.ask(t, http.MethodPost, path, question, "X-Error", strconv.Itoa(i))
+			got := f.ask(t, http.MethodPost, path, question, "X-Error", strconv.Itoa(i))
 			if got.StatusCode != e.status || got.body != e.body || got.Header.Get("Retry-After") != "17" ||
 				got.Header.Get("X-Ratelimit-Remaining") != "0" || got.Header.Get("Content-Type") != "application/something" {
 				t.Errorf("%s: %d %s became %d %s %v", path, e.status, e.body, got.StatusCode, got.body, got.Header)
 			}
 		}
 	}
-	r.arrived(t, 2*len(errors))
+	f.arrived(t, 2*len(errors))
 }
 
-func showResets(t *testing.T, r *rig) {
-	resets := make(chan struct{}, 8) // so many connections are still to be reset
-	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+func showResets(t *testing.T, f *fixture) {
+	resets := make(chan ending, 8) // of the connections that are to end before an answer
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		select {
-		case <-resets:
-			reset(w)
+		case ending := <-resets:
+			ending.end(w)
 		default:
 			_, _ = io.WriteString(w, "answer")
 		}
 	})
-	came := 0
 	for _, tt := range []struct {
-		method, path        string
-		resets, status, put int
+		method, path         string
+		resets, status, sent int
 	}{
 		{"POST", "/v1/chat/completions", 1, 200, 2},
 		{"POST", "/v1/messages", 1, 200, 2},
 		{"POST", "/v1/messages", 2, 502, 2},
-		{"POST", labPath, 1, 200, 2},
+		{"POST", asItIs, 1, 200, 2},
 		{"GET", "/api/2.0/clusters/list", 1, 200, 2},
 		{"HEAD", "/api/2.0/clusters/list", 1, 200, 2},
 		{"POST", "/api/2.0/clusters/create", 1, 502, 1},
 		{"DELETE", "/api/2.0/clusters/x", 1, 502, 1},
 		{"PUT", "/api/2.0/clusters/x", 1, 502, 1},
 	} {
-		for range tt.resets {
-			resets <- struct{}{}
-		}
-		body := question
-		if tt.method == "GET" || tt.method == "HEAD" {
-			body = ""
-		}
-		got := r.ask(t, tt.method, tt.path, body)
-		came += tt.put
-		if n := len(r.arrived(t, -1)); got.StatusCode != tt.status || got.err != nil || n != came {
-			t.Errorf("%s %s: %d %v %q, sent %d times, want %d", tt.method, tt.path, got.StatusCode, got.err, got.body, n-came+tt.put, tt.put)
-			came = n
+		for _, ending := range endings {
+			f.forget(t)
+			for range tt.resets {
+				resets <- ending
+			}
+			body := question
+			if tt.method == "GET" || tt.method == "HEAD" {
+				body = ""
+			}
+			got := f.ask(t, tt.method, tt.path, body)
+			if n := len(f.arrived(t, -1)); got.StatusCode != tt.status || got.err != nil || n != tt.sent {
+				t.Errorf("%s %s, %v: %d %v %q, sent %d times, want %d", tt.method, tt.path, ending, got.StatusCode, got.err, got.body, n, tt.sent)
+			}
 		}
 	}
 }
 
-func showResetWithin(t *testing.T, r *rig) {
-	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+func showResetWithin(t *testing.T, f *fixture) {
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		if req.Header.Get("X-Bytes") != "" {
 			_, _ = io.WriteString(w, "some")
 		}
 		_ = http.NewResponseController(w).Flush()
-		reset(w)
+		reset.end(w)
 	})
 	for i, some := range []string{"", "some"} {
-		resp, err := r.client.Do(r.request(t, http.MethodPost, "/v1/messages", strings.NewReader(question), "X-Bytes", some))
+		resp, err := f.client.Do(f.request(t, http.MethodPost, "/v1/messages", strings.NewReader(question), "X-Bytes", some))
 		var body []byte
 		if err == nil { // the header alone may come or not
 			body, err = io.ReadAll(resp.Body)
@@ -303,6 +291,24 @@ func showResetWithin(t *testing.T, r *rig) {
 		if err == nil || string(body) != some {
 			t.Errorf("after %q: %q, and a clean end", some, body)
 		}
-		r.arrived(t, i+1)
+		f.arrived(t, i+1)
 	}
+}
+
+// A byte of an answer has come: the request was received, and may have been done.
+func showHalfAHeader(t *testing.T, f *fixture) {
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		_, _ = io.Copy(io.Discard, req.Body)
+		conn, _, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		_, _ = io.WriteString(conn, "HTTP/1.1 200 OK\r\nContent-Le")
+		_ = conn.Close()
+	})
+	if got := f.ask(t, http.MethodPost, "/v1/messages", question); got.StatusCode != http.StatusBadGateway {
+		t.Errorf("%d %s", got.StatusCode, got.body)
+	}
+	f.arrived(t, 1)
 }

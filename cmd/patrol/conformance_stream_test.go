@@ -10,6 +10,7 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -31,13 +32,19 @@ func streamRows() []row {
 var streams = []struct {
 	path   string
 	header []string // names and values by turns
+	whole  bool     // the filter holds it back until it is whole
 }{
-	{"/v1/chat/completions", []string{"Content-Type", "text/event-stream"}}, // filtered
-	{"/v1/messages", []string{"Content-Type", "text/event-stream"}},
-	{"/responses", []string{"Content-Type", "text/event-stream", "Content-Encoding", "zstd"}},
-	{"/v1beta/models/m:streamGenerateContent", []string{"Content-Type", "application/json"}},
-	{labPath, []string{"Content-Length", "1000000"}},
+	{path: "/v1/chat/completions", header: []string{"Content-Type", "text/event-stream"}}, // filtered
+	{path: "/v1/messages", header: []string{"Content-Type", "text/event-stream"}},
+	{path: "/responses", header: []string{"Content-Type", "text/event-stream", "Content-Encoding", "zstd"}},
+	{path: "/v1beta/models/m:streamGenerateContent", header: []string{"Content-Type", "application/json"}},
+	{path: asItIs, header: []string{"Content-Length", "1000000"}},
+	{path: "/v1/messages", header: []string{"Content-Type", "application/json", "Content-Length", "1000000"}},
+	{path: "/v1/chat/completions", header: []string{"Content-Type", "application/json"}, whole: true},
 }
+
+// streamHeader tells the upstream which of them is asked for.
+const streamHeader = "X-Stream"
 
 // pieces is what the streams hold, a write each. Text in it may look like HTTP
 // and like a page.
@@ -53,11 +60,10 @@ func pieces() []string {
 // begin starts an answer of a stream.
 func begin(w http.ResponseWriter, req *http.Request) {
 	_, _ = io.Copy(io.Discard, req.Body)
-	for _, s := range streams {
-		if s.path == req.Header.Get("X-Stream") {
-			for i := 0; i < len(s.header); i += 2 {
-				w.Header().Set(s.header[i], s.header[i+1])
-			}
+	if n, err := strconv.Atoi(req.Header.Get(streamHeader)); err == nil {
+		header := streams[n].header
+		for i := 0; i < len(header); i += 2 {
+			w.Header().Set(header[i], header[i+1])
 		}
 	}
 	_ = http.NewResponseController(w).Flush()
@@ -65,10 +71,14 @@ func begin(w http.ResponseWriter, req *http.Request) {
 
 // The upstream writes its next piece only once the client has the last one: a
 // piece that is held back ends in the client's timeout.
-func showEachWrite(t *testing.T, r *rig) {
-	for _, s := range streams {
+func showEachWrite(t *testing.T, f *fixture) {
+	for n, s := range streams {
+		if s.whole {
+			continue
+		}
+		f.forget(t)
 		next := make(chan struct{})
-		r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+		f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 			begin(w, req)
 			for _, piece := range pieces() {
 				hold(req, next)
@@ -80,7 +90,7 @@ func showEachWrite(t *testing.T, r *rig) {
 			}
 		})
 		ctx, cancel := context.WithTimeout(t.Context(), patience)
-		resp, err := r.client.Do(r.request(t, http.MethodPost, s.path, strings.NewReader(question), "X-Stream", s.path).WithContext(ctx))
+		resp, err := f.client.Do(f.request(t, http.MethodPost, s.path, strings.NewReader(question), streamHeader, strconv.Itoa(n)).WithContext(ctx))
 		if err != nil {
 			t.Fatalf("%s: %v", s.path, err)
 		}
@@ -100,18 +110,18 @@ func showEachWrite(t *testing.T, r *rig) {
 		}
 		_ = resp.Body.Close()
 		cancel()
+		f.arrived(t, 1)
 	}
-	r.arrived(t, len(streams))
 }
 
 // The target is 100 ms; the bound is what a busy machine may take, far below
 // what an upstream that nobody cancels would.
-func showClientGone(t *testing.T, r *rig) {
+func showClientGone(t *testing.T, f *fixture) {
 	const bound = 3 * time.Second
-	for _, s := range streams {
+	for n, s := range streams {
 		for _, early := range []bool{true, false} {
 			began, gone := make(chan struct{}, 1), make(chan time.Time, 1)
-			r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+			f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 				_, _ = io.Copy(io.Discard, req.Body)
 				if !early {
 					begin(w, req)
@@ -124,7 +134,7 @@ func showClientGone(t *testing.T, r *rig) {
 			left := make(chan struct{})
 			go func() {
 				defer close(left)
-				resp, err := r.client.Do(r.request(t, http.MethodPost, s.path, strings.NewReader(question), "X-Stream", s.path).WithContext(ctx))
+				resp, err := f.client.Do(f.request(t, http.MethodPost, s.path, strings.NewReader(question), streamHeader, strconv.Itoa(n)).WithContext(ctx))
 				if err == nil {
 					_, err = io.ReadAll(resp.Body)
 					_ = resp.Body.Close()
@@ -141,15 +151,16 @@ func showClientGone(t *testing.T, r *rig) {
 			t.Logf("%s, before its header %v: cancelled within %v", s.path, early, took.Round(time.Microsecond))
 		}
 	}
-	r.arrived(t, 2*len(streams))
+	f.arrived(t, 2*len(streams))
 }
 
 // The bytes themselves are looked at: what stands behind the cut might look like
 // an end, or like the beginning of another answer.
-func showUpstreamCut(t *testing.T, r *rig) {
+func showUpstreamCut(t *testing.T, f *fixture) {
 	all := strings.Join(pieces(), "")
-	for _, s := range streams {
-		r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+	cut := func(n int, ending ending) {
+		path := streams[n].path
+		f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 			begin(w, req)
 			for _, piece := range pieces() {
 				_, _ = io.WriteString(w, piece)
@@ -157,34 +168,40 @@ func showUpstreamCut(t *testing.T, r *rig) {
 			}
 			_, _ = io.WriteString(w, "data: {\"choices\":[{\"ind")
 			_ = http.NewResponseController(w).Flush()
-			reset(w)
+			ending.end(w)
 		})
-		got := r.ask(t, http.MethodPost, s.path, question, "X-Stream", s.path)
+		got := f.ask(t, http.MethodPost, path, question, streamHeader, strconv.Itoa(n))
 		if got.StatusCode != http.StatusOK || got.err == nil || !strings.HasPrefix(got.body, all) && !strings.HasPrefix(all, got.body) {
-			t.Errorf("%s: %d, %v after %q", s.path, got.StatusCode, got.err, got.body)
+			t.Errorf("stream %d, %v: %d, %v after %q", n, ending, got.StatusCode, got.err, got.body)
 		}
-		conn := r.dial(t)
-		_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\n%s: %s\r\nX-Stream: %s\r\nContent-Length: %d\r\n\r\n%s",
-			s.path, rowHeader, t.Name(), s.path, len(question), question)
+		conn := f.dial(t)
+		_, _ = fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\n%s: %s\r\n%s: %d\r\nContent-Length: %d\r\n\r\n%s",
+			path, rowHeader, t.Name(), streamHeader, n, len(question), question)
 		wire, err := io.ReadAll(conn)
 		if errors.Is(err, os.ErrDeadlineExceeded) {
-			t.Errorf("%s: the connection stays open", s.path)
+			t.Errorf("stream %d, %v: the connection stays open", n, ending)
 		}
 		_, body, _ := bytes.Cut(wire, []byte("\r\n\r\n"))
 		for _, bad := range []string{"\r\n0\r\n", "HTTP/1.1 5", "HTTP/1.1 4", "<html>\n", "502", "patrol"} {
 			if bytes.Contains(body, []byte(bad)) {
-				t.Errorf("%s: %q stands in the stream: %q", s.path, bad, body)
+				t.Errorf("stream %d, %v: %q stands in the stream: %q", n, ending, bad, body)
 			}
 		}
 	}
+	for n := range streams {
+		for _, ending := range endings {
+			cut(n, ending)
+		}
+	}
+	f.arrived(t, 2*len(streams)*len(endings))
 }
 
 // beginSilence starts a stream that says nothing until it is its row's turn, and
 // for 11 s at least.
-func beginSilence(t *testing.T, r *rig) func(t *testing.T) {
+func beginSilence(t *testing.T, f *fixture) func(t *testing.T) {
 	const first, last = "data: first\n\n", "data: last\n\n"
 	goOn := make(chan struct{})
-	r.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		begin(w, req)
 		_, _ = io.WriteString(w, first)
 		_ = http.NewResponseController(w).Flush()
@@ -192,7 +209,7 @@ func beginSilence(t *testing.T, r *rig) func(t *testing.T) {
 		_, _ = io.WriteString(w, last)
 	})
 	answered := make(chan outcome, 1)
-	go func() { answered <- r.ask(t, http.MethodPost, "/v1/messages", question) }()
+	go func() { answered <- f.ask(t, http.MethodPost, "/v1/messages", question) }()
 	enough := time.After(11 * time.Second)
 	return func(t *testing.T) {
 		select {
@@ -210,11 +227,10 @@ func beginSilence(t *testing.T, r *rig) func(t *testing.T) {
 
 // beginShutdown stops a service that has two streams under way: one ends soon
 // after, the other never.
-func beginShutdown(t *testing.T, r *rig) func(t *testing.T) {
-	own := newRig(t, r.wire)
-	own.serve(t)
+func beginShutdown(t *testing.T, f *fixture) func(t *testing.T) {
+	own := f.with(t, settings{})
 	began, finish := make(chan struct{}, 2), make(chan struct{})
-	own.lab.handle(t, func(w http.ResponseWriter, req *http.Request) {
+	own.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		_, _ = io.WriteString(w, "data: first\n\n")
 		_ = http.NewResponseController(w).Flush()
@@ -236,10 +252,10 @@ func beginShutdown(t *testing.T, r *rig) func(t *testing.T) {
 		eventuallyWithin(t, patience, "both streams upstream", began)
 	}
 	stopped := time.Now()
-	if err := own.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+	if err := own.binary.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
-	awaitLog(t, own.machine, "stopping")
+	own.awaitLog(t, "stopping")
 	close(finish)
 	return func(t *testing.T) {
 		if got := eventuallyWithin(t, patience, "the end of a stream that ends", finite); got.err != nil || got.body != "data: first\n\ndata: last\n\n" {
@@ -252,8 +268,8 @@ func beginShutdown(t *testing.T, r *rig) func(t *testing.T) {
 		if got := <-endless; got.err == nil || got.body != "data: first\n\n" {
 			t.Errorf("the stream without an end: %q, %v", got.body, got.err)
 		}
-		err := own.cmd.Wait()
-		own.cmd = nil
+		err := own.binary.cmd.Wait()
+		own.binary.cmd = nil
 		if err != nil {
 			t.Errorf("patrol ended with %v", err)
 		}
