@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"testing"
 
+	"patrol/rotator/processtest"
+
 	"golang.org/x/sys/unix"
 )
 
@@ -105,7 +107,7 @@ func (tr *tracer) run() string {
 	tr.t.Helper()
 	runtime.LockOSThread() // only the thread that started a process may trace it
 	defer runtime.UnlockOSThread()
-	cmd := again(tr.t, tr.site.scene.role, tr.site.dir, tr.site.host)
+	cmd := processtest.Command(tr.site.scene.role, tr.site.dir, tr.site.host)
 	log, err := os.Create(filepath.Join(tr.t.TempDir(), "log"))
 	if err != nil {
 		tr.t.Fatal(err)

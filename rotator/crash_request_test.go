@@ -6,6 +6,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+
+	"patrol/rotator/processtest"
 )
 
 // TestCrashAtEveryRequest kills a process that rotates, or logs out, at each of its requests:
@@ -42,7 +44,7 @@ const atEnd = "never"
 // killAtRequest runs a process and kills it at its n-th request.
 func (s *site) killAtRequest(n int, after bool) (point string) {
 	s.Helper()
-	cmd := again(s.T, s.scene.role, s.dir, s.host)
+	cmd := processtest.Command(s.scene.role, s.dir, s.host)
 	cmd.Stderr = s.logs
 	started, dead, reached := make(chan struct{}), make(chan struct{}), make(chan string, 1)
 	var seen atomic.Int32

@@ -18,6 +18,7 @@ import (
 
 	"patrol/rotator"
 	"patrol/rotator/pat"
+	"patrol/rotator/processtest"
 	"patrol/rotator/workspacetest"
 )
 
@@ -82,7 +83,7 @@ func TestStopped(t *testing.T) {
 			minter := s.ws.Issue(workspacetest.IssueOptions{Comment: "minter"})
 			s.foreign = append(s.foreign, minter.ID)
 			s.write(t, s.ws.Issue(workspacetest.IssueOptions{Lifetime: time.Hour}).Value)
-			cmd := again(t, "serve", s.dir, s.host)
+			cmd := processtest.Command("serve", s.dir, s.host)
 			if rights {
 				cmd.Env = append(cmd.Env, minterVar+"="+minter.Value)
 			}

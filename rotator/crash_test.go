@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,35 +20,15 @@ import (
 	"patrol/rotator"
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
+	"patrol/rotator/processtest"
 	"patrol/rotator/workspace"
 	"patrol/rotator/workspacetest"
 )
 
-// roleVar makes this binary a process that is to be killed.
-const roleVar = "PATROL_TEST_ROLE"
-
-// roles are what it then does; each returns its exit code.
+// roles are what this binary does as a process that is to be killed.
 var roles = map[string]func(args []string) int{}
 
-func TestMain(m *testing.M) {
-	if role := os.Getenv(roleVar); role != "" {
-		os.Exit(roles[role](os.Args[1:]))
-	}
-	os.Exit(m.Run())
-}
-
-// again returns the command that runs this binary in a role.
-func again(t *testing.T, role string, args ...string) *exec.Cmd {
-	t.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe, args...)
-	// The race detector would wait a second at each exit.
-	cmd.Env = append(os.Environ(), roleVar+"="+role, "GORACE=atexit_sleep_ms=0")
-	return cmd
-}
+func TestMain(m *testing.M) { processtest.Main(m, roles) }
 
 // A machine is a home and a state folder, for processes that come and go.
 type machine struct{ dir, host string }

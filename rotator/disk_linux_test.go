@@ -1,54 +1,18 @@
 package rotator_test
 
 import (
-	"bytes"
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"patrol/rotator/ledger"
+	"patrol/rotator/processtest"
 )
-
-// mounts runs the calling test once more, in a process that may mount what it
-// likes, and reports whether this is that process.
-func mounts(t *testing.T) bool {
-	t.Helper()
-	const inside = "ROTATOR_TEST_MOUNTS"
-	if os.Getenv(inside) == t.Name() {
-		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-			t.Skip(err)
-		}
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if os.Geteuid() != 0 {
-		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
-		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
-	}
-	out, err := cmd.CombinedOutput()
-	switch {
-	case errors.Is(err, syscall.EPERM):
-		t.Skip("not allowed here: ", err)
-	case err != nil:
-		t.Errorf("%v\n%s", err, out)
-	case bytes.Contains(out, []byte("--- SKIP")):
-		t.Skip(string(out))
-	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
-		t.Errorf("it ran nothing:\n%s", out)
-	}
-	return false
-}
 
 // onDisk runs f on a machine whose state is on a small disk of its own.
 func onDisk(t *testing.T, f func(h *house)) {
@@ -57,10 +21,7 @@ func onDisk(t *testing.T, f func(h *house)) {
 		if err := os.Mkdir(h.stateDir(), 0o700); err != nil {
 			t.Fatal(err)
 		}
-		if err := unix.Mount("patrol", h.stateDir(), "tmpfs", 0, "size=64k"); err != nil {
-			t.Skip(err)
-		}
-		h.Cleanup(func() { _ = unix.Unmount(h.stateDir(), unix.MNT_DETACH) })
+		processtest.SmallDisk(h.T, h.stateDir(), "")
 		h.schedule = every(t, "0 */3 * * *")
 		h.issue(24 * time.Hour)
 		h.serve()
@@ -103,7 +64,7 @@ func (h *house) wantKnown(when string, entries []ledger.Entry) {
 // TestStateOnFullDisk: nothing is minted that can't be recorded, and nothing that
 // was minted is forgotten, whether patrol lives on or is killed meanwhile.
 func TestStateOnFullDisk(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	for n := range 24 { // at which record the disk is full
@@ -113,10 +74,7 @@ func TestStateOnFullDisk(t *testing.T) {
 			if err := h.ledger.Put(pad); err != nil {
 				t.Fatal(err)
 			}
-			ballast := filepath.Join(h.stateDir(), "ballast")
-			if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
-				t.Fatal("the disk isn't full: ", err)
-			}
+			free := processtest.FillDisk(t, h.stateDir())
 			h.rotateInVain(unix.ENOSPC)
 			h.wantKnown("in memory", h.ledger.Pending())
 			_, entries, err := ledger.Read(h.stateDir())
@@ -132,9 +90,7 @@ func TestStateOnFullDisk(t *testing.T) {
 			if killed {
 				h.close() // which writes nothing
 			}
-			if err := os.Remove(ballast); err != nil {
-				t.Fatal(err)
-			}
+			free()
 			if killed {
 				h.serve()
 			}
@@ -146,7 +102,7 @@ func TestStateOnFullDisk(t *testing.T) {
 
 // TestStateOnReadOnlyDisk: the disk turns read-only, and can be written again.
 func TestStateOnReadOnlyDisk(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	onDisk(t, func(h *house) {

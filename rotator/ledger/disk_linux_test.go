@@ -1,10 +1,8 @@
 package ledger_test
 
 import (
-	"bytes"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -12,74 +10,21 @@ import (
 	"golang.org/x/sys/unix"
 
 	"patrol/rotator/ledger"
+	"patrol/rotator/processtest"
 )
-
-// mounts runs the calling test where it may mount what it likes.
-func mounts(t *testing.T) bool {
-	t.Helper()
-	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if os.Geteuid() != 0 {
-		attr.Cloneflags |= syscall.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
-	}
-	if !again(t, attr) {
-		return false
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		t.Skip(err)
-	}
-	return true
-}
-
-// again runs the calling test once more, in a process of its own, and reports
-// whether this is that process.
-func again(t *testing.T, attr *syscall.SysProcAttr) bool {
-	t.Helper()
-	const inside = "LEDGER_TEST_AGAIN"
-	if os.Getenv(inside) == t.Name() {
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), inside+"="+t.Name(), "GORACE=atexit_sleep_ms=0", "TMPDIR=/tmp") // ours may be closed to another user
-	cmd.SysProcAttr = attr
-	out, err := cmd.CombinedOutput()
-	switch {
-	case errors.Is(err, syscall.EPERM):
-		t.Skip("not allowed here: ", err)
-	case err != nil:
-		t.Errorf("%v\n%s", err, out)
-	case bytes.Contains(out, []byte("--- SKIP")):
-		t.Skip(string(out))
-	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
-		t.Errorf("it ran nothing:\n%s", out)
-	}
-	return false
-}
-
-func mount(t *testing.T, dir, options string, flags uintptr) {
-	t.Helper()
-	if err := unix.Mount("patrol", dir, "tmpfs", flags, options); err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(dir, unix.MNT_DETACH) })
-}
 
 // TestFullDisk: a Put that the disk has no room for says so. What it was to
 // record is remembered, and is on the disk after the next Put that works.
 func TestFullDisk(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	disk := t.TempDir()
-	mount(t, disk, "size=64k", 0)
+	processtest.SmallDisk(t, disk, "")
 	dir := filepath.Join(disk, "state")
 	l := open(t, dir)
 	put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Minted})
-	ballast := filepath.Join(disk, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
-		t.Fatal("the disk isn't full: ", err)
-	}
+	free := processtest.FillDisk(t, disk)
 	failed := 0
 	for range 40 { // more than fit into the last block of the file
 		if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted, Reason: string(make([]byte, 100))}); errors.Is(err, unix.ENOSPC) {
@@ -98,9 +43,7 @@ func TestFullDisk(t *testing.T) {
 	if got := stages(l); len(got) != 2 {
 		t.Errorf("it remembers %v", got)
 	}
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
+	free()
 	put(t, l, ledger.Entry{Nonce: "c", Stage: ledger.Minted})
 	if err := l.Close(); err != nil {
 		t.Error(err)
@@ -114,27 +57,22 @@ func TestFullDisk(t *testing.T) {
 // TestStartOnFullDisk: there is no room for a compacted ledger, and nothing is
 // lost of the one that is there.
 func TestStartOnFullDisk(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	disk := t.TempDir()
-	mount(t, disk, "size=64k", 0)
+	processtest.SmallDisk(t, disk, "")
 	dir := filepath.Join(disk, "state")
 	l := open(t, dir)
 	put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Minted})
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
-	ballast := filepath.Join(disk, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
-		t.Fatal("the disk isn't full: ", err)
-	}
+	free := processtest.FillDisk(t, disk)
 	if _, err := ledger.Open(ledger.Config{Dir: dir}); !errors.Is(err, unix.ENOSPC) {
 		t.Errorf("Open = %v", err)
 	}
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
+	free()
 	if got := stages(open(t, dir)); len(got) != 1 {
 		t.Errorf("with room again: %v", got)
 	}
@@ -143,13 +81,13 @@ func TestStartOnFullDisk(t *testing.T) {
 // TestReadOnlyDisk: a disk that can't be written is an error at once, at a start
 // and when it takes the place of a good one; with the good one all is well.
 func TestReadOnlyDisk(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	dir := t.TempDir()
 	l := open(t, dir)
 	put(t, l, ledger.Entry{Nonce: "a", Stage: ledger.Minted})
-	mount(t, dir, "size=64k", unix.MS_RDONLY)
+	processtest.Mount(t, "patrol", dir, "tmpfs", unix.MS_RDONLY, "size=64k")
 	if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted}); !errors.Is(err, unix.EROFS) {
 		t.Errorf("Put = %v", err)
 	}
@@ -173,7 +111,8 @@ func TestReadOnlyDisk(t *testing.T) {
 func TestForbiddenFolder(t *testing.T) {
 	if os.Geteuid() == 0 { // whom no mode stops
 		const nobody = 65534
-		if !again(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}) {
+		t.Setenv("TMPDIR", "/tmp") // ours may be closed to another user
+		if !processtest.Again(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}) {
 			return
 		}
 	}
