@@ -19,7 +19,6 @@ import (
 	"net/http/pprof"
 	"net/url"
 	"os"
-	"os/exec"
 	"runtime"
 	"runtime/debug"
 	"strconv"
@@ -30,32 +29,31 @@ import (
 	"patrol/proxy"
 	"patrol/proxy/guard"
 	"patrol/rotator/pat"
+	"patrol/rotator/processtest"
 )
 
 // The benchmarks compare processes: the upstream and each proxy run in one of
 // their own, this test binary started again, so that the CPU and the memory
 // that are told of a proxy are its own.
 
-const (
-	roleVar     = "PATROL_BENCH_ROLE" // upstream, upstream-tls, bare, patrol, filtered
-	upstreamVar = "PATROL_BENCH_UPSTREAM"
-	certVar     = "PATROL_BENCH_CERT" // file of the upstream's certificate, which upstream-tls writes
-)
-
 func TestMain(m *testing.M) {
-	if role := os.Getenv(roleVar); role != "" {
-		if err := play(role, os.Getenv(upstreamVar)); err != nil {
-			fmt.Fprintln(os.Stderr, role, err)
-			os.Exit(1)
+	roles := make(map[string]func(args []string) int)
+	for _, role := range []string{"upstream", "upstream-tls", "bare", "patrol", "filtered"} {
+		roles[role] = func(args []string) int {
+			if err := play(role, args[0], args[1]); err != nil {
+				fmt.Fprintln(os.Stderr, role, err)
+				return 1
+			}
+			return 0
 		}
-		return
 	}
-	os.Exit(m.Run())
+	processtest.Main(m, roles)
 }
 
-// play serves the role until stdin ends. It prints the URL of the role, that
-// of its own accounts, and the certificate if it has one.
-func play(role, upstream string) error {
+// play serves the role until stdin ends. It prints the URL of the role, and that
+// of its own accounts. cert is the file of the upstream's certificate, which
+// upstream-tls writes.
+func play(role, upstream, cert string) error {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return err
@@ -71,11 +69,11 @@ func play(role, upstream string) error {
 		go func() { _ = http.Serve(ln, http.HandlerFunc(model)) }()
 	case "upstream-tls":
 		scheme = "https"
-		cert, err := selfSigned(os.Getenv(certVar))
+		signed, err := selfSigned(cert)
 		if err != nil {
 			return err
 		}
-		srv := &http.Server{Handler: http.HandlerFunc(model), TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}}
+		srv := &http.Server{Handler: http.HandlerFunc(model), TLSConfig: &tls.Config{Certificates: []tls.Certificate{signed}, MinVersion: tls.VersionTLS12}}
 		go func() { _ = srv.ServeTLS(ln, "", "") }()
 	case "bare":
 		target, err := url.Parse(upstream)
@@ -83,7 +81,7 @@ func play(role, upstream string) error {
 			return err
 		}
 		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{RootCAs: upstreamCert(), MinVersion: tls.VersionTLS12}
+		transport.TLSClientConfig = &tls.Config{RootCAs: upstreamCert(cert), MinVersion: tls.VersionTLS12}
 		transport.MaxIdleConnsPerHost, transport.DisableCompression = 128, true
 		bare := &httputil.ReverseProxy{Transport: transport, Rewrite: func(pr *httputil.ProxyRequest) {
 			pr.SetURL(target)
@@ -92,7 +90,7 @@ func play(role, upstream string) error {
 		}}
 		go func() { _ = http.Serve(ln, bare) }()
 	case "patrol", "filtered":
-		if err := playPatrol(ln, upstream, role == "filtered"); err != nil {
+		if err := playPatrol(ln, upstream, cert, role == "filtered"); err != nil {
 			return err
 		}
 	}
@@ -102,13 +100,13 @@ func play(role, upstream string) error {
 }
 
 // playPatrol serves as patrol does.
-func playPatrol(ln net.Listener, upstream string, filtered bool) error {
+func playPatrol(ln net.Listener, upstream, cert string, filtered bool) error {
 	g, err := guard.New(guard.Config{})
 	if err != nil {
 		return err
 	}
 	handovers := make(chan pat.Handover)
-	p, err := proxy.New(proxy.Config{Host: upstream, Handovers: handovers, Guard: g, NoFilter: !filtered, RootCAs: upstreamCert()})
+	p, err := proxy.New(proxy.Config{Host: upstream, Handovers: handovers, Guard: g, NoFilter: !filtered, RootCAs: upstreamCert(cert)})
 	if err != nil {
 		return err
 	}
@@ -119,8 +117,8 @@ func playPatrol(ln net.Listener, upstream string, filtered bool) error {
 }
 
 // upstreamCert returns who is trusted, nil if the upstream speaks no TLS.
-func upstreamCert() *x509.CertPool {
-	file, err := os.ReadFile(os.Getenv(certVar))
+func upstreamCert(cert string) *x509.CertPool {
+	file, err := os.ReadFile(cert)
 	if err != nil {
 		return nil
 	}
@@ -207,12 +205,7 @@ type peer struct {
 // upstream's certificate.
 func startPeer(b *testing.B, role, upstream, cert string) *peer {
 	b.Helper()
-	exe, err := os.Executable()
-	if err != nil {
-		b.Fatal(err)
-	}
-	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), roleVar+"="+role, upstreamVar+"="+upstream, certVar+"="+cert)
+	cmd := processtest.Command(role, upstream, cert)
 	cmd.Stderr = os.Stderr
 	in, err := cmd.StdinPipe()
 	if err != nil {

@@ -14,27 +14,16 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"patrol/rotator/processtest"
 )
 
-// The test binary plays other users' processes when it is started with these
-// in its environment.
-const (
-	roleEnv = "GUARD_TEST_ROLE"
-	argsEnv = "GUARD_TEST_ARGS"
-)
-
+// The test binary plays other users' processes. No test gets the main thread: one
+// of them moves its own to another network namespace, and the main one's is that
+// of /proc/net.
 func TestMain(m *testing.M) {
-	switch os.Getenv(roleEnv) {
-	case "client":
-		runClient()
-	case "server":
-		runServer()
-	default:
-		// No test gets the main thread: one of them moves its own to another
-		// network namespace, and the main one's is that of /proc/net.
-		runtime.LockOSThread()
-		os.Exit(m.Run())
-	}
+	runtime.LockOSThread()
+	processtest.Main(m, map[string]func(args []string) int{"client": playClient, "server": playServer})
 }
 
 // clientArgs say what another user's client does.
@@ -53,12 +42,13 @@ type clientAnswer struct {
 	Err          string
 }
 
-func runClient() {
+func playClient(arg []string) int {
 	var args clientArgs
-	if err := json.Unmarshal([]byte(os.Getenv(argsEnv)), &args); err != nil {
+	if err := json.Unmarshal([]byte(arg[0]), &args); err != nil {
 		panic(err)
 	}
 	_ = json.NewEncoder(os.Stdout).Encode(args.run())
+	return 0
 }
 
 func (args clientArgs) run() (answer clientAnswer) {
@@ -89,9 +79,9 @@ func (args clientArgs) run() (answer clientAnswer) {
 // serverArgs configure another user's server.
 type serverArgs struct{ AllowUsers []string }
 
-func runServer() {
+func playServer(arg []string) int {
 	var args serverArgs
-	if err := json.Unmarshal([]byte(os.Getenv(argsEnv)), &args); err != nil {
+	if err := json.Unmarshal([]byte(arg[0]), &args); err != nil {
 		panic(err)
 	}
 	g, err := New(Config{AllowUsers: args.AllowUsers, ClientKeys: []string{key}})
@@ -129,9 +119,8 @@ func commandAs(t *testing.T, uid uint32, role string, args any) *exec.Cmd {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cmd := exec.Command("/proc/self/exe") // its path may be closed to the other user
+	cmd := processtest.Command(role, string(text))
 	cmd.Dir = "/"
-	cmd.Env = []string{roleEnv + "=" + role, argsEnv + "=" + string(text), "GORACE=atexit_sleep_ms=0"}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	cmd.Stderr = t.Output()
 	return cmd

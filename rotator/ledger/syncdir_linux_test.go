@@ -11,12 +11,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"patrol/rotator/ledger"
+	"patrol/rotator/processtest"
 )
 
 // TestFolderThatCannotBeSynced: some network and FUSE file systems answer
 // fsync of a folder with EINVAL, and keep their folders in order without it.
 func TestFolderThatCannotBeSynced(t *testing.T) {
-	if !again(t, nil) {
+	if !processtest.Again(t, nil) {
 		return
 	}
 	refused := refuseFolderSync(t)
