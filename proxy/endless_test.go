@@ -120,7 +120,7 @@ func (u *rude) serve(conn net.Conn) {
 }
 
 // before returns a proxy with a token before u.
-func (u *rude) before(t *testing.T) *house {
+func (u *rude) before(t *testing.T) *fixture {
 	t.Helper()
 	u.start(t)
 	h := open(t, proxy.Config{Host: u.url, RootCAs: u.roots, ReplayLimit: 1 << 20})
@@ -133,12 +133,12 @@ func bodies() map[string]string {
 	return map[string]string{"none": "", "small": question, "large": strings.Repeat("x", 100<<10)}
 }
 
-func (h *house) ask(t *testing.T, body string) reply {
+func (f *fixture) ask(t *testing.T, body string) reply {
 	t.Helper()
 	if body == "" {
-		return h.do(t, "GET", "/v1/models", "")
+		return f.do(t, "GET", "/v1/models", "")
 	}
-	return h.do(t, "POST", "/v1/chat/completions", body)
+	return f.do(t, "POST", "/v1/chat/completions", body)
 }
 
 // TestTurnedAwayForGood: an upstream that turns each try away is soon asked no
@@ -218,7 +218,7 @@ func TestTurnedAwayOnce(t *testing.T) {
 					continue // net/http pauses before the second
 				}
 				t.Run(fmt.Sprintf("%s/%s/%d", name, size, times), func(t *testing.T) {
-					var h *house
+					var h *fixture
 					u := &rude{greet: settings}
 					var asked atomic.Int64
 					u.answer = func(_ int64, id uint32) []byte {

@@ -65,8 +65,8 @@ type stream struct {
 	in   *bufio.Reader
 }
 
-func (h *house) stream(path string) (*stream, error) {
-	conn, err := net.Dial("tcp", h.addr)
+func (f *fixture) stream(path string) (*stream, error) {
+	conn, err := net.Dial("tcp", f.addr)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ func (s *stream) event(n int) error {
 }
 
 // streams opens n of them, some at a time, and hands each to do.
-func (h *house) streams(t *testing.T, n int, do func(*stream)) {
+func (f *fixture) streams(t *testing.T, n int, do func(*stream)) {
 	t.Helper()
 	slots := make(chan struct{}, 64)
 	var opening sync.WaitGroup
@@ -106,7 +106,7 @@ func (h *house) streams(t *testing.T, n int, do func(*stream)) {
 		slots <- struct{}{}
 		opening.Go(func() {
 			defer func() { <-slots }()
-			s, err := h.stream([...]string{"/v1/chat/completions", "/v1/messages", "/responses"}[i%3])
+			s, err := f.stream([...]string{"/v1/chat/completions", "/v1/messages", "/responses"}[i%3])
 			if err != nil {
 				t.Error(err)
 				return
@@ -172,12 +172,12 @@ func TestManyDroppedStreams(t *testing.T) {
 }
 
 // givesBack waits until no body holds any memory.
-func (h *house) givesBack(t *testing.T) {
+func (f *fixture) givesBack(t *testing.T) {
 	t.Helper()
 	deadline := time.Now().Add(soon)
-	for h.MemoryHeld() != 0 {
+	for f.MemoryHeld() != 0 {
 		if time.Now().After(deadline) {
-			t.Fatalf("bodies hold %d bytes", h.MemoryHeld())
+			t.Fatalf("bodies hold %d bytes", f.MemoryHeld())
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -18,7 +18,7 @@ var sampleLine = regexp.MustCompile(`^(patrol_[a-z0-9_]+)(\{reason="[a-z_]+"\})?
 
 // scrape returns /metrics by name and labels, after it has checked the form:
 // each name is introduced once, before its values.
-func scrape(t *testing.T, h *house, header ...string) map[string]uint64 {
+func scrape(t *testing.T, h *fixture, header ...string) map[string]uint64 {
 	t.Helper()
 	got := h.do(t, "GET", "/metrics", "", header...)
 	if got.StatusCode != http.StatusOK || got.Header.Get("Content-Type") != "text/plain; version=0.0.4; charset=utf-8" {

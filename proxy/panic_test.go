@@ -19,7 +19,7 @@ func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { retu
 
 // wantPanic makes sure that the log tells of one panic, where it came from, and no
 // token.
-func (h *house) wantPanic(t *testing.T, function, token string) {
+func (h *fixture) wantPanic(t *testing.T, function, token string) {
 	t.Helper()
 	out := h.log.String()
 	if strings.Count(out, "panic=") != 1 || !strings.Contains(out, function) || !strings.Contains(out, "level=ERROR") {

@@ -24,38 +24,38 @@ const question = `{"model":"m","messages":[{"role":"user","content":"x"}],"input
 func TestCurrentTokenRefused(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		refused  func(h *house, ws *workspacetest.Server, old pat.Token) (pat.Token, bool)
+		refused  func(h *fixture, ws *workspacetest.Server, old pat.Token) (pat.Token, bool)
 		status   int
 		requests int
 	}{
-		{"dead, rotated", func(h *house, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
+		{"dead, rotated", func(h *fixture, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
 			next := issue(ws)
 			h.publish(t, next)
 			return next, true
 		}, 200, 2},
-		{"works elsewhere: passed on", func(*house, *workspacetest.Server, pat.Token) (pat.Token, bool) { return pat.Token{}, false }, 403, 1},
-		{"too young: the one before it", func(_ *house, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) { return issue(ws), true }, 200, 2},
-		{"the next is refused too", func(h *house, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
+		{"works elsewhere: passed on", func(*fixture, *workspacetest.Server, pat.Token) (pat.Token, bool) { return pat.Token{}, false }, 403, 1},
+		{"too young: the one before it", func(_ *fixture, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) { return issue(ws), true }, 200, 2},
+		{"the next is refused too", func(h *fixture, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
 			next := issue(ws)
 			h.publish(t, next)
 			ws.Revoke(next.ID)
 			return next, true
 		}, 403, 2},
-		{"another host's: passed on", func(*house, *workspacetest.Server, pat.Token) (pat.Token, bool) {
+		{"another host's: passed on", func(*fixture, *workspacetest.Server, pat.Token) (pat.Token, bool) {
 			return pat.New("x", "https://evil.example"), true
 		}, 403, 1},
-		{"replaced meanwhile", func(h *house, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
+		{"replaced meanwhile", func(h *fixture, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
 			h.publish(t, issue(ws))
 			return pat.Token{}, false
 		}, 200, 2},
-		{"the chain is dead", func(h *house, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
+		{"the chain is dead", func(h *fixture, ws *workspacetest.Server, _ pat.Token) (pat.Token, bool) {
 			h.publish(t, pat.New("", ws.URL))
 			return pat.Token{}, false
 		}, 503, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			ws := workspace(t, workspacetest.Config{})
-			var h *house
+			var h *fixture
 			var asked atomic.Int64
 			h = open(t, proxy.Config{
 				Host: ws.URL, Wait: 50 * time.Millisecond,
@@ -90,7 +90,7 @@ func TestCurrentTokenRefused(t *testing.T) {
 // too, the young one isn't tried again, but another that has come meanwhile is.
 func TestPredecessorRefused(t *testing.T) {
 	for _, replaced := range []bool{false, true} {
-		var h *house
+		var h *fixture
 		var sent []string // the upstream is asked by one request at a time
 		up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
 			tok := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")

@@ -37,7 +37,7 @@ func storm(t *testing.T, overTLS bool, rotations int) {
 		return &workspacetest.Fault{Effect: []workspacetest.Effect{workspacetest.Reset, workspacetest.Close}[rand.IntN(2)], After: rand.IntN(2) == 0}
 	}})
 	var minted, dead atomic.Int64
-	var h *house
+	var h *fixture
 	mint := func() pat.Token {
 		minted.Add(1)
 		return issue(ws)

@@ -18,8 +18,8 @@ import (
 	"patrol/rotator/workspacetest"
 )
 
-// house is a proxy that listens, and who hands it tokens.
-type house struct {
+// fixture is a proxy that listens, and who hands it tokens.
+type fixture struct {
 	*proxy.Proxy
 	url       string
 	addr      string
@@ -30,9 +30,9 @@ type house struct {
 
 // open starts a proxy with this configuration, whose Host the caller sets. It
 // ends with the test.
-func open(t testing.TB, cfg proxy.Config) *house {
+func open(t testing.TB, cfg proxy.Config) *fixture {
 	t.Helper()
-	h := &house{handovers: make(chan pat.Handover), log: new(logBuffer)}
+	h := &fixture{handovers: make(chan pat.Handover), log: new(logBuffer)}
 	cfg.Handovers = h.handovers
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.NewTextHandler(h.log, &slog.HandlerOptions{Level: slog.LevelDebug}))
@@ -72,9 +72,9 @@ func open(t testing.TB, cfg proxy.Config) *house {
 
 // publish hands the proxy a token and returns what closes once older ones are
 // drained.
-func (h *house) publish(t testing.TB, tok pat.Token) <-chan struct{} {
+func (f *fixture) publish(t testing.TB, tok pat.Token) <-chan struct{} {
 	t.Helper()
-	drained, err := pat.Publish(t.Context(), h.handovers, tok)
+	drained, err := pat.Publish(t.Context(), f.handovers, tok)
 	if err != nil {
 		t.Fatalf("publishing: %v", err)
 	}
@@ -126,25 +126,25 @@ type reply struct {
 }
 
 // do sends a request through the proxy and reads the answer.
-func (h *house) do(t testing.TB, method, path, body string, header ...string) reply {
+func (f *fixture) do(t testing.TB, method, path, body string, header ...string) reply {
 	t.Helper()
 	var in io.Reader
 	if body != "" {
 		in = strings.NewReader(body)
 	}
-	req, err := http.NewRequestWithContext(t.Context(), method, h.url+path, in)
+	req, err := http.NewRequestWithContext(t.Context(), method, f.url+path, in)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := 0; i < len(header); i += 2 {
 		req.Header.Add(header[i], header[i+1])
 	}
-	return h.send(t, req)
+	return f.send(t, req)
 }
 
-func (h *house) send(t testing.TB, req *http.Request) reply {
+func (f *fixture) send(t testing.TB, req *http.Request) reply {
 	t.Helper()
-	res, err := h.client.Do(req)
+	res, err := f.client.Do(req)
 	if err != nil {
 		t.Fatalf("%s %s: %v", req.Method, req.URL, err)
 	}
