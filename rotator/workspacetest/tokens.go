@@ -234,7 +234,9 @@ func (w *Workspace) list(c *call) {
 		Infos []info `json:"token_infos,omitempty"`
 	}{}
 	for _, t := range w.Live(c.user) {
-		out.Infos = append(out.Infos, w.infoOf(&t))
+		if !w.now().Before(t.Created.Add(w.cfg.ListLag)) {
+			out.Infos = append(out.Infos, w.infoOf(&t))
+		}
 	}
 	writeJSON(c, http.StatusOK, out)
 }

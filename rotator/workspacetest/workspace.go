@@ -28,6 +28,7 @@ type Config struct {
 	NoCreation  bool             // answers don't say when a token was created
 	RandomIDs   bool             // a token's id is not the SHA-256 of its value
 	Propagation time.Duration    // model endpoints refuse a token younger than this
+	ListLag     time.Duration    // lists lack a token younger than this
 	Invalid     InvalidForm      // how a token that isn't valid is refused
 
 	Model      func(ModelCall) ModelReply // what the models answer; nil is a few words
