@@ -158,7 +158,7 @@ func (f candidate) rank() int {
 
 // inspect asks the workspace whether the token works, and what it is.
 func (r *Rotator) inspect(ctx context.Context, f *candidate) (alive bool, err error) {
-	list, err := r.authority.List(ctx, principal{Session: r.cfg.Workspace.As(f.token), id: f.entry.ID})
+	list, err := r.cfg.Workspace.As(f.token).List(ctx)
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
 		return false, nil
