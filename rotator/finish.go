@@ -76,10 +76,10 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 // finishMints asks for one list for all mints without an answer, and revokes what
 // they have made. A mint of which nothing can be learned ends when its token must have
 // expired.
-func (r *Rotator) finishMints(ctx context.Context, mints []Retiree) (done []ledger.Entry, err error) {
-	lists := map[string]listing{}
+func (r *Rotator) finishMints(ctx context.Context, mints []Retiree, by *principal) (done []ledger.Entry, err error) {
+	o := &mintSearch{Rotator: r, by: by, lists: map[string]listing{}}
 	for _, old := range mints {
-		end, merr := r.finishMint(ctx, old.Entry, lists)
+		end, merr := o.finish(ctx, old.Entry)
 		switch {
 		case merr == nil:
 			done = append(done, end)
@@ -92,35 +92,48 @@ func (r *Rotator) finishMints(ctx context.Context, mints []Retiree) (done []ledg
 	return done, err
 }
 
+// mintSearch looks for what mints without an answer have made, in one list for all.
+type mintSearch struct {
+	*Rotator
+	by    *principal
+	lists map[string]listing // by who asked
+}
+
 // listing is what the workspace listed, or why it didn't.
 type listing struct {
 	tokens []pat.Info
 	err    error
 }
 
-// finishMint revokes what one mint may have made. lists has what was listed for others
-// already, by who asked.
-func (r *Rotator) finishMint(ctx context.Context, e ledger.Entry, lists map[string]listing) (ledger.Entry, error) {
-	if err := r.authority.mayKnow(e); err != nil {
+// finish revokes what one mint may have made.
+func (o *mintSearch) finish(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	if err := o.authority.mayKnow(e); err != nil {
 		return e, err
 	}
-	by, err := r.revoker(e)
+	by, err := o.principal(e)
 	if err != nil {
 		return e, err
 	}
 	key := by.user + "/" + by.id
-	list, asked := lists[key]
+	list, asked := o.lists[key]
 	if !asked {
-		list.tokens, list.err = r.listForMints(ctx, by)
-		lists[key] = list
-		if errors.Is(list.err, workspace.ErrInvalidToken) {
-			r.checkRevoker(ctx, e, list.err)
+		list.tokens, list.err = o.listForMints(ctx, by)
+		o.lists[key] = list
+		if errors.Is(list.err, workspace.ErrInvalidToken) && o.by == nil {
+			o.checkRevoker(ctx, e, list.err)
 		}
 	}
 	if list.err != nil {
 		return e, list.err
 	}
-	return r.authority.RevokeMint(ctx, by, e, list.tokens, r.now())
+	return o.authority.RevokeMint(ctx, by, e, list.tokens, o.now())
+}
+
+func (o *mintSearch) principal(e ledger.Entry) (principal, error) {
+	if o.by != nil {
+		return *o.by, nil
+	}
+	return o.revoker(e)
 }
 
 // listForMints returns the list in which to look for what a mint has made. If the id
@@ -302,7 +315,9 @@ func (r *Rotator) checkRevoker(ctx context.Context, e ledger.Entry, why error) {
 	}
 	if s.Current.Token.Same(t) {
 		if time.Since(s.Current.Since) >= propagation {
-			_ = r.dieIfRefused(ctx, s.Current, why) // the chain tells everybody
+			if r.isDead(ctx, s.Current, why) {
+				_, _ = r.replaceDead(ctx, s.Current, why) // the chain tells everybody
+			}
 		}
 		return
 	}

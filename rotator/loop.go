@@ -218,8 +218,8 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 	}
 	l.search.asked = there.String()
 	err := l.pickToken(ctx, true)
-	if err != nil && l.cfg.MintAs != nil && !errors.As(err, new(*ConflictError)) {
-		err = l.mintByProfile(ctx, s, err)
+	if err != nil && l.hasOtherMinter() && s.Phase != LoggedOut && !errors.As(err, new(*ConflictError)) {
+		err = l.mintByOther(ctx, s, err)
 	}
 	if err == nil {
 		l.search = search{}
@@ -227,7 +227,11 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 		return 0
 	}
 	l.logSearch(ctx, err)
-	l.search.askAgain = time.Now().Add(withJitter(l.searchPause(s, err)))
+	pause := withJitter(l.searchPause(s, err))
+	if cooldown, ok := errors.AsType[*cooldownError](err); ok {
+		pause = min(pause, cooldown.ends.Sub(l.now())) // another may mint then
+	}
+	l.search.askAgain = time.Now().Add(pause)
 	return min(tokenWatch, time.Until(l.search.askAgain))
 }
 
@@ -242,9 +246,9 @@ func (l *loop) searchPause(s State, err error) time.Duration {
 	return max(pauses.After(*f), min(workspace.RetryAfter(err), retryAfterAtMost))
 }
 
-// mintByProfile has the mint profile mint, unless it did so a moment ago; why is
-// why no token was found.
-func (l *loop) mintByProfile(ctx context.Context, s State, why error) error {
+// mintByOther has an old token or the mint profile mint, unless one did so a moment ago;
+// why is why no token was found.
+func (l *loop) mintByOther(ctx context.Context, s State, why error) error {
 	if wait := l.mintCooldown(); wait != nil {
 		return l.chain.Fail(s, fmt.Errorf("%w; %w", why, wait))
 	}

@@ -65,9 +65,9 @@ type ends interface {
 	finish(context.Context, Retiree) (ledger.Entry, error)
 
 	// finishMints finds out at once of all mints without an answer whether they have
-	// made a token, and revokes those. It returns what has ended; the error is why
-	// something hasn't.
-	finishMints(context.Context, []Retiree) ([]ledger.Entry, error)
+	// made a token, and revokes those. by does it; nil: whoever revokes old tokens. It
+	// returns what has ended; the error is why something hasn't.
+	finishMints(ctx context.Context, mints []Retiree, by *principal) ([]ledger.Entry, error)
 
 	// record is told of each end.
 	record(ledger.Entry)
@@ -256,7 +256,8 @@ func (q *Queue) finishDue(ctx context.Context) time.Duration {
 		if w := q.untilMintsDue(); w > 0 {
 			return min(wait, w)
 		}
-		wait = min(wait, q.FinishMints(ctx))
+		again, _ := q.FinishMints(ctx, nil) // the error stands in Failed
+		wait = min(wait, again)
 	}
 	return wait
 }
@@ -287,9 +288,10 @@ func (q *Queue) AskAboutMints() {
 }
 
 // FinishMints asks about all mints without an answer, and returns when to do so again.
-func (q *Queue) FinishMints(ctx context.Context) time.Duration {
+// by does it; nil: whoever revokes old tokens. The error is why something is left.
+func (q *Queue) FinishMints(ctx context.Context, by *principal) (time.Duration, error) {
 	mints := slices.DeleteFunc(q.Items(), func(t Retiree) bool { return !t.uncertain() })
-	ended, err := q.ends.finishMints(ctx, mints)
+	ended, err := q.ends.finishMints(ctx, mints, by)
 	for _, e := range ended {
 		q.end(e)
 	}
@@ -310,7 +312,7 @@ func (q *Queue) FinishMints(ctx context.Context) time.Duration {
 	if err != nil && old != err.Error() && ctx.Err() == nil {
 		q.log.Warn("what a mint without an answer has made can't be revoked yet", "mints", len(mints)-len(ended), "err", err)
 	}
-	return pause
+	return pause, err
 }
 
 // end takes a token out of the queue that has ended.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,8 +19,8 @@ const (
 	// probeTTL is how long the answer holds that a token works.
 	probeTTL = 30 * time.Second
 
-	// forcedEvery is how often a token that was killed may be replaced by the
-	// mint profile, and how often one that can't be told apart may be adopted.
+	// forcedEvery is how often a token that was killed may be replaced by another than
+	// itself, and how often one that can't be told apart may be adopted.
 	forcedEvery = 5 * time.Minute
 )
 
@@ -27,7 +28,7 @@ const (
 type refusals struct {
 	mu     sync.Mutex // guards all below; held over nothing that blocks
 	probe  *probe     // the last question; nil: none whose answer holds
-	minted time.Time  // when the mint profile last minted, wall time
+	minted time.Time  // when another than the token in use last minted, wall time
 }
 
 // probe is a question to the workspace whether the token in use works. All who want
@@ -44,7 +45,7 @@ type probe struct {
 // Refused is told that the workspace called t invalid when a request bore it.
 // It answers with the token to send that request with once more, or false: the
 // refusal is to be passed on. It blocks while the workspace is asked about t
-// and, if t is dead and a mint profile is there, while a rotation runs.
+// and, if t is dead and another can mint, while a rotation runs.
 //
 // A refusal alone mints nothing: an endpoint may call any token invalid.
 func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok bool) {
@@ -55,14 +56,14 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 	case !s.Current.Token.Same(t):
 		return s.Current.Token, true
 	}
-	young := time.Since(s.Current.Since) < propagation
 	previous := s.Previous
-	if !young || !r.queue.Has(previous.Entry.Nonce) {
+	if !r.queue.Has(previous.Entry.Nonce) {
 		previous = Credential{}
 	}
 	p, err := r.probeInUse(ctx, s.Current, previous)
+	young := time.Since(s.Current.Since) < propagation
 	switch {
-	case !previous.IsZero() && (err != nil || p.alive || p.previousAlive):
+	case young && !previous.IsZero() && (err != nil || p.alive || p.previousAlive):
 		return previous.Token, true
 	case err != nil:
 		return pat.Token{}, false
@@ -71,21 +72,31 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 	case p.alive:
 		return pat.Token{}, false
 	}
-	return r.replaceDead(ctx, s.Current)
+	why := errors.New("a request was refused")
+	if again, err := r.replaceDead(ctx, s.Current, why); err == nil {
+		return again, true
+	}
+	if p.previousAlive {
+		return previous.Token, r.queue.Has(previous.Entry.Nonce)
+	}
+	return pat.Token{}, false
 }
 
-// replaceDead ends the chain and has the mint profile mint, if it may. It returns
-// the token that is in use then.
-func (r *Rotator) replaceDead(ctx context.Context, dead Credential) (pat.Token, bool) {
-	_ = r.chain.Die(dead, errors.New("a request was refused"))
-	if r.cfg.MintAs == nil || r.mintCooldown() != nil {
-		return pat.Token{}, false
+// replaceDead has another mint than the token in use, which is dead, or ends the chain
+// if nobody can or one did a moment ago. It returns the token that is in use then.
+func (r *Rotator) replaceDead(ctx context.Context, dead Credential, why error) (pat.Token, error) {
+	if r.mintCooldown() != nil || !r.hasOtherMinter() {
+		return pat.Token{}, r.chain.Die(dead, why)
 	}
-	if _, err := r.rotate(ctx, request{reason: "the token in use is dead", replaces: &dead}); err != nil {
-		return pat.Token{}, false
+	if _, err := r.rotate(ctx, request{reason: "the token in use is dead", replaces: &dead, dead: why}); err != nil {
+		return pat.Token{}, err
 	}
-	current := r.Current()
-	return current, !current.IsZero()
+	return r.Current(), r.Ready()
+}
+
+// hasOtherMinter reports whether anybody but the token in use may be able to mint.
+func (r *Rotator) hasOtherMinter() bool {
+	return r.cfg.MintAs != nil || slices.ContainsFunc(r.queue.Items(), func(t Retiree) bool { return !t.Token.IsZero() && !r.expired(t.Entry) })
 }
 
 // probeInUse finds out whether the token in use works, and if it doesn't, the one
@@ -142,9 +153,9 @@ func (s *refusals) lastMinted() time.Time {
 	return s.minted
 }
 
-// mintCooldown returns an error as long as the mint profile may not replace a token
-// that is dead before its time: it minted one a moment ago, and what killed that
-// would kill the next one too. By the wall clock: a laptop that has slept needn't
+// mintCooldown returns an error as long as no other may mint for a token that is dead
+// before its time: one did a moment ago, and what killed that would kill the next one
+// too. By the wall clock: a laptop that has slept needn't
 // wait.
 func (r *Rotator) mintCooldown() error {
 	minted, now := r.refusals.lastMinted(), r.now()
@@ -152,6 +163,13 @@ func (r *Rotator) mintCooldown() error {
 	if minted.IsZero() || now.Before(minted) || !now.Before(next) || now.After(r.chain.State().Current.Expiry()) {
 		return nil
 	}
-	return fmt.Errorf("something revokes patrol's tokens, as the one that was minted at %s is dead already; the next one is minted at %s, so find out what it is (another rotator of the same user?)",
-		minted.UTC().Format(time.TimeOnly), next.UTC().Format(time.TimeOnly))
+	return &cooldownError{minted: minted, ends: next}
+}
+
+// cooldownError says that nobody may mint until it ends, by the wall clock.
+type cooldownError struct{ minted, ends time.Time }
+
+func (e *cooldownError) Error() string {
+	return fmt.Sprintf("something revokes patrol's tokens, as the one that was minted at %s is dead already; the next one is minted at %s, so find out what it is (another rotator of the same user?)",
+		e.minted.UTC().Format(time.TimeOnly), e.ends.UTC().Format(time.TimeOnly))
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -32,10 +33,12 @@ type Rotation struct {
 // rotation is a rotation under way: what its steps hand on to one another.
 type rotation struct {
 	*Rotator
-	old    Credential // the token to be replaced
-	minter principal
-	fresh  Credential // the new token
-	files  []FileInfo
+	old     Credential // the token to be replaced
+	dead    error      // why it is dead; nil if it may live
+	minter  principal
+	byOther bool       // the minter isn't the old token
+	fresh   Credential // the new token
+	files   []FileInfo
 
 	replaced Credential      // what was in use until fresh was published
 	drained  <-chan struct{} // when its requests have drained
@@ -66,19 +69,49 @@ func (o *rotation) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// chooseMinter returns who mints: the token in use, or the mint profile if that is
-// dead.
+// chooseMinter returns who mints: the token in use, or, if that is dead, whoever else
+// can.
 func (o *rotation) chooseMinter(ctx context.Context) (principal, error) {
 	s := o.chain.State()
-	switch {
-	case s.Phase == Ready && !o.old.IsZero():
+	if s.Phase == Ready && !o.old.IsZero() && o.dead == nil {
 		return o.authority.ActingWith(o.old.Token), nil
-	case o.cfg.MintAs != nil:
-		by := principal{Session: o.cfg.MintAs, userKnown: true}
-		by.user = cmp.Or(o.authority.User(context.WithoutCancel(ctx), by), unknownUser+ledger.NewNonce())
+	}
+	if by, ok := o.otherMinter(ctx); ok {
 		return by, nil
 	}
+	if o.dead != nil {
+		return principal{}, o.chain.Die(o.old, o.dead)
+	}
 	return principal{}, s.Err
+}
+
+// otherMinter returns who mints when the token in use is dead: an old one that lives
+// still, or the mint profile.
+func (o *rotation) otherMinter(ctx context.Context) (principal, bool) {
+	o.byOther = true
+	if t := o.livingOld(ctx); !t.IsZero() {
+		return o.authority.ActingWith(t), true
+	}
+	if o.cfg.MintAs == nil {
+		return principal{}, false
+	}
+	by := principal{Session: o.cfg.MintAs, userKnown: true}
+	by.user = cmp.Or(o.authority.User(context.WithoutCancel(ctx), by), unknownUser+ledger.NewNonce())
+	return by, true
+}
+
+// livingOld returns the newest token in the queue that the workspace takes, zero if
+// there is none.
+func (r *Rotator) livingOld(ctx context.Context) pat.Token {
+	for _, old := range slices.Backward(r.queue.Items()) {
+		if old.Token.IsZero() || r.expired(old.Entry) || !old.Entry.Host.Same(r.host()) {
+			continue
+		}
+		if alive, err := r.authority.Alive(ctx, old.Token); alive && err == nil {
+			return old.Token
+		}
+	}
+	return pat.Token{}
 }
 
 // preflight makes sure, before anything is minted, that the new token can be
@@ -88,11 +121,11 @@ func (o *rotation) preflight(ctx context.Context) error {
 	profile, agents := o.Rotator.files.Check()
 	switch {
 	case profile != nil:
-		return o.dieIfRefused(ctx, o.old, fmt.Errorf("nothing was minted: %w", profile))
+		return o.dieIfDead(ctx, o.old, fmt.Errorf("nothing was minted: %w", profile))
 	case agents == nil:
 		return nil
 	case !o.timeIsShort():
-		return o.dieIfRefused(ctx, o.old, fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents))
+		return o.dieIfDead(ctx, o.old, fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents))
 	}
 	o.log.Warn("a credential file is broken and time is short: rotating without it", "err", agents)
 	return nil
@@ -110,14 +143,19 @@ func (o *rotation) timeIsShort() bool {
 	return left <= life/part
 }
 
-// mint makes a new token and records it.
+// mint makes a new token and records it. If the old token is found dead, another
+// mints: whoever rotates once has no later try.
 func (o *rotation) mint(ctx context.Context) error {
 	err := o.mintBy(ctx)
-	if errors.Is(err, ErrNeedsLogin) && o.cfg.MintAs != nil && o.minter.Session != o.cfg.MintAs {
-		// The token was found dead. Whoever rotates once has no later try.
-		if o.minter, err = o.chooseMinter(ctx); err == nil {
-			err = o.mintBy(ctx)
+	if err != nil && !o.byOther && o.isDead(ctx, o.old, err) {
+		o.dead = err
+		if o.minter, err = o.chooseMinter(ctx); err != nil {
+			return err
 		}
+		err = o.mintBy(ctx)
+	}
+	if err != nil && o.dead != nil {
+		_ = o.chain.Die(o.old, o.dead)
 	}
 	return err
 }
@@ -140,7 +178,7 @@ func (o *rotation) mintBy(ctx context.Context) error {
 		} else {
 			o.record(unminted(e))
 		}
-		return o.dieIfRefused(ctx, o.old, fmt.Errorf("minting: %w", err))
+		return fmt.Errorf("minting: %w", err)
 	}
 	if info.Created.IsZero() {
 		info.Created = info.Expiry.Add(-o.lifeFrom(before, info.Expiry))
@@ -169,12 +207,12 @@ func (o *rotation) lifeFrom(before, expiry time.Time) time.Duration {
 
 // limitUncertain makes sure that there may be another mint without an answer. Where
 // there are enough already, it asks what became of them.
-func (o *rotation) limitUncertain(ctx context.Context) error {
+func (o *rotation) limitUncertain(ctx context.Context) (err error) {
 	if o.queue.Uncertain(o.minter.user) >= uncertainAtMost {
-		o.queue.FinishMints(ctx)
+		_, err = o.queue.FinishMints(ctx, &o.minter)
 	}
 	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost {
-		return fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first", n)
+		return fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first: %w", n, err)
 	}
 	return nil
 }
@@ -256,6 +294,9 @@ func (o *rotation) reach(stage ledger.Stage) {
 // publish makes the new token the one in use.
 func (o *rotation) publish(context.Context) (err error) {
 	o.reach(ledger.Published)
+	if o.byOther {
+		o.refusals.setMinted(o.now())
+	}
 	if o.replaced, o.drained, err = o.use(o.fresh); err != nil {
 		o.queue.Add(o.fresh, nil)
 	}
@@ -293,17 +334,23 @@ func (r *Rotator) retireReplaced(old, next Credential, drained <-chan struct{}) 
 	}
 }
 
-// dieIfRefused finds out whether the token that should have been replaced is dead,
-// if the error or the clock suggests it, and ends the chain if it is.
-func (r *Rotator) dieIfRefused(ctx context.Context, old Credential, err error) error {
-	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(old.Expiry())
-	if !suspect || old.IsZero() {
-		return err
+// isDead reports whether the workspace calls a token invalid. It is asked only where
+// the error or the clock suggests that.
+func (r *Rotator) isDead(ctx context.Context, c Credential, err error) bool {
+	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry())
+	if !suspect || c.IsZero() {
+		return false
 	}
-	if alive, doubt := r.authority.Alive(ctx, old.Token); doubt != nil || alive {
-		return err
+	alive, doubt := r.authority.Alive(ctx, c.Token)
+	return !alive && doubt == nil
+}
+
+// dieIfDead ends the chain if the token in use is dead.
+func (r *Rotator) dieIfDead(ctx context.Context, c Credential, err error) error {
+	if r.isDead(ctx, c, err) {
+		return r.chain.Die(c, err)
 	}
-	return r.chain.Die(old, err)
+	return err
 }
 
 // retries is a back-off that starts at a quarter of a second and is capped.

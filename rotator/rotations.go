@@ -11,6 +11,7 @@ type request struct {
 	reason   string
 	byUser   bool        // patrol itself doesn't rotate for a user who has logged out
 	replaces *Credential // what is to be replaced; nil is whatever is in use
+	dead     error       // why that is dead; nil if it may live
 }
 
 // inflight is a rotation under way.
@@ -146,15 +147,15 @@ func (r *Rotator) begin(q request) (f *inflight, joined bool, err error) {
 	var ctx context.Context
 	ctx, f.cancel = context.WithCancelCause(r.work.ctx)
 	r.rotations.running = f
-	r.work.Go(func(context.Context) { r.runRotation(ctx, f, s.Current, q.reason) })
+	r.work.Go(func(context.Context) { r.runRotation(ctx, f, q, s.Current) })
 	return f, false, nil
 }
 
 // runRotation runs one rotation and tells everyone who waits for it.
-func (r *Rotator) runRotation(ctx context.Context, f *inflight, old Credential, reason string) {
+func (r *Rotator) runRotation(ctx context.Context, f *inflight, q request, old Credential) {
 	defer f.cancel(nil)
-	began := r.now()
-	o := &rotation{Rotator: r, old: old}
+	began, reason := r.now(), q.reason
+	o := &rotation{Rotator: r, old: old, dead: q.dead}
 	f.err = o.run(ctx)
 	f.result = Rotation{Reason: reason, Began: began, Took: r.now().Sub(began), Old: old.Token, Files: o.files}
 	if f.err == nil {
