@@ -57,7 +57,8 @@ type Chain struct {
 	host      pat.Host
 	handovers chan<- pat.Handover // nil: no proxy runs in this process
 	ctx       context.Context     // ends with the process: what is being published is never left in doubt before
-	died      func()              // called when the token in use is found dead
+	skew      func() Skew
+	died      func() // called when the token in use is found dead
 	log       *slog.Logger
 
 	// publishMu is held while a token is published and becomes the state's, so
@@ -96,7 +97,7 @@ func (c *Chain) Use(next Credential, replaces *Credential) (old State, drained <
 	if s := c.State(); replaces != nil && !s.Current.Is(*replaces) {
 		return State{}, nil, errReplaced
 	}
-	if drained, err = c.publishLocked(next.published()); err != nil {
+	if drained, err = c.publishLocked(next.published(c.skew())); err != nil {
 		return State{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
 	}
 	old = c.set(func(s *State) { *s = State{Phase: Ready, Current: next, Previous: s.Current} })

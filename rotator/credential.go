@@ -33,10 +33,18 @@ func (c Credential) IsZero() bool { return c.Token.IsZero() }
 // Is reports whether both are the same token, under the same entry.
 func (c Credential) Is(o Credential) bool { return c.Entry.Nonce == o.Entry.Nonce }
 
+// Skew is by how much the workspace's clock is ahead of this machine's.
+type Skew struct {
+	Ahead time.Duration
+	Known bool
+}
+
 // Expiry is when the token expires by this machine's clock. Where the workspace
 // doesn't say, it is when a token of patrol's own would.
-func (c Credential) Expiry() time.Time {
+func (c Credential) Expiry(skew Skew) time.Time {
 	switch {
+	case skew.Known && !c.Entry.Expiry.IsZero():
+		return c.Entry.Expiry.Add(-skew.Ahead)
 	case !c.Entry.LocalExpiry.IsZero():
 		return c.Entry.LocalExpiry
 	case !c.Entry.Expiry.IsZero():
@@ -46,8 +54,8 @@ func (c Credential) Expiry() time.Time {
 }
 
 // Deadline is when the token is rotated, whatever the schedule says.
-func (c Credential) Deadline() time.Time {
-	return c.Expiry().Add(UsableLife(c.Lifetime) - c.Lifetime)
+func (c Credential) Deadline(skew Skew) time.Time {
+	return c.Expiry(skew).Add(UsableLife(c.Lifetime) - c.Lifetime)
 }
 
 // NeverExpires reports whether the workspace has said that the token never expires,
@@ -56,10 +64,10 @@ func (c Credential) NeverExpires() bool { return c.Entry.Expiry.IsZero() }
 
 // published is the token as the proxy gets it, which has no clock but this
 // machine's.
-func (c Credential) published() pat.Token {
+func (c Credential) published(skew Skew) pat.Token {
 	t := c.Token
 	if !c.Entry.Expiry.IsZero() {
-		t.Expiry = c.Expiry()
+		t.Expiry = c.Expiry(skew)
 	}
 	return t
 }

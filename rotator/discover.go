@@ -209,7 +209,7 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 	}
 	f.token.ID = e.ID
 	next := newCredential(f.token, e, r.cfg.Lifetime)
-	r.log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry())
+	r.log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry(r.skew()))
 	r.queue.Remove(e.Nonce)
 	old, drained, err := r.use(next)
 	if err != nil {

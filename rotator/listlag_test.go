@@ -30,7 +30,7 @@ func TestListLags(t *testing.T) {
 		h.pass(h.grace + 10*time.Minute)
 		h.wantOne()
 		h.issue(24 * time.Hour) // a person's is as new
-		h.r.CheckFiles()
+		h.r.CheckProfile()
 		h.pass(h.grace + 10*time.Minute)
 		h.wantOne()
 		h.pass(24 * time.Hour)

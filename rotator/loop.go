@@ -65,6 +65,7 @@ type loop struct {
 	checkProfileAt time.Time
 	repairFilesAt  time.Time
 	clocks         clocks
+	askTime        askTime
 	retry          retry
 	search         search
 }
@@ -93,7 +94,7 @@ type search struct {
 func (r *Rotator) runLoop(ctx context.Context) {
 	l := &loop{Rotator: r}
 	l.planTick()
-	if c := r.chain.State().InUse(); !c.IsZero() && c.Expiry().Sub(r.now()) < c.Lifetime/3 {
+	if c := r.chain.State().InUse(); !c.IsZero() && c.Expiry(r.skew()).Sub(r.now()) < c.Lifetime/3 {
 		l.want("little of the token's life is left", c)
 	}
 	for {
@@ -147,13 +148,39 @@ func (l *loop) compareClocks() {
 		l.want("the clock was set back", l.chain.State().Current)
 		l.log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
 	case -back > tolerance: // what failed before a sleep may work now
+		l.cfg.Workspace.ForgetTime()
+		l.askTime = askTime{}
 		l.tryNow()
 	}
 	l.clocks = now
 }
 
-// tryNow ends the wait for the next try. It doesn't make the waits after it shorter.
-func (l *loop) tryNow() { l.retry.at, l.search.askAgain = time.Time{}, time.Time{} }
+// tryNow ends the wait for the next try and the next look at the files. It doesn't make
+// the waits after it shorter.
+func (l *loop) tryNow() {
+	l.retry.at, l.search.askAgain = time.Time{}, time.Time{}
+	l.checkProfileAt, l.repairFilesAt = time.Time{}, time.Time{}
+}
+
+// askTime is when to ask the workspace for its time, where that isn't known.
+type askTime struct {
+	at    time.Time
+	asked int // how often in vain
+}
+
+// learnTime has the workspace tell its time, which each of its answers does: by this
+// machine's clock, which may have been set while patrol didn't run, nobody can say when
+// the token expires.
+func (l *loop) learnTime(ctx context.Context, c Credential) {
+	if _, known := l.cfg.Workspace.Time(); known || time.Now().Before(l.askTime.at) {
+		return
+	}
+	for range 2 { // answers that have to agree
+		_, _ = l.authority.Alive(ctx, c.Token)
+	}
+	l.askTime.asked++
+	l.askTime.at = time.Now().Add(withJitter(pauseTime.After(l.askTime.asked)))
+}
 
 // rotateIfDue rotates if that is due, and returns how long it won't be.
 func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
@@ -165,7 +192,8 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	if !l.retry.of.Is(c) {
 		l.retry = retry{of: c} // somebody else has replaced the token
 	}
-	plan := Plan{Credential: c, Tick: l.tick, Wanted: l.retry.reason, NotBefore: l.retry.at}
+	l.learnTime(ctx, c)
+	plan := Plan{Credential: c, Skew: l.skew(), Tick: l.tick, Wanted: l.retry.reason, NotBefore: l.retry.at}
 	wait, reason := plan.Next(l.now(), time.Now())
 	if wait > 0 {
 		return min(wallCheck, wait)
@@ -179,12 +207,11 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 
 // checkFiles looks at the profile, and at all files, when that is due.
 func (l *loop) checkFiles(ctx context.Context) {
-	asked := l.schedule().checkFiles.Swap(false)
-	if asked || !time.Now().Before(l.checkProfileAt) {
+	if l.schedule().checkProfile.Swap(false) || !time.Now().Before(l.checkProfileAt) {
 		l.checkProfileAt = time.Now().Add(wallCheck)
 		l.reconcileProfile(ctx)
 	}
-	if l.chain.State().Current.Entry.Ours() && (asked || !time.Now().Before(l.repairFilesAt)) {
+	if l.chain.State().Current.Entry.Ours() && !time.Now().Before(l.repairFilesAt) {
 		l.repairFilesAt = time.Now().Add(fileCheck)
 		l.repairFiles()
 	}
@@ -199,7 +226,7 @@ func (l *loop) tryToRotate(ctx context.Context, reason string, c Credential) {
 		return
 	}
 	l.want(reason, c)
-	left := c.Expiry().Sub(l.now())
+	left := c.Expiry(l.skew()).Sub(l.now())
 	l.retry.failures.Add(err, left)
 	l.retry.at = time.Now().Add(withJitter(RetryPause(l.retry.failures, left, c.NeverExpires())))
 }
@@ -239,7 +266,7 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 // last token has expired, it has little to say.
 func (l *loop) searchPause(s State, err error) time.Duration {
 	f, pauses, c := &l.search.failures, pauseSearch, s.Current
-	if !c.IsZero() && !c.NeverExpires() && l.now().After(c.Expiry()) {
+	if !c.IsZero() && !c.NeverExpires() && l.now().After(c.Expiry(l.skew())) {
 		pauses = pauseAfter
 	}
 	*f++

@@ -125,7 +125,7 @@ func TestOutageIsBorne(t *testing.T) {
 					t.Errorf("Ready = %v, and the proxy has %v:\n%s", err, h.proxy.token(), h.story())
 				}
 				h.issue(24 * time.Hour)
-				h.r.CheckFiles()
+				h.r.CheckProfile()
 				h.pass(time.Second)
 				if err := h.r.Ready(); err != nil {
 					t.Errorf("a token was brought: %v", err)
@@ -319,7 +319,7 @@ func TestTokenThatMayNotMint(t *testing.T) {
 		}
 		tries("login", brought.Value)
 		pasted := h.issue(0)
-		h.r.CheckFiles()
+		h.r.CheckProfile()
 		h.pass(time.Second)
 		tries("paste", pasted.Value)
 		if got := h.proxy.token().Expose(); got != pasted.Value {

@@ -31,7 +31,7 @@ func TestPasteDuringMint(t *testing.T) {
 				}()
 				h.pass(time.Second)
 				h.issue(24 * time.Hour)
-				h.r.CheckFiles()
+				h.r.CheckProfile()
 				if err := <-rotated; err != nil {
 					h.Error(err)
 				}

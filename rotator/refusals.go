@@ -160,7 +160,7 @@ func (s *refusals) lastMinted() time.Time {
 func (r *Rotator) mintCooldown() error {
 	minted, now := r.refusals.lastMinted(), r.now()
 	next := minted.Add(forcedEvery)
-	if minted.IsZero() || now.Before(minted) || !now.Before(next) || now.After(r.chain.State().Current.Expiry()) {
+	if minted.IsZero() || now.Before(minted) || !now.Before(next) || now.After(r.chain.State().Current.Expiry(r.skew())) {
 		return nil
 	}
 	return &cooldownError{minted: minted, ends: next}

@@ -136,7 +136,7 @@ func (o *rotation) preflight(ctx context.Context) error {
 func (o *rotation) timeIsShort() bool {
 	const part = 4
 	life := min(o.old.Lifetime, o.cfg.Lifetime)
-	left := o.old.Expiry().Sub(o.now())
+	left := o.old.Expiry(o.skew()).Sub(o.now())
 	if !o.old.Entry.Ours() {
 		left = min(left, life-time.Since(o.old.Since))
 	}
@@ -337,7 +337,7 @@ func (r *Rotator) retireReplaced(old, next Credential, drained <-chan struct{}) 
 // isDead reports whether the workspace calls a token invalid. It is asked only where
 // the error or the clock suggests that.
 func (r *Rotator) isDead(ctx context.Context, c Credential, err error) bool {
-	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry())
+	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew()))
 	if !suspect || c.IsZero() {
 		return false
 	}

@@ -115,7 +115,7 @@ func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
 func (r *Rotator) rotate(ctx context.Context, q request) (Rotation, error) {
 	f, joined, err := r.begin(q)
 	if f == nil {
-		return Rotation{Token: r.Current(), Joined: joined}, err
+		return Rotation{Token: r.chain.State().InUse().published(r.skew()), Joined: joined}, err
 	}
 	select {
 	case <-f.done:
@@ -157,9 +157,9 @@ func (r *Rotator) runRotation(ctx context.Context, f *inflight, q request, old C
 	began, reason := r.now(), q.reason
 	o := &rotation{Rotator: r, old: old, dead: q.dead}
 	f.err = o.run(ctx)
-	f.result = Rotation{Reason: reason, Began: began, Took: r.now().Sub(began), Old: old.Token, Files: o.files}
+	f.result = Rotation{Reason: reason, Began: began, Took: r.now().Sub(began), Old: old.published(r.skew()), Files: o.files}
 	if f.err == nil {
-		f.result.Token = o.fresh.Token
+		f.result.Token = o.fresh.published(r.skew())
 	} else {
 		f.err = fmt.Errorf("rotating the token of %s: %w", r.host(), f.err)
 	}

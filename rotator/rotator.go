@@ -177,7 +177,7 @@ func New(cfg Config) (*Rotator, error) {
 	r.work.ctx, r.work.cancel = context.WithCancel(context.Background())
 	r.schedule.wake = make(chan struct{}, 1)
 	r.discovery.ledgerWasEmpty = len(cfg.Ledger.Pending()) == 0
-	r.chain = &Chain{host: r.host(), handovers: cfg.Handovers, ctx: r.work.ctx, died: func() { wake(r.schedule.wake) }, log: cfg.Log}
+	r.chain = &Chain{host: r.host(), handovers: cfg.Handovers, ctx: r.work.ctx, skew: r.skew, died: func() { wake(r.schedule.wake) }, log: cfg.Log}
 	r.chain.state.Err = errors.New("patrol is only starting: it is still looking for its token; ask again in a moment")
 	if out, _ := cfg.Ledger.LoggedOut(); out {
 		r.chain.state.Phase = LoggedOut
@@ -216,6 +216,18 @@ func (r *Rotator) Retire(ctx context.Context, t pat.Token) error { return r.queu
 // now is the wall time without a monotonic reading, which stops while a
 // laptop sleeps.
 func (r *Rotator) now() time.Time { return r.cfg.Now().Round(0) }
+
+// skew is by how much the workspace's clock is ahead of this machine's. Less than a minute
+// and a half is nothing: an answer is that old sometimes.
+func (r *Rotator) skew() Skew {
+	const least = 90 * time.Second
+	at, known := r.cfg.Workspace.Time()
+	ahead := at.Sub(r.now())
+	if !known || ahead.Abs() < least {
+		ahead = 0
+	}
+	return Skew{Ahead: ahead, Known: known}
+}
 
 // wakeAll has the schedule and the queue look again.
 func (r *Rotator) wakeAll() {

@@ -40,6 +40,7 @@ func UsableLife(life time.Duration) time.Duration { return life - life/8 }
 // Plan is what decides when a token is rotated.
 type Plan struct {
 	Credential Credential
+	Skew       Skew
 	Tick       time.Time // the schedule's next, wall time; zero: there is no schedule
 	Wanted     string    // why it is to be rotated, if something else has come up
 	NotBefore  time.Time // a rotation has failed: when to try again, by the monotonic clock
@@ -50,12 +51,15 @@ type Plan struct {
 // sleeps, and the monotonic one, mono, can't be set.
 func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
 	c := p.Credential
-	deadline := min(c.Deadline().Sub(now), c.Since.Add(UsableLife(c.Lifetime)).Sub(mono))
+	deadline := min(c.Deadline(p.Skew).Sub(now), c.Since.Add(UsableLife(c.Lifetime)).Sub(mono))
 	wait, reason = deadline, "the token is about to expire"
 	if tick := p.Tick.Sub(now); !p.Tick.IsZero() && tick < wait && wait > 0 {
 		wait, reason = tick, "schedule"
 	}
+	const tolerance = 2 * time.Minute // more than Skew leaves out
 	switch {
+	case c.Expiry(p.Skew).Sub(now) > c.Lifetime+tolerance && c.Entry.Ours():
+		wait, reason = c.Since.Add(tolerance).Sub(mono), "its expiry can't be right: the clock was set"
 	case !c.Entry.Ours():
 		wait, reason = 0, "the token is not patrol's own"
 	case wait > 0 && p.Wanted != "":
@@ -90,6 +94,9 @@ var (
 
 	// pauseSearch is between two looks for a token while none is known.
 	pauseSearch = pauses{first: 2 * time.Second, factor: 2, most: 3 * time.Minute}
+
+	// pauseTime is between two questions what time it is.
+	pauseTime = pauses{first: 5 * time.Minute, factor: 2, most: time.Hour}
 
 	// pauseRevoke is between two tries to revoke a token.
 	pauseRevoke = pauses{first: time.Second, factor: 2, most: 5 * time.Minute}
@@ -150,10 +157,10 @@ func withJitter(pause time.Duration) time.Duration {
 
 // schedule is what Run shares with those who ask about it.
 type schedule struct {
-	wake       chan struct{} // something has changed that the schedule hangs on
-	running    atomic.Bool   // Run is at work
-	checkFiles atomic.Bool   // the files are to be looked at now: see CheckFiles
-	tryNow     atomic.Bool   // what has failed is to be tried now: see TryNow
+	wake         chan struct{} // something has changed that the schedule hangs on
+	running      atomic.Bool   // Run is at work
+	checkProfile atomic.Bool   // the profile is to be looked at now: see CheckProfile
+	tryNow       atomic.Bool   // what has failed is to be tried now: see TryNow
 
 	mu   sync.Mutex // guards next
 	next time.Time  // the next tick of the schedule
@@ -172,18 +179,17 @@ func (s *schedule) Next() time.Time {
 	return s.next
 }
 
-// TryNow has Run look at the files, and try at once what has failed and waits to be
+// CheckProfile has Run look at the profile now, and not only when it would by
+// itself, which is every 30 seconds (2 while there is no token). It doesn't block.
+func (r *Rotator) CheckProfile() {
+	r.schedule.checkProfile.Store(true)
+	wake(r.schedule.wake)
+}
+
+// TryNow has Run look at all files now, and try at once what has failed and waits to be
 // tried again: whoever asks for it has reason to think that it works now. It doesn't
 // block.
 func (r *Rotator) TryNow() {
 	r.schedule.tryNow.Store(true)
-	r.CheckFiles()
-}
-
-// CheckFiles has Run look at the files now, and not only when it would by itself: at
-// the profile every 30 seconds (2 while there is no token), at the others every 5
-// minutes. It doesn't block.
-func (r *Rotator) CheckFiles() {
-	r.schedule.checkFiles.Store(true)
 	wake(r.schedule.wake)
 }

@@ -93,8 +93,8 @@ func TestRestartWithAStaleEnvironment(t *testing.T) {
 		if got := h.wantOne(); got.ID != tok.ID {
 			h.Errorf("a restart minted")
 		}
-		if n := len(h.ws.Requests()) - requests; n != 0 {
-			h.Errorf("a start with a fresh token asked the workspace %d times", n)
+		if n := len(h.ws.Requests()) - requests; n > 2 {
+			h.Errorf("a start with a fresh token asked the workspace %d times, want 2 at most: what time it is", n)
 		}
 	})
 }
@@ -158,7 +158,7 @@ func TestLook(t *testing.T) {
 		h.serve()
 		h.pass(time.Second)
 		pasted := h.issue(24 * time.Hour)
-		h.r.CheckFiles()
+		h.r.CheckProfile()
 		h.pass(time.Second)
 		tokens := h.ws.Tokens()
 		if last := tokens[len(tokens)-1]; last.ID == pasted.ID || h.proxy.token().Expose() != last.Value {

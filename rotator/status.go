@@ -72,7 +72,7 @@ func (r *Rotator) Status() Status {
 	}
 	if c := chain.Current; !c.IsZero() {
 		s.Token = DescribeToken(c.Entry)
-		s.Deadline = c.Deadline()
+		s.Deadline = c.Deadline(r.skew())
 	}
 	for _, old := range r.queue.Items() {
 		s.Retiring = append(s.Retiring, RetiringInfo{ID: old.Entry.ID, Expires: old.Entry.Expiry, Waits: r.waitsFor(old), Error: old.Failed})

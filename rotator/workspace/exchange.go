@@ -109,10 +109,6 @@ func (g *guarded) attempt(r *http.Request, x *exchange) (*http.Response, *failur
 	}
 	defer func() { _ = resp.Body.Close() }()
 	x.status, x.retryAfter = resp.StatusCode, retryAfter(resp.Header)
-	if date, err := http.ParseTime(resp.Header.Get("Date")); err == nil {
-		skew := time.Until(date).Round(time.Second)
-		g.c.skew.Store(&skew)
-	}
 	if resp.StatusCode/100 == 3 {
 		return nil, &failure{what: "it redirects to " + target(resp) + ", which is not where its API is", void: true}
 	}
@@ -126,6 +122,9 @@ func (g *guarded) attempt(r *http.Request, x *exchange) (*http.Response, *failur
 		return nil, &failure{what: "the answer is not the JSON that the API gives (" + kind(resp.Header, body) + ")"}
 	}
 	x.saysInvalid = pat.SaysInvalid(resp.StatusCode, body)
+	if isObject(body) {
+		g.c.clock.note(resp.Header)
+	}
 	resp.Body = io.NopCloser(bytes.NewReader(body))
 	resp.ContentLength = int64(len(body))
 	return resp, nil

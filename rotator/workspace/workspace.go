@@ -60,7 +60,7 @@ type Client struct {
 	tokens    *settings.TokensAPI
 	sdk       *client.DatabricksClient // below tokens
 	log       *slog.Logger
-	skew      atomic.Pointer[time.Duration]
+	clock     clock
 }
 
 // New returns a client for cfg.Host. It sends nothing.
@@ -149,15 +149,6 @@ func newTransport(roots *x509.CertPool, timeout time.Duration) *http.Transport {
 
 // Host returns the workspace's host.
 func (c *Client) Host() pat.Host { return c.host }
-
-// Skew returns how far the workspace's clock was ahead of ours at its last
-// answer, to the second. It reports false if there was none yet.
-func (c *Client) Skew() (time.Duration, bool) {
-	if d := c.skew.Load(); d != nil {
-		return *d, true
-	}
-	return 0, false
-}
 
 // Close drops idle connections. Calls under way go on.
 func (c *Client) Close() {

@@ -52,7 +52,7 @@ func checkDefaultProfile(_ context.Context, in *input, f *findings) {
 }
 
 // checkToken: is the profile's token the one that it should be?
-func checkToken(_ context.Context, in *input, f *findings) {
+func checkToken(ctx context.Context, in *input, f *findings) {
 	token, running := in.profile.read.Token, in.service.client != nil
 	switch {
 	case in.profile.err != nil: // checkProfile says so
@@ -67,14 +67,14 @@ func checkToken(_ context.Context, in *input, f *findings) {
 		f.warn("patrol serve puts one of its own there", "there is none in %s, but in the environment", in.profile)
 	case in.ledger.err != nil: // checkState says so
 	default:
-		in.checkIdleToken(f)
+		in.checkIdleToken(ctx, f)
 	}
 }
 
 // checkIdleToken looks at the profile's token where no service runs.
-func (in *input) checkIdleToken(f *findings) {
+func (in *input) checkIdleToken(ctx context.Context, f *findings) {
 	token := in.profile.read.Token
-	if err := session.CheckAlive(in.profile.Profile, in.dir, token); err != nil {
+	if err := session.CheckAlive(ctx, in.o, in.profile.Profile, in.dir, token); err != nil {
 		f.err("patrol login", err)
 		return
 	}

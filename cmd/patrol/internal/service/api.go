@@ -3,9 +3,7 @@ package service
 import (
 	"context"
 	"errors"
-	"time"
 
-	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
 	"patrol/rotator"
@@ -30,13 +28,8 @@ func (s *Service) api() control.API {
 
 // token returns the token in use.
 func (s *Service) token() (pat.Token, error) {
-	if err := s.Rotator.Ready(); err != nil {
-		return pat.Token{}, session.AtEdge(err)
-	}
-	if t := s.Rotator.Current(); !t.IsZero() && !t.Expired(time.Now()) {
-		return t, nil
-	}
-	return pat.Token{}, cli.NeedsLogin(errors.New("the token in use has expired"), "patrol login gives the service a new one")
+	t, err := s.Rotator.Current(), s.Rotator.Ready()
+	return t, session.AtEdge(err)
 }
 
 // status tells what the service is doing.

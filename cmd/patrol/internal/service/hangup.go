@@ -41,6 +41,6 @@ func (s *Service) readAgain(ctx context.Context, hangups <-chan os.Signal) error
 			s.Client.Trust(roots)
 			s.proxy.Trust(roots)
 		}
-		s.Rotator.CheckFiles()
+		s.Rotator.TryNow()
 	}
 }

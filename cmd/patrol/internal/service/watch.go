@@ -41,7 +41,7 @@ func (s *Service) watch(ctx context.Context) error {
 		case err := <-w.Errors:
 			s.log.Debug("watching the profile", "err", err)
 		case <-quiet.C:
-			s.Rotator.CheckFiles()
+			s.Rotator.CheckProfile()
 		}
 	}
 }

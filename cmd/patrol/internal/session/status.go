@@ -2,7 +2,9 @@ package session
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"patrol/cmd/patrol/internal/cli"
@@ -11,6 +13,7 @@ import (
 	"patrol/rotator"
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
 )
 
 // Status asks the service, or reads what the last one has left behind.
@@ -51,23 +54,37 @@ func (s *Session) Token(ctx context.Context) (pat.Token, error) {
 	if read.Token.IsZero() {
 		return pat.Token{}, cli.NeedsLogin(fmt.Errorf("there is no token in %s, and no patrol runs for it", s.Profile), "run patrol login, or put a token into the profile")
 	}
-	return read.Token, CheckAlive(s.Profile, s.Dir, read.Token)
+	return read.Token, CheckAlive(ctx, s.o, s.Profile, s.Dir, read.Token)
 }
 
-// CheckAlive says so if the ledger knows that the profile's token no longer works.
-func CheckAlive(p target.Profile, dir string, t pat.Token) error {
+// CheckAlive says so if the profile's token no longer works, as far as the ledger
+// knows. Where it has only expired by this machine's clock, which may be wrong, the
+// workspace is asked; if that can't say, the token may work.
+func CheckAlive(ctx context.Context, o cli.Options, p target.Profile, dir string, t pat.Token) error {
 	_, entries, err := ledger.Read(dir)
 	if err != nil {
 		return fmt.Errorf("reading the ledger: %w", err)
 	}
-	for _, e := range entries {
-		if e.Hash != t.Hash() {
-			continue
-		}
-		expired := !e.LocalExpiry.IsZero() && !time.Now().Before(e.LocalExpiry)
-		if expired || e.Stage == ledger.Revoked || e.Stage == ledger.Expired {
-			return cli.NeedsLogin(fmt.Errorf("the token in %s has expired or was revoked, and no patrol runs for it", p), "run patrol login")
-		}
+	i := slices.IndexFunc(entries, func(e ledger.Entry) bool { return e.Hash == t.Hash() })
+	if i < 0 {
+		return nil
+	}
+	e := entries[i]
+	late := e.Stage == ledger.Expired || !e.LocalExpiry.IsZero() && !time.Now().Before(e.LocalExpiry)
+	if e.Stage == ledger.Revoked || late && refused(ctx, o, e.Host, t) {
+		return cli.NeedsLogin(fmt.Errorf("the token in %s has expired or was revoked, and no patrol runs for it", p), "run patrol login")
 	}
 	return nil
+}
+
+// refused reports whether the workspace says that it doesn't take a token.
+func refused(ctx context.Context, o cli.Options, host pat.Host, t pat.Token) bool {
+	const patience = 5 * time.Second
+	client, err := workspace.New(workspace.Config{Host: host.String(), UserAgent: cli.UserAgent(), RootCAs: o.Proxy.RootCAs, Timeout: patience})
+	if err != nil {
+		return false
+	}
+	defer client.Close()
+	_, err = client.As(t).List(ctx)
+	return errors.Is(err, workspace.ErrInvalidToken)
 }
