@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -47,6 +48,33 @@ type Authority struct {
 	log       *slog.Logger
 
 	canList atomic.Bool // the workspace has listed its tokens for us once
+	twins   twins
+}
+
+// twins is what is known of other patrols that have this one's name, by the digits of
+// their state folders.
+type twins struct {
+	mu     sync.Mutex        // guards all below
+	nonces map[string]string // one of each folder
+	told   bool
+}
+
+// note reports whether a nonce is of a twin, and that is news. One nonce alone is no
+// sign of a twin: version 1 made them without a folder's digits.
+func (t *twins) note(nonce string) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.nonces == nil {
+		t.nonces = map[string]string{}
+	}
+	folder := ledger.FolderOf(nonce)
+	first, seen := t.nonces[folder]
+	t.nonces[folder] = nonce
+	if t.told || !seen || first == nonce {
+		return false
+	}
+	t.told = true
+	return true
 }
 
 // ActingWith returns the principal that acts with t.
@@ -59,7 +87,7 @@ func (a *Authority) ActingWith(t pat.Token) principal {
 // the workspace answers is proof enough: a new token may be missing in its list for a
 // while.
 func (a *Authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
-	_, err := a.workspace.As(t).List(ctx)
+	_, err := a.Ask(ctx, a.workspace.As(t))
 	switch {
 	case err == nil, errors.Is(err, workspace.ErrPermission):
 		return true, nil // a narrowly scoped token may not list
@@ -69,11 +97,25 @@ func (a *Authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
 	return false, err
 }
 
+// Ask returns the tokens that the workspace lists. One that was minted a moment ago may be
+// missing.
+func (a *Authority) Ask(ctx context.Context, by *workspace.Session) ([]pat.Info, error) {
+	all, err := by.List(ctx)
+	for _, t := range all {
+		nonce, ours := a.ledger.Minted(t.Comment)
+		instance, _, minted := pat.ParseComment(t.Comment)
+		if minted && !ours && instance == a.ledger.Instance() && a.twins.note(nonce) {
+			a.log.Warn("another patrol has the same name as this one, so people can't tell their tokens apart: give one of them another with --instance", "instance", instance)
+		}
+	}
+	return all, err
+}
+
 // List returns the tokens that the workspace lists. A list without the principal's
 // own is an error: an answer that is empty by mistake must not pass for the news
 // that nothing is left to be revoked.
 func (a *Authority) List(ctx context.Context, by principal) ([]pat.Info, error) {
-	all, err := by.List(ctx)
+	all, err := a.Ask(ctx, by.Session)
 	if err != nil {
 		return nil, err
 	}

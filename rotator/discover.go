@@ -158,7 +158,7 @@ func (f candidate) rank() int {
 
 // inspect asks the workspace whether the token works, and what it is.
 func (r *Rotator) inspect(ctx context.Context, f *candidate) (alive bool, err error) {
-	list, err := r.cfg.Workspace.As(f.token).List(ctx)
+	list, err := r.authority.Ask(ctx, r.cfg.Workspace.As(f.token))
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
 		return false, nil

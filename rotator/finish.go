@@ -229,8 +229,9 @@ func (r *Rotator) notOurs(e ledger.Entry) string {
 // isOtherPatrols reports whether a token with this comment was minted by a patrol,
 // and not by this one.
 func (r *Rotator) isOtherPatrols(comment string) bool {
-	instance, _, minted := pat.ParseComment(comment)
-	return minted && instance != r.cfg.Ledger.Instance()
+	_, ours := r.cfg.Ledger.Minted(comment)
+	_, _, minted := pat.ParseComment(comment)
+	return minted && !ours
 }
 
 // isPinned reports whether a place that patrol can't rewrite holds the token now.

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
 	"patrol/rotator/workspacetest"
 )
 
@@ -40,7 +41,7 @@ func TestLostLedgerIsRebuilt(t *testing.T) {
 					h.pass(time.Hour)
 					h.ws.Revoke(boot.ID)
 					h.close()
-					h.ws.Issue(workspacetest.IssueOptions{Comment: "patrol/" + h.ledger.Instance() + "/0123456789abcdef", Lifetime: 12 * time.Hour})
+					h.ws.Issue(workspacetest.IssueOptions{Comment: pat.Comment(h.ledger.Instance(), h.ledger.NewNonce()), Lifetime: 12 * time.Hour})
 					path := filepath.Join(h.stateDir(), "ledger")
 					h.write(path, string(spoil([]byte(h.read(path)))))
 					l, err := ledger.Open(ledger.Config{Dir: h.stateDir(), Now: h.now})
@@ -73,7 +74,7 @@ func TestRebuildWaitsForFiles(t *testing.T) {
 		h.pass(time.Hour)
 		h.ws.Revoke(boot.ID)
 		h.close()
-		lost := h.ws.Issue(workspacetest.IssueOptions{Comment: "patrol/" + h.ledger.Instance() + "/0123456789abcdef", Lifetime: 12 * time.Hour})
+		lost := h.ws.Issue(workspacetest.IssueOptions{Comment: pat.Comment(h.ledger.Instance(), h.ledger.NewNonce()), Lifetime: 12 * time.Hour})
 		h.write(filepath.Join(h.stateDir(), "ledger"), "rot\n"+h.read(filepath.Join(h.stateDir(), "ledger")))
 		h.write(h.claudePath(), `{"env": {"ANTHROPIC_AUTH_TOKEN": "`+lost.Value)
 		h.serve()

@@ -62,13 +62,14 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("rebuilding the ledger from the workspace's list: %w", err)
 	}
+	var strays []pat.Info
 	for _, t := range list {
-		nonce, minted := r.mintedByUs(t.Comment)
-		if !minted || t.ID == c.Entry.ID || r.cfg.Ledger.Knows(t.ID) || r.cfg.Ledger.Has(nonce) {
+		instance, nonce, minted := pat.ParseComment(t.Comment)
+		if !minted || instance != r.cfg.Ledger.Instance() || t.ID == c.Entry.ID || r.cfg.Ledger.Knows(t.ID) || r.cfg.Ledger.Has(nonce) {
 			continue
 		}
-		if !lost { // not of this ledger, so perhaps not of this machine
-			r.log.Warn("a token of this instance that an earlier patrol must have minted: it is left to expire", "token", t, "expires", t.Expiry)
+		if _, ours := r.cfg.Ledger.Minted(t.Comment); !ours || !lost { // perhaps another machine's
+			strays = append(strays, t)
 			continue
 		}
 		e := ledger.Entry{Nonce: nonce, Stage: ledger.Minted, Info: t, Host: r.host(), User: c.Entry.User}
@@ -80,13 +81,10 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 		r.log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
 		r.queue.Add(Credential{Entry: e}, nil)
 	}
+	if len(strays) > 0 {
+		r.log.Warn("tokens bear this patrol's name that its ledger doesn't know: they are left to expire", "tokens", strays)
+	}
 	return r.cfg.Ledger.MarkComplete()
-}
-
-// mintedByUs returns the nonce of a comment that this patrol has given a token.
-func (r *Rotator) mintedByUs(comment string) (nonce string, ok bool) {
-	instance, nonce, ok := pat.ParseComment(comment)
-	return nonce, ok && instance == r.cfg.Ledger.Instance()
 }
 
 // allWritten makes sure that each file holds the token in use, and so no other

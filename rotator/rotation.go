@@ -219,7 +219,7 @@ func (o *rotation) limitUncertain(ctx context.Context) (err error) {
 
 // intend records that a token is about to be minted.
 func (o *rotation) intend() (ledger.Entry, error) {
-	e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: o.host(), User: o.minter.user}
+	e := ledger.Entry{Nonce: o.cfg.Ledger.NewNonce(), Stage: ledger.Intended, Host: o.host(), User: o.minter.user}
 	e.Comment, e.Scopes = pat.Comment(o.cfg.Ledger.Instance(), e.Nonce), o.old.Entry.Scopes
 	e.At = o.now() // Put sets that of its own copy, and this one may go into the queue
 	o.rotations.setMinting(e.Nonce)

@@ -72,6 +72,10 @@ type header struct {
 	Version  int    `json:"patrol_ledger"`
 	Instance string `json:"instance"`
 
+	// Folder is the state folder's own digits. They stand in a file of their own: a
+	// ledger's header stays as version 1 wrote it, so that going back to that works.
+	Folder string `json:"folder,omitempty"`
+
 	// Gaps says that a file before this one had rotted, and that the entries
 	// that were lost with it have not been put back.
 	Gaps bool `json:"gaps,omitempty"`

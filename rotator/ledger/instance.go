@@ -2,6 +2,7 @@ package ledger
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -40,28 +41,59 @@ func instanceOf(entries []Entry) string {
 	return ""
 }
 
-// readInstance returns the instance that is noted beside the ledger; "" if
-// none is, or it isn't whole.
-func readInstance(dir string) string {
-	data, err := readFile(filepath.Join(dir, instanceName))
+// readNote returns the instance and the folder's own digits that are noted beside the
+// ledger in a file of this name; "" where none are, or the file isn't whole.
+func readNote(dir, name string) (instance, folder string) {
+	data, err := readFile(filepath.Join(dir, name))
 	var head header
 	if err != nil || !decode(bytes.TrimSuffix(data, []byte{'\n'}), &head) {
-		return ""
+		return "", ""
 	}
-	return head.Instance
+	return head.Instance, head.Folder
 }
 
-// noteInstance writes the instance beside the ledger, if it isn't there. The
-// ledger does without it, so a disk that fails here is no error.
-func (l *Ledger) noteInstance() {
-	if readInstance(l.dir) == l.instance {
-		return
+// writeNotes writes beside the ledger what makes a lost ledger's tokens known again, where
+// it isn't there. The ledger does without it, so a disk that fails here is no error.
+func (l *Ledger) writeNotes() {
+	instance, _ := readNote(l.dir, instanceName)
+	_, folder := readNote(l.dir, folderName)
+	var err error
+	if instance != l.instance {
+		err = l.writeNote(instanceName, header{Version: version, Instance: l.instance})
 	}
-	line, err := encode(header{Version: version, Instance: l.instance})
-	if err == nil {
-		err = atomicfile.Write(filepath.Join(l.dir, instanceName), line)
+	if folder != l.folder {
+		err = errors.Join(err, l.writeNote(folderName, header{Version: version, Folder: l.folder}))
 	}
 	if err != nil {
 		l.log.Warn("the name of this patrol can't be noted beside its ledger", "err", err)
 	}
+}
+
+func (l *Ledger) writeNote(name string, note header) error {
+	line, err := encode(note)
+	if err != nil {
+		return err
+	}
+	return atomicfile.Write(filepath.Join(l.dir, name), line)
+}
+
+// folderDigits is how many hex digits of a nonce are the state folder's own.
+const folderDigits = 6
+
+// NewNonce returns a nonce for a mint: 16 hex digits, of which the first six are this
+// state folder's own, which it keeps for good.
+func (l *Ledger) NewNonce() string { return l.folder + NewNonce()[folderDigits:] }
+
+// FolderOf returns the digits of a nonce that are its state folder's own. Version 1 gave
+// its nonces none: they are random.
+func FolderOf(nonce string) string { return nonce[:min(folderDigits, len(nonce))] }
+
+// Minted reports whether this patrol has minted a token with this comment, and by which
+// nonce: the ledger knows that, or the nonce bears this state folder's digits.
+func (l *Ledger) Minted(comment string) (nonce string, ours bool) {
+	instance, nonce, ok := pat.ParseComment(comment)
+	if !ok || instance != l.instance {
+		return nonce, false
+	}
+	return nonce, l.Has(nonce) || FolderOf(nonce) == l.folder
 }

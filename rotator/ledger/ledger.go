@@ -34,6 +34,10 @@ const (
 	// that is lost must not make this patrol a stranger to its own tokens.
 	instanceName = "instance"
 
+	// folderName is the file with the digits that tell this state folder's mints from
+	// those of another one whose patrol has the same instance.
+	folderName = "folder"
+
 	// keepEnded is how long the ledger knows a token after its end, so that
 	// its value is still known as ours where a file or a client holds it.
 	keepEnded = 90 * 24 * time.Hour
@@ -74,6 +78,7 @@ type Ledger struct {
 	lines      int
 	broken     bool // the file's end can't be trusted: write it anew
 	instance   string
+	folder     string // the first digits of its nonces
 	entries    map[string]Entry
 	byHash     map[string]string // nonces
 	order      []string          // nonces, oldest first

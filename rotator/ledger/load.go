@@ -12,7 +12,7 @@ import (
 
 // load reads the file into l and leaves a compacted one open for appending.
 func (l *Ledger) load(instance string) error {
-	kept := readInstance(l.dir)
+	kept, _ := readNote(l.dir, instanceName)
 	got, err := l.examine(filepath.Join(l.dir, fileName))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -30,6 +30,9 @@ func (l *Ledger) load(instance string) error {
 		if l.incomplete {
 			l.log.Warn("the name of this patrol is lost with its ledger: what it minted under that name is left to expire", "now", l.instance)
 		}
+	}
+	if _, l.folder = readNote(l.dir, folderName); len(l.folder) != folderDigits {
+		l.folder = FolderOf(NewNonce())
 	}
 	for _, e := range got.entries {
 		l.remember(e)
@@ -134,5 +137,6 @@ func Read(dir string) (instance string, entries []Entry, err error) {
 	for _, e := range got.entries {
 		l.remember(e)
 	}
-	return cmp.Or(got.instance, readInstance(dir)), l.list(func(Entry) bool { return true }), nil
+	noted, _ := readNote(dir, instanceName)
+	return cmp.Or(got.instance, noted), l.list(func(Entry) bool { return true }), nil
 }

@@ -34,6 +34,6 @@ func (l *Ledger) rewrite() error {
 		_ = l.file.Close() // superseded: nothing in it is needed
 	}
 	l.file, l.size, l.lines, l.broken = file, int64(len(data)), len(l.order), false
-	l.noteInstance()
+	l.writeNotes()
 	return nil
 }
