@@ -6,22 +6,21 @@ import (
 	"patrol/rotator/pat"
 )
 
-// Claude is Claude Code's settings.json. Its env.ANTHROPIC_AUTH_TOKEN is ours
+// claude is Claude Code's settings.json. Its env.ANTHROPIC_AUTH_TOKEN is ours
 // to replace if env.ANTHROPIC_BASE_URL beside it leads to this workspace, its
 // gateway or our proxy; then it is also added where it is missing. Beside
 // another base URL, or none, a value is sent to somebody else: there only a
 // token of ours is replaced, where its user has put it.
-type Claude struct {
-	path   string
-	create bool
+type claude struct {
 	owner  Owner
+	create bool
 }
 
-// NewClaude returns the settings at path. With create, a file or token that is
-// missing is made, with our proxy as the base URL; without, a missing file is
-// nothing to do.
-func NewClaude(path string, create bool, o Owner) *Claude {
-	return &Claude{path: path, create: create, owner: o}
+// NewClaude returns Claude Code's settings at path. With create, a file or
+// token that is missing is made, with our proxy as the base URL; without, a
+// missing file is nothing to do.
+func NewClaude(path string, create bool, o Owner) *File {
+	return &File{name: "claude", path: path, owner: o, create: create, blank: emptyObject, format: claude{o, create}}
 }
 
 const (
@@ -29,32 +28,31 @@ const (
 	baseVar = "ANTHROPIC_BASE_URL"
 )
 
-// Name returns "claude".
-func (c *Claude) Name() string { return "claude" }
-
-// Path returns the path as it was given.
-func (c *Claude) Path() string { return c.path }
-
-// Check reports why the token could not be replaced now; it changes nothing.
-// It is nil if there is nothing to replace.
-func (c *Claude) Check() error { return dryRun(c.path, c.editor(c.owner.rehearsal())) }
-
-// Write puts t where our tokens stand, and returns what it left alone.
-func (c *Claude) Write(t pat.Token) (left []string, err error) {
-	return replace(c.path, c.editor(t))
+func (c claude) Set(text []byte, token string, _ func(hash string) bool) (Edit, error) {
+	return setJSON(text, token, c.owner, c.put)
 }
 
-// Holds reports whether any string in the file is the token with this hash:
-// where Write would leave it alone, too, somebody may use it.
-func (c *Claude) Holds(hash string) (bool, error) { return holdsJSON(c.path, hash) }
-
-func (c *Claude) editor(t pat.Token) editor {
-	return editJSON(c.path, c.owner, t, c.create, c.plan)
+func (c claude) Remove(text []byte, gone func(hash string) bool) (Edit, error) {
+	return removeJSON(text, gone, func(e *jsonEdit) error {
+		for _, m := range e.root.members {
+			if m.name != "env" {
+				continue
+			}
+			e.remove(m.value, func(v member) bool { return v.name == authVar && e.isOurs(v.value) })
+			if token, ok := m.value.last(authVar); ok && !e.isOurs(token) {
+				e.leave("env.%s isn't one that patrol made", authVar)
+			}
+		}
+		return nil
+	})
 }
 
-func (c *Claude) plan(e *jsonEdit) error {
-	env, _ := e.file.root.last("env")
-	for _, m := range e.file.root.members {
+func (claude) Values(text []byte) ([]string, error) { return jsonValues(text) }
+
+// put puts the token where ours stand, or belong.
+func (c claude) put(e *jsonEdit) error {
+	env, _ := e.root.last("env")
+	for _, m := range e.root.members {
 		if m.name != "env" {
 			continue
 		}
@@ -64,7 +62,7 @@ func (c *Claude) plan(e *jsonEdit) error {
 		for _, v := range m.value.members {
 			// Readers take the last of several; an older token of ours needn't
 			// stay in the others.
-			if v.name == authVar && e.mine(v.value) {
+			if v.name == authVar && e.isOurs(v.value) {
 				e.put(v.value)
 			}
 		}
@@ -73,23 +71,23 @@ func (c *Claude) plan(e *jsonEdit) error {
 	served := base.isString() && c.owner.serves(base.str)
 	token, hasToken := env.last(authVar)
 	switch {
-	case e.mine(token):
+	case e.isOurs(token):
 	case hasToken && served && (token.kind == '"' || token.kind == 'n'):
 		e.put(token)
 	case hasToken:
-		e.leave("env.%s in %s isn't patrol's, and %s", authVar, c.path, c.beside(base, hasBase))
+		e.leave("env.%s isn't patrol's, and %s", authVar, beside(base, hasBase))
 	case served:
 		e.add(env, 2, pair{name: authVar, text: quote(e.token)})
 	case c.create && !hasBase && c.owner.ProxyURL != "":
 		c.addBoth(e, env)
 	case c.create:
-		e.leave("env.%s is missing in %s and wasn't added: %s", authVar, c.path, c.beside(base, hasBase))
+		e.leave("env.%s is missing and wasn't added: %s", authVar, beside(base, hasBase))
 	}
 	return nil
 }
 
 // addBoth points Claude Code at our proxy. It sends nothing without a token.
-func (c *Claude) addBoth(e *jsonEdit, env value) {
+func (c claude) addBoth(e *jsonEdit, env value) {
 	pairs := []pair{
 		{name: baseVar, text: quote(c.owner.ProxyURL)},
 		{name: authVar, text: quote(e.token)},
@@ -98,17 +96,17 @@ func (c *Claude) addBoth(e *jsonEdit, env value) {
 		e.add(env, 2, pairs...)
 		return
 	}
-	e.add(e.file.root, 1, pair{name: "env", pairs: pairs})
+	e.add(e.root, 1, pair{name: "env", pairs: pairs})
 }
 
 // beside says where the token beside this base URL goes.
-func (c *Claude) beside(base value, hasBase bool) string {
-	if !hasBase {
-		return baseVar + " beside it is missing"
-	}
+func beside(base value, hasBase bool) string {
 	h, err := pat.ParseHost(base.str)
-	if err != nil || !base.isString() {
+	switch {
+	case !hasBase:
+		return baseVar + " beside it is missing"
+	case err != nil || !base.isString():
 		return baseVar + " beside it is no URL"
 	}
-	return baseVar + " beside it leads to " + safe(h.String())
+	return baseVar + " beside it leads to " + pat.Redact(h.String())
 }

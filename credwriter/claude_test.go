@@ -1,17 +1,14 @@
 package credwriter
 
 import (
-	"os"
-	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
-
-	"patrol/rotator/pat"
 )
 
 // claudeEdits are the rows of TestClaude, and what fuzzing starts from.
-func claudeEdits() []edit {
-	return []edit{
+func claudeEdits() []row {
+	return []row{
 		{
 			name: "as people have it",
 			in:   "{\n  \"$schema\": \"https://json.schemastore.org/claude-code-settings.json\",\n  \"env\": {\n    \"ANTHROPIC_BASE_URL\": \"HOST/serving-endpoints/anthropic\",\n    \"ANTHROPIC_AUTH_TOKEN\": \"OLD\",\n    \"ANTHROPIC_API_KEY\": \"\"\n  },\n  \"big\": 12345678901234567890, \"huge\": 1e400,\n  \"text\": \"\\u00e9\\/\\ud83d\"\n}\n",
@@ -40,7 +37,7 @@ func claudeEdits() []edit {
 		{name: "a prefix of ours", in: `{"env":{"ANTHROPIC_BASE_URL":"HOST.evil.com","ANTHROPIC_AUTH_TOKEN":"sk"}}`, left: "leads to HOST.evil.com"},
 		{name: "another port", in: `{"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:4001","ANTHROPIC_AUTH_TOKEN":"sk"}}`, left: "leads to http://127.0.0.1:4001"},
 		{name: "a number", in: `{"env":{"ANTHROPIC_BASE_URL":"HOST","ANTHROPIC_AUTH_TOKEN":12}}`, left: "isn't patrol's"},
-		{name: "our token as an API key", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"OLD","ANTHROPIC_API_KEY":"OLD"},"a/b":[{"c":"OLD"}]}`, out: `{"env":{"ANTHROPIC_AUTH_TOKEN":"NEW","ANTHROPIC_API_KEY":"OLD"},"a/b":[{"c":"OLD"}]}`, left: "/env/ANTHROPIC_API_KEY in "},
+		{name: "our token as an API key", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"OLD","ANTHROPIC_API_KEY":"OLD"},"a/b":[{"c":"OLD"}]}`, out: `{"env":{"ANTHROPIC_AUTH_TOKEN":"NEW","ANTHROPIC_API_KEY":"OLD"},"a/b":[{"c":"OLD"}]}`, left: "/env/ANTHROPIC_API_KEY"},
 
 		// No settings.
 		{name: "a list", in: "[]", err: "no object"},
@@ -59,18 +56,11 @@ func claudeEdits() []edit {
 	}
 }
 
-func TestClaude(t *testing.T) {
-	for _, e := range claudeEdits() {
-		t.Run(e.name, func(t *testing.T) {
-			e.in, e.out, e.left = fill(e.in), fill(e.out), fill(e.left)
-			e.run(t, "settings.json", func(path string) file { return NewClaude(path, false, owner()) })
-		})
-	}
-}
+func TestClaudeSet(t *testing.T) { sets(t, claude{owner: owner()}, claudeEdits()) }
 
 func TestClaudeCreates(t *testing.T) {
 	const both = "\"ANTHROPIC_BASE_URL\": \"http://127.0.0.1:4000\",\n    \"ANTHROPIC_AUTH_TOKEN\": \"NEW\"\n  }\n}\n"
-	for _, e := range []edit{
+	sets(t, claude{owner(), true}, []row{
 		{name: "into nothing", in: "{}\n", out: "{\n  \"env\": {\n    " + both},
 		{name: "into settings", in: "{\n  \"model\": \"opus\"\n}\n", out: "{\n  \"model\": \"opus\",\n  \"env\": {\n    " + both},
 		{name: "into an empty env", in: "{\n  \"env\": {}\n}\n", out: "{\n  \"env\": {\n    " + both},
@@ -79,64 +69,39 @@ func TestClaudeCreates(t *testing.T) {
 		{name: "tight", in: `{"a":1}`, out: `{"a":1,"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:4000","ANTHROPIC_AUTH_TOKEN":"NEW"}}`},
 		{name: "not beside another base URL", in: `{"env":{"ANTHROPIC_BASE_URL":"https://x"}}`, left: "leads to https://x"},
 		{name: "not over another's token", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"sk"}}`, left: "isn't patrol's"},
-	} {
-		t.Run(e.name, func(t *testing.T) {
-			e.in, e.out = fill(e.in), fill(e.out)
-			e.run(t, "settings.json", func(path string) file { return NewClaude(path, true, owner()) })
-		})
-	}
-	path := filepath.Join(t.TempDir(), "new", "settings.json")
-	c := NewClaude(path, true, owner())
-	if err := c.Check(); err != nil {
-		t.Fatal(err)
-	}
-	if left, err := c.Write(newToken); err != nil || len(left) > 0 {
-		t.Fatal(left, err)
-	}
-	if got, want := get(t, path), fill("{\n  \"env\": {\n    "+both); got != want {
-		t.Errorf("the file is %q, want %q", got, want)
-	}
+	})
 	o := owner()
 	o.ProxyURL = ""
-	path = filepath.Join(t.TempDir(), "settings.json")
-	if left, err := NewClaude(path, true, o).Write(newToken); err != nil || len(left) != 1 {
-		t.Errorf("without a proxy: %q, %v", left, err)
-	}
-	if _, err := os.Stat(path); err == nil {
-		t.Error("a file without a base URL was made")
+	if e, err := (claude{o, true}).Set([]byte("{}"), newValue, nil); err != nil || e.Text != nil || len(e.Left) != 1 {
+		t.Errorf("without a proxy: %q, %q, %v", e.Text, e.Left, err)
 	}
 }
 
-// TestMissingAgentFile: without create, it is nothing to do.
-func TestMissingAgentFile(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "none", "file.json")
-	for _, f := range []file{NewClaude(path, false, owner()), NewOpenCode(path, false, owner())} {
-		left, err := f.Write(newToken)
-		if err != nil || len(left) > 0 {
-			t.Errorf("%s: Write: %q, %v", f.Name(), left, err)
-		}
-		if err := f.Check(); err != nil {
-			t.Errorf("%s: Check: %v", f.Name(), err)
-		}
-		if holds, err := f.Holds(newToken.Hash()); holds || err != nil {
-			t.Errorf("%s: Holds: %v, %v", f.Name(), holds, err)
-		}
-		if _, err := os.Stat(filepath.Dir(path)); err == nil {
-			t.Errorf("%s made a folder", f.Name())
-		}
-	}
+func TestClaudeRemove(t *testing.T) {
+	const token = `"ANTHROPIC_AUTH_TOKEN"`
+	removes(t, claude{owner: owner()}, []row{
+		{name: "last", in: "{\n  \"env\": {\n    \"A\": \"1\",\n    " + token + ": \"OLD\"\n  },\n  \"x\": 1.0\n}\n", out: "{\n  \"env\": {\n    \"A\": \"1\"\n  },\n  \"x\": 1.0\n}\n"},
+		{name: "first", in: "{\"env\": {" + token + ": \"OLD\", \"A\": \"1\"}}", out: "{\"env\": {\"A\": \"1\"}}"},
+		{name: "between", in: "{\"env\": {\"B\":\"\", " + token + ": \"OLD\", \"A\": \"1\"}}", out: "{\"env\": {\"B\":\"\", \"A\": \"1\"}}"},
+		{name: "only", in: "{\"env\": {\n  " + token + ": \"OLD\"\n}}", out: "{\"env\": {}}"},
+		{name: "several", in: "{\"env\": {" + token + ": \"OLD\", \"A\": \"1\", " + token + ": \"OLD\", " + token + ":\"OLD\"}}", out: "{\"env\": {\"A\": \"1\"}}"},
+		{name: "escaped", in: "{\"env\": {" + token + ": \"\\u0064" + oldValue[1:] + "\"}}", out: "{\"env\": {}}"},
+		{name: "not ours", in: "{\"env\": {" + token + ": \"sk-real\"}}", left: "isn't one that patrol made"},
+		{name: "elsewhere", in: `{"apiKeyHelper": "OLD"}`, left: "/apiKeyHelper"},
+		{name: "nothing", in: "{}"},
+		{name: "env is no object", in: `{"env": "x"}`},
+		{name: "no JSON", in: "{", err: "not valid JSON"},
+	})
 }
 
-func TestJSONHolds(t *testing.T) {
-	path := put(t, "x.json", `{"OLD":"a","env":{"X":"\u0062"},"env":{"Y":["c",{"d":"e"}]}}`)
-	for _, f := range []file{NewClaude(path, false, owner()), NewOpenCode(path, false, owner())} {
-		for value, want := range map[string]bool{"a": true, "b": true, "c": true, "e": true, "OLD": false, "d": false, "": false} {
-			if got, err := f.Holds(pat.Hash(value)); got != want || err != nil {
-				t.Errorf("%s: Holds(%q) = %v, %v", f.Name(), value, got, err)
-			}
+func TestJSONValues(t *testing.T) {
+	for _, f := range []Format{claude{}, openCode{}} {
+		got, err := f.Values([]byte(`{"OLD":"a","env":{"X":"\u0062"},"env":{"Y":["c",{"d":"e"}]}}`))
+		if want := []string{"a", "b", "c", "e"}; !slices.Equal(got, want) || err != nil {
+			t.Errorf("%T: %q, %v; want %q", f, got, err, want)
 		}
-	}
-	if _, err := NewClaude(put(t, "x.json", "[]"), false, owner()).Holds(newToken.Hash()); err == nil {
-		t.Error("what can't be read holds nothing?")
+		if _, err := f.Values([]byte("[]")); err == nil {
+			t.Errorf("%T: what can't be read holds nothing?", f)
+		}
 	}
 }

@@ -3,7 +3,6 @@ package credwriter
 import (
 	"context"
 	"errors"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -15,14 +14,9 @@ import (
 	"patrol/rotator/pat"
 )
 
-// old writes the old token for OLD, the new one for NEW and the host for HOST.
-func fill(s string) string {
-	return strings.NewReplacer("OLD", oldValue, "NEW", newValue, "HOST", host).Replace(s)
-}
-
 // databrickscfgEdits are the rows of TestDatabrickscfg, and what fuzzing starts from.
-func databrickscfgEdits() []edit {
-	return []edit{
+func databrickscfgEdits() []row {
+	return []row{
 		{
 			name: "as the CLI writes it",
 			in: "; The profile defined in the DEFAULT section is to be used as a fallback when no profile is explicitly specified.\n" +
@@ -130,18 +124,86 @@ func databrickscfgEdits() []edit {
 	}
 }
 
-func TestDatabrickscfg(t *testing.T) {
-	for _, e := range databrickscfgEdits() {
-		t.Run(e.name, func(t *testing.T) {
-			e.in, e.out, e.err = fill(e.in), fill(e.out), fill(e.err)
-			e.run(t, ".databrickscfg", func(path string) file { return NewDatabrickscfg(path, "DEFAULT", owner()) })
-		})
+func TestDatabrickscfgSet(t *testing.T) {
+	sets(t, databrickscfg{owner(), "DEFAULT"}, databrickscfgEdits())
+}
+
+func TestDatabrickscfgRemove(t *testing.T) {
+	removes(t, databrickscfg{owner(), ""}, []row{
+		{name: "as people have it", in: "# mine\n[DEFAULT]\nhost = HOST\ntoken = OLD\ncluster_id = c\n\n[x]\ntoken = y\n", out: "# mine\n[DEFAULT]\nhost = HOST\ncluster_id = c\n\n[x]\ntoken = y\n"},
+		{name: "CRLF", in: "[DEFAULT]\r\ntoken = OLD\r\nhost = HOST\r\n", out: "[DEFAULT]\r\nhost = HOST\r\n"},
+		{name: "no newline at the end", in: "[DEFAULT]\nhost = HOST\ntoken = OLD", out: "[DEFAULT]\nhost = HOST\n"},
+		{name: "a comment on the line", in: "[DEFAULT]\nhost = HOST\ntoken = OLD ; mine\n", out: "[DEFAULT]\nhost = HOST\n; mine\n"},
+		{name: "quotes and a comment", in: "[DEFAULT]\ntoken = \"OLD\" # mine\n", out: "[DEFAULT]\n# mine\n"},
+		{name: "quotes", in: "[DEFAULT]\ntoken = 'OLD'\nhost = HOST\n", out: "[DEFAULT]\nhost = HOST\n"},
+		{name: "the only line", in: "# x\ntoken = OLD", out: "# x\n"},
+		{name: "several lines", in: "[DEFAULT]\ntoken = dapi0ld0ld0ld0ld\\\n0ld0ld0ld0ld0ld0ld\nhost = HOST\n", out: "[DEFAULT]\nhost = HOST\n"},
+		{name: "below it a line is indented", in: "[DEFAULT]\nhost = HOST\ntoken = OLD\n  cluster_id = c\n", out: "[DEFAULT]\nhost = HOST\ntoken = \n  cluster_id = c\n"},
+		{name: "several lines, and one below is indented", in: "[DEFAULT]\ntoken = OLD\\\n\n host = x\n", out: "[DEFAULT]\ntoken = \n host = x\n"},
+		{name: "a comment, and below it a line is indented", in: "[DEFAULT]\nhost = HOST\ntoken = \"OLD\" ; mine\n  cluster_id = c\n", out: "[DEFAULT]\nhost = HOST\ntoken = \n  cluster_id = c\n"},
+		{name: "other profiles", in: "[DEFAULT]\ntoken = OLD\n[x]\nhost = https://other.example\ntoken = OLD\n[y]\nTOKEN = OLD\na = 1\n", out: "[DEFAULT]\n[x]\nhost = https://other.example\n[y]\na = 1\n"},
+		{name: "duplicates", in: "[DEFAULT]\ntoken = OLD\ntoken = other\n", out: "[DEFAULT]\ntoken = other\n", left: "token of profile DEFAULT"},
+		{name: "beside other ways to sign in", in: "[DEFAULT]\nhost = HOST\nclient_id = x\ntoken = OLD\n", out: "[DEFAULT]\nhost = HOST\nclient_id = x\n"},
+		{name: "not ours", in: "[DEFAULT]\nhost = HOST\ntoken = dapimine\n", left: "token of profile DEFAULT"},
+		{name: "one of ours that isn't gone", in: "[DEFAULT]\nhost = HOST\ntoken = NEW\n", left: "token of profile DEFAULT"},
+		{name: "another key", in: "[DEFAULT]\nmy_token = OLD\n", left: "my_token of profile DEFAULT"},
+		{name: "nothing", in: "[DEFAULT]\nhost = HOST\ntoken =\n"},
+		{name: "empty", in: ""},
+		{name: "no ini", in: "what\n", err: "line 1"},
+	})
+}
+
+// TestDatabrickscfgRemoveAll: a text that holds nothing but the token is empty
+// afterwards, which isn't the same as left alone.
+func TestDatabrickscfgRemoveAll(t *testing.T) {
+	e, err := databrickscfg{owner(), ""}.Remove([]byte("token = "+oldValue+"\n"), goneOld)
+	if err != nil || e.Text == nil || len(e.Text) > 0 || e.Left != nil {
+		t.Errorf("%q, %q, %v", e.Text, e.Left, err)
+	}
+}
+
+// TestDatabrickscfgMayReplace: a token that may not be replaced stays, and
+// nothing else is written.
+func TestDatabrickscfgMayReplace(t *testing.T) {
+	only := func(values ...string) func(string) bool {
+		return func(hash string) bool {
+			return slices.ContainsFunc(values, func(v string) bool { return pat.Hash(v) == hash })
+		}
+	}
+	const rest = "[other]\ntoken = OLD\n"
+	for _, c := range []struct {
+		in      string
+		may     func(string) bool
+		foreign bool
+	}{
+		{"host = HOST\ntoken = dapipasted", only(oldValue), true},
+		{"token = dapipasted\nhost = HOST", only(), true},
+		{"host = HOST\ntoken = OLD\ntoken = dapipasted", only(oldValue), true},
+		{"host = HOST\ntoken = dapipasted\ntoken = OLD", only(oldValue), true},
+		{"host = HOST\ntoken = dapipasted", only("dapipasted"), false},
+		{"host = HOST\ntoken = dapipasted", nil, false},
+		{"host = HOST\ntoken = OLD", only(oldValue), false},
+		{"host = HOST\ntoken = NEW", only(), false},
+		{"host = HOST\ntoken =", only(), false},
+		{"host = HOST", only(), false},
+	} {
+		e, err := databrickscfg{owner(), "DEFAULT"}.Set([]byte(fill("[DEFAULT]\n"+c.in+"\n"+rest)), newValue, c.may)
+		if errors.Is(err, pat.ErrForeign) != c.foreign || (err != nil) != c.foreign || (e.Text == nil) != c.foreign {
+			t.Errorf("%q: %q, %v", c.in, e.Text, err)
+		}
+		if err != nil && (strings.Contains(err.Error(), "dapi") || !strings.Contains(err.Error(), "profile DEFAULT holds a token that isn't patrol's: patrol takes it over once")) {
+			t.Error(err)
+		}
+	}
+	_, err := databrickscfg{owner(), "DEFAULT"}.Set([]byte("[DEFAULT]\ntoken = dapipasted\nhost = https://x\n"), newValue, only())
+	if err == nil || errors.Is(err, pat.ErrForeign) {
+		t.Errorf("another workspace's: %v", err)
 	}
 }
 
 func TestDatabrickscfgOtherProfile(t *testing.T) {
 	const in = "[DEFAULT]\nhost = HOST\ntoken = OLD\nclient_id = x\n\n[a.b]\nhost = HOST\n\n[__settings__]\ndefault_profile = a.b\n"
-	for _, e := range []edit{
+	for _, e := range []row{
 		// ini.v1 lets a.b inherit from a; the SDK doesn't.
 		{name: "", out: "[DEFAULT]\nhost = HOST\ntoken = NEW\nclient_id = x\n\n[a.b]\nhost = HOST\ntoken = NEW\n\n[__settings__]\ndefault_profile = a.b\n"},
 		{name: "patrol", out: "[DEFAULT]\nhost = HOST\ntoken = NEW\nclient_id = x\n\n[a.b]\nhost = HOST\n\n[__settings__]\ndefault_profile = a.b\n\n[patrol]\nhost = HOST\ntoken = NEW\n"},
@@ -151,8 +213,8 @@ func TestDatabrickscfgOtherProfile(t *testing.T) {
 		{name: " a", err: "no blanks"},
 	} {
 		t.Run(e.name, func(t *testing.T) {
-			e.in, e.out = fill(in), fill(e.out)
-			e.run(t, ".databrickscfg", func(path string) file { return NewDatabrickscfg(path, e.name, owner()) })
+			e.in = in
+			sets(t, databrickscfg{owner(), e.name}, []row{e})
 		})
 	}
 }
@@ -160,8 +222,8 @@ func TestDatabrickscfgOtherProfile(t *testing.T) {
 // TestDatabrickscfgOnAHostOfManyWorkspaces: there a number tells them apart.
 func TestDatabrickscfgOnAHostOfManyWorkspaces(t *testing.T) {
 	o := owner()
-	o.Host = host + "/?o=1"
-	for _, e := range []edit{
+	o.Host.Workspace = "1"
+	sets(t, databrickscfg{o, "DEFAULT"}, []row{
 		{name: "ours", in: "[DEFAULT]\nhost = HOST\nworkspace_id = 1\ntoken = OLD\n", out: "[DEFAULT]\nhost = HOST\nworkspace_id = 1\ntoken = NEW\n"},
 		{name: "another, by its own key", in: "[DEFAULT]\nhost = HOST\nworkspace_id = 2\ntoken = OLD\n", err: "belongs to"},
 		{name: "another, in the host", in: "[DEFAULT]\nhost = HOST?w=2\ntoken = OLD\n", err: "belongs to"},
@@ -171,87 +233,7 @@ func TestDatabrickscfgOnAHostOfManyWorkspaces(t *testing.T) {
 			in:  "[DEFAULT]\nhost = HOST\ntoken = OLD\n[x]\nhost = HOST\nworkspace_id = 2\ntoken = OLD\n",
 			out: "[DEFAULT]\nhost = HOST\ntoken = NEW\n[x]\nhost = HOST\nworkspace_id = 2\ntoken = OLD\n",
 		},
-	} {
-		t.Run(e.name, func(t *testing.T) {
-			e.in, e.out = fill(e.in), fill(e.out)
-			e.run(t, ".databrickscfg", func(path string) file { return NewDatabrickscfg(path, "DEFAULT", o) })
-		})
-	}
-}
-
-func TestDatabrickscfgErrorsAreTyped(t *testing.T) {
-	path := put(t, ".databrickscfg", fill("[DEFAULT]\nhost = HOST\nazure_tenant_id = x\n[other]\nhost = https://x\n"))
-	_, err := NewDatabrickscfg(path, "DEFAULT", owner()).Write(newToken)
-	if e, ok := errors.AsType[*OtherAuthError](err); !ok || e.Profile != "DEFAULT" || e.Method != "Azure (azure_tenant_id)" || e.Path != path {
-		t.Errorf("got %#v from %v", e, err)
-	}
-	_, err = NewDatabrickscfg(path, "other", owner()).Write(newToken)
-	if e, ok := errors.AsType[*OtherHostError](err); !ok || e.Profile != "other" || e.Host != "https://x" || e.Want != host {
-		t.Errorf("got %#v from %v", e, err)
-	}
-}
-
-func TestDatabrickscfgIsMade(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "not", "yet", ".databrickscfg")
-	d := NewDatabrickscfg(path, "patrol", owner())
-	if err := d.Check(); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(filepath.Dir(filepath.Dir(path))); err == nil {
-		t.Fatal("Check made a folder")
-	}
-	if holds, err := d.Holds(newToken.Hash()); holds || err != nil {
-		t.Errorf("Holds without a file: %v, %v", holds, err)
-	}
-	if left, err := d.Write(newToken); len(left) > 0 || err != nil {
-		t.Fatal(left, err)
-	}
-	if got, want := get(t, path), fill("[patrol]\nhost = HOST\ntoken = NEW\n"); got != want {
-		t.Errorf("the file is %q, want %q", got, want)
-	}
-	if info, err := os.Stat(path); err != nil || info.Mode() != 0o600 {
-		t.Errorf("%v %v, want mode 0600", info.Mode(), err)
-	}
-	if info, err := os.Stat(filepath.Dir(path)); err != nil || info.Mode().Perm() != 0o700 {
-		t.Errorf("%v %v, want mode 0700", info.Mode(), err)
-	}
-}
-
-func TestDatabrickscfgHolds(t *testing.T) {
-	path := put(t, ".databrickscfg", fill("[DEFAULT]\nhost = https://x\ntoken = other\n[x]\nTOKEN = twice\nTOKEN = 'OLD' # c\n"))
-	d := NewDatabrickscfg(path, "DEFAULT", owner())
-	for value, want := range map[string]bool{"other": true, "twice": true, oldValue: true, newValue: false, "": false} {
-		if got, err := d.Holds(pat.Hash(value)); got != want || err != nil {
-			t.Errorf("Holds(%q) = %v, %v", value, got, err)
-		}
-	}
-}
-
-func TestTokensThatAreNotWritten(t *testing.T) {
-	path := put(t, ".databrickscfg", "")
-	d := NewDatabrickscfg(path, "DEFAULT", owner())
-	for value, from := range map[string]string{
-		"":           host,
-		"dapi1":      "https://dbc-2.cloud.databricks.com",
-		"dapi2":      "",
-		"dapi 3":     host,
-		"dapi\n[x]":  host,
-		"\"dapi4\"":  host,
-		"dapi#5":     host,
-		"dapi%6":     host,
-		"dapi7\\":    host,
-		"dapi\u00e4": host,
-	} {
-		if _, err := d.Write(pat.New(value, from)); err == nil || value != "" && strings.Contains(err.Error(), value) {
-			t.Errorf("Write(%q of %q): %v", value, from, err)
-		}
-	}
-	if got := get(t, path); got != "" {
-		t.Errorf("written: %q", got)
-	}
-	if _, err := d.Write(pat.New(`dapi\1`, host+"/")); err != nil {
-		t.Errorf("a backslash inside: %v", err)
-	}
+	})
 }
 
 // TestOtherAuthsAreTheSDKs holds our list against the attributes that the SDK
@@ -293,7 +275,7 @@ func TestSDKRefusesWhatWeRefuse(t *testing.T) {
 		}
 	}
 	path := put(t, ".databrickscfg", fill("[DEFAULT]\nhost = HOST\nauth_type = pat\nclient_id = x\n"))
-	if _, err := NewDatabrickscfg(path, "", owner()).Write(newToken); err != nil || sdk(path) != newValue {
+	if _, err := NewDatabrickscfg(path, "", owner()).Write(newToken, nil); err != nil || sdk(path) != newValue {
 		t.Errorf("the SDK reads %q (%v)", sdk(path), err)
 	}
 }

@@ -22,11 +22,12 @@ func Example() {
 		panic(err)
 	}
 
+	next := pat.New("dapi2", "https://dbc-1.cloud.databricks.com")
 	cfg := credwriter.NewDatabrickscfg(path, "DEFAULT", credwriter.Owner{
-		Host: "https://dbc-1.cloud.databricks.com",
+		Host: next.Host,
 		Ours: func(hash string) bool { return hash == pat.Hash("dapi1") },
 	})
-	left, err := cfg.Write(pat.New("dapi2", "https://dbc-1.cloud.databricks.com"))
+	left, err := cfg.Write(next, nil)
 	if err != nil {
 		panic(err)
 	}

@@ -58,9 +58,9 @@ func checkEdit(t *testing.T, python *python, text []byte, profile string) {
 	if bytes.Contains(text, []byte(newValue)) {
 		t.Skip()
 	}
-	edit := NewDatabrickscfg("/cfg", profile, owner()).editor(newToken)
+	format := databrickscfg{owner(), profile}
 	was := bytes.Clone(text)
-	got, err := edit(text, true)
+	got, err := format.Set(text, newValue, nil)
 	if !bytes.Equal(text, was) {
 		t.Fatal("the edit changed its input")
 	}
@@ -70,15 +70,15 @@ func checkEdit(t *testing.T, python *python, text []byte, profile string) {
 		}
 		return
 	}
-	if second, err := edit(got.content, true); err != nil || !bytes.Equal(second.content, got.content) {
-		t.Errorf("a second edit (%v) makes %q of %q", err, second.content, got.content)
+	if second, err := format.Set(got.Text, newValue, nil); err != nil || !bytes.Equal(second.Text, got.Text) {
+		t.Errorf("a second edit (%v) makes %q of %q", err, second.Text, got.Text)
 	}
 	if profile == "" {
-		profile, _ = pick(iniValues(t, text), "")
+		profile, _ = pickProfile(iniValues(t, text), "")
 	}
-	d := checkINI(t, text, got.content, profile)
-	checkBytes(t, text, got.content, d)
-	checkPython(t, python, text, got.content, profile, d)
+	d := checkINI(t, text, got.Text, profile)
+	checkBytes(t, text, got.Text, d)
+	checkPython(t, python, text, got.Text, profile, d)
 }
 
 func iniValues(t *testing.T, text []byte) values {
@@ -288,14 +288,14 @@ func TestPythonReadsWhatWeWrite(t *testing.T) {
 	read := 0
 	for _, e := range databrickscfgEdits() {
 		in := []byte(fill(e.in))
-		got, err := NewDatabrickscfg("/cfg", "DEFAULT", owner()).editor(newToken)(in, true)
+		got, err := databrickscfg{owner(), "DEFAULT"}.Set(in, newValue, nil)
 		if err != nil {
 			continue
 		}
 		if _, ok := python.read(t, in); ok {
 			read++
 		}
-		checkPython(t, python, in, got.content, "DEFAULT", checkINI(t, in, got.content, "DEFAULT"))
+		checkPython(t, python, in, got.Text, "DEFAULT", checkINI(t, in, got.Text, "DEFAULT"))
 	}
 	if read < 20 {
 		t.Errorf("Python reads only %d of the files", read)
@@ -338,24 +338,23 @@ func checkJSONEdits(t *testing.T, text []byte, create bool) {
 	if bytes.Contains(text, []byte("dapinew")) || bytes.Contains(text, []byte("\\u")) && bytes.Contains(text, []byte("new")) {
 		t.Skip()
 	}
-	claude, opencode := NewClaude("/c", create, owner()), NewOpenCode("/o", create, owner())
-	for name, edit := range map[string]editor{"claude": claude.editor(newToken), "opencode": opencode.editor(newToken)} {
+	for name, f := range map[string]Format{"claude": claude{owner(), create}, "opencode": openCode{owner(), create}} {
 		was := bytes.Clone(text)
-		got, err := edit(text, true)
+		got, err := f.Set(text, newValue, nil)
 		if !bytes.Equal(text, was) {
 			t.Fatal("the edit changed its input")
 		}
-		if err != nil && strings.Contains(err.Error(), oldValue) || strings.Contains(fmt.Sprint(got.left), oldValue) {
-			t.Fatalf("a token got out: %v %v", err, got.left)
+		if err != nil && strings.Contains(err.Error(), oldValue) || strings.Contains(fmt.Sprint(got.Left), oldValue) {
+			t.Fatalf("a token got out: %v %v", err, got.Left)
 		}
-		if err != nil || got.content == nil {
+		if err != nil || got.Text == nil {
 			continue
 		}
-		second, err := edit(got.content, true)
-		if err != nil || !bytes.Equal(second.content, got.content) || !slices.Equal(second.left, got.left) {
-			t.Errorf("%s: a second edit (%v) makes %q of %q, and leaves %q, not %q", name, err, second.content, got.content, second.left, got.left)
+		second, err := f.Set(got.Text, newValue, nil)
+		if err != nil || !bytes.Equal(second.Text, got.Text) || !slices.Equal(second.Left, got.Left) {
+			t.Errorf("%s: a second edit (%v) makes %q of %q, and leaves %q, not %q", name, err, second.Text, got.Text, second.Left, got.Left)
 		}
-		checkJSON(t, name, text, got.content)
+		checkJSON(t, name, text, got.Text)
 	}
 }
 

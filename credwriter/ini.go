@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"maps"
 	"strconv"
 	"strings"
 	"unicode"
@@ -116,21 +117,31 @@ func (f *iniFile) values() values {
 }
 
 func (v values) equal(w values) bool {
-	if len(v) != len(w) {
-		return false
-	}
-	for name, section := range v {
-		other, ok := w[name]
-		if !ok || len(section) != len(other) {
-			return false
+	return maps.EqualFunc(v, w, maps.Equal[map[string]string, map[string]string])
+}
+
+// section returns the first part of the text under this name, nil if there is
+// none. DEFAULT is there without a header too, if a key is.
+func (f *iniFile) section(name string) *iniSection {
+	for i, s := range f.sections {
+		if s.name == name && (i > 0 || len(s.keys) > 0) {
+			return &f.sections[i]
 		}
-		for key, value := range section {
-			if got, ok := other[key]; !ok || got != value {
-				return false
+	}
+	return nil
+}
+
+// keys returns the keys of all sections of this name.
+func (f *iniFile) keys(name string) []*iniKey {
+	var all []*iniKey
+	for _, s := range f.sections {
+		for i := range s.keys {
+			if s.name == name {
+				all = append(all, &s.keys[i])
 			}
 		}
 	}
-	return true
+	return all
 }
 
 // iniScanner goes through the text line by line, as ini.v1's parser does.
@@ -259,17 +270,6 @@ func (s *iniScanner) value(k *iniKey, rest string) error {
 	}
 	k.value, k.end = rest, k.start+len(rest)
 	return nil
-}
-
-// aroundQuotes returns where the quotes around an empty value stand, if a line
-// ends with them: to Python they would be a part of what is put between them.
-func (f *iniFile) aroundQuotes(at int) (start, end int) {
-	line, _, _ := bytes.Cut(f.text[at:], []byte("\n"))
-	after := string(bytes.TrimSpace(line))
-	if after == "" || strings.Trim(after, "`'\"") != "" || !bytes.HasSuffix(f.text[:at], []byte(after)) {
-		return at, at
-	}
-	return at - len(after), at + len(after)
 }
 
 // quoted reads on to the quote that ends a value of several lines.

@@ -10,7 +10,120 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"patrol/rotator/pat"
 )
+
+// emptyObject is what a new file is made from.
+const emptyObject = "{}\n"
+
+// jsonEdit is one edit of a JSON text under way.
+type jsonEdit struct {
+	*jsonFile
+	token   string                  // to put; "" if tokens are removed
+	ours    func(value string) bool // what is to be replaced, or removed
+	applies bool                    // some place holds the token or will, or one is removed
+	splices []splice
+	left    []string
+}
+
+// setJSON returns the edit by which plan puts the token into a text.
+func setJSON(text []byte, token string, o Owner, plan func(*jsonEdit) error) (Edit, error) {
+	return editJSON(text, jsonEdit{token: token, ours: func(v string) bool { return v == token || o.ours(v) }}, plan)
+}
+
+// removeJSON returns the edit by which plan takes the tokens out of a text that
+// gone knows.
+func removeJSON(text []byte, gone func(hash string) bool, plan func(*jsonEdit) error) (Edit, error) {
+	return editJSON(text, jsonEdit{ours: func(v string) bool { return gone(pat.Hash(v)) }}, plan)
+}
+
+func editJSON(text []byte, blank jsonEdit, plan func(*jsonEdit) error) (Edit, error) {
+	run := func(text []byte) (e jsonEdit, err error) {
+		e = blank
+		if e.jsonFile, err = parseJSON(text); err != nil {
+			return e, err
+		}
+		return e, plan(&e)
+	}
+	e, err := run(text)
+	if err != nil {
+		return Edit{}, err
+	}
+	e.leaveElsewhere()
+	if !e.applies {
+		return Edit{Left: e.left}, nil
+	}
+	out := applySplices(text, e.splices)
+	// What we wrote must read as what we meant: then nothing is left to do.
+	if again, err := run(out); err != nil || again.applies != (e.token != "") || len(again.splices) > 0 {
+		return Edit{}, errors.New("it can't be changed without changing what else is read from it: lay it out as a JSON formatter would")
+	}
+	return Edit{Text: out, Left: e.left}, nil
+}
+
+// isOurs reports whether v is one of our tokens, the one to put included.
+func (e *jsonEdit) isOurs(v value) bool { return v.isString() && e.ours(v.str) }
+
+func (e *jsonEdit) replace(start, end int, text string) {
+	e.applies = true
+	e.splices = append(e.splices, splice{start, end, text})
+}
+
+// put puts the token in place of v.
+func (e *jsonEdit) put(v value) {
+	e.applies = true
+	if v.str != e.token {
+		e.replace(v.start, v.end, quote(e.token))
+	}
+}
+
+// remove takes members out of an object, and the commas that they leave over.
+func (e *jsonEdit) remove(object value, out func(member) bool) {
+	var cuts []splice
+	kept := 0
+	for i, m := range object.members {
+		switch {
+		case !out(m):
+			kept++
+		case kept > 0:
+			cuts = append(cuts, splice{object.members[i-1].value.end, m.value.end, ""})
+		case i+1 < len(object.members):
+			cuts = append(cuts, splice{m.start, object.members[i+1].start, ""})
+		default:
+			cuts = []splice{{object.start, object.end, "{}"}}
+		}
+	}
+	for _, c := range cuts {
+		e.replace(c.start, c.end, c.text)
+	}
+}
+
+func (e *jsonEdit) leave(format string, args ...any) {
+	e.left = append(e.left, fmt.Sprintf(format, args...))
+}
+
+// leaveElsewhere adds to what was left alone our tokens in places that we don't
+// write.
+func (e *jsonEdit) leaveElsewhere() {
+	for _, s := range e.strings() {
+		if s.value != "" && s.value != e.token && e.ours(s.value) && !inSplice(e.splices, s.end) {
+			e.leave("%s holds one of patrol's tokens, in a place that patrol doesn't write", pat.Redact(s.path))
+		}
+	}
+}
+
+// jsonValues returns all strings of a JSON text.
+func jsonValues(text []byte) (values []string, err error) {
+	f, err := parseJSON(text)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range f.strings() {
+		values = append(values, s.value)
+	}
+	return values, nil
+}
 
 // value is a JSON value and where it stands in the text.
 type value struct {
@@ -232,18 +345,19 @@ func (l layout) pair(p pair, depth int) string {
 
 // add adds members at the end of an object depth levels deep, laid out as its
 // others are.
-func (f *jsonFile) add(object value, depth int, pairs ...pair) splice {
-	l := f.layout()
+func (e *jsonEdit) add(object value, depth int, pairs ...pair) {
+	l := e.layout()
 	n := len(object.members)
 	if n == 0 {
-		return splice{object.start, object.end, l.object(pairs, depth)}
+		e.replace(object.start, object.end, l.object(pairs, depth))
+		return
 	}
 	end := object.members[n-1].value.end
 	var b strings.Builder
 	for _, p := range pairs {
-		b.WriteString(f.between(object) + l.pair(p, depth))
+		b.WriteString(e.between(object) + l.pair(p, depth))
 	}
-	return splice{end, end, b.String()}
+	e.replace(end, end, b.String())
 }
 
 // between returns what separates the members of an object, comma included.

@@ -1,6 +1,8 @@
 package credwriter
 
 import (
+	"cmp"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -22,11 +24,83 @@ var newToken = pat.New(newValue, host)
 func owner(more ...string) Owner {
 	known := append([]string{oldValue, newValue}, more...)
 	return Owner{
-		Host:     host,
+		Host:     newToken.Host,
 		ProxyURL: "http://127.0.0.1:4000",
 		Ours: func(hash string) bool {
 			return slices.ContainsFunc(known, func(v string) bool { return pat.Hash(v) == hash })
 		},
+	}
+}
+
+// fill writes the old token for OLD, the new one for NEW and the host for HOST.
+func fill(s string) string {
+	return strings.NewReplacer("OLD", oldValue, "NEW", newValue, "HOST", host).Replace(s)
+}
+
+// row is a row of a format's table: what an edit makes of a text.
+type row struct {
+	name    string
+	in, out string // out "": the text stays as it is
+	left    string // in what was left alone; "" if nothing was
+	err     string // in the error; "" for none
+}
+
+// filled are the rows of a table, filled.
+func filled(rows []row) []row {
+	rows = slices.Clone(rows)
+	for i, r := range rows {
+		rows[i] = row{name: r.name, in: fill(r.in), out: fill(r.out), left: fill(r.left), err: fill(r.err)}
+	}
+	return rows
+}
+
+// sets checks what Set makes of each text.
+func sets(t *testing.T, f Format, rows []row) {
+	t.Helper()
+	for _, r := range filled(rows) {
+		t.Run(r.name, func(t *testing.T) {
+			r.check(t, func(text []byte) (Edit, error) { return f.Set(text, newValue, nil) })
+		})
+	}
+}
+
+// removes checks what Remove makes of each text that holds the old token.
+func removes(t *testing.T, f Format, rows []row) {
+	t.Helper()
+	for _, r := range filled(rows) {
+		t.Run(r.name, func(t *testing.T) {
+			r.check(t, func(text []byte) (Edit, error) { return f.Remove(text, goneOld) })
+		})
+	}
+}
+
+// goneOld knows the old token and no other.
+func goneOld(hash string) bool { return hash == pat.Hash(oldValue) }
+
+// check makes the edit twice: the second time there is nothing to do.
+func (r row) check(t *testing.T, edit func(text []byte) (Edit, error)) {
+	t.Helper()
+	text := []byte(r.in)
+	want := cmp.Or(r.out, r.in)
+	for round := range 2 {
+		got, err := edit(slices.Clone(text))
+		said := strings.Join(got.Left, "\n")
+		switch {
+		case r.err == "" && err != nil, r.err != "" && (err == nil || !strings.Contains(err.Error(), r.err)):
+			t.Fatalf("round %d: error %v, want %q", round, err, r.err)
+		case (r.left == "") != (said == "") || !strings.Contains(said, r.left):
+			t.Errorf("round %d: left alone: %q, want %q", round, said, r.left)
+		case strings.Contains(fmt.Sprint(err, said), oldValue), strings.Contains(fmt.Sprint(err, said), newValue):
+			t.Fatalf("round %d: a token is in %v or %q", round, err, said)
+		}
+		if got.Text != nil {
+			text = got.Text
+		} else if err == nil && r.out != "" && round == 0 {
+			t.Error("it was left alone")
+		}
+		if string(text) != want {
+			t.Errorf("round %d: the text is\n%q, want\n%q", round, text, want)
+		}
 	}
 }
 
@@ -47,83 +121,4 @@ func get(t testing.TB, path string) string {
 		t.Fatal(err)
 	}
 	return string(b)
-}
-
-// file is what all three are.
-type file interface {
-	Name() string
-	Path() string
-	Check() error
-	Write(t pat.Token) (left []string, err error)
-	Holds(hash string) (bool, error)
-}
-
-var (
-	_ file = (*Databrickscfg)(nil)
-	_ file = (*Claude)(nil)
-	_ file = (*OpenCode)(nil)
-)
-
-// edit is a row of a table: Write makes out of in, and a second one nothing.
-type edit struct {
-	name    string
-	in, out string // out "": the file stays as it is
-	left    string // in what was left alone; "" if nothing was
-	err     string // in the error; "" for none
-}
-
-// run checks a row. The file that open returns is at the given path.
-func (e edit) run(t *testing.T, name string, open func(path string) file) {
-	t.Helper()
-	path := put(t, name, e.in)
-	f := open(path)
-	want := e.out
-	if want == "" {
-		want = e.in
-	}
-	if err := f.Check(); (err != nil) != (e.err != "") {
-		t.Errorf("Check: %v", err)
-	}
-	if got := get(t, path); got != e.in {
-		t.Errorf("Check changed the file to\n%s", got)
-	}
-	left, err := f.Write(newToken)
-	switch {
-	case e.err == "" && err != nil:
-		t.Fatalf("Write: %v", err)
-	case e.err != "" && (err == nil || !strings.Contains(err.Error(), e.err) || !strings.Contains(err.Error(), path)):
-		t.Fatalf("Write: %v, want it to name the file and say %q", err, e.err)
-	case err != nil && (strings.Contains(err.Error(), oldValue) || strings.Contains(err.Error(), newValue)):
-		t.Fatalf("a token is in the error: %v", err)
-	}
-	if got := get(t, path); got != want {
-		t.Errorf("the file is\n%q, want\n%q", got, want)
-	}
-	said := strings.Join(left, "\n")
-	if (e.left == "") != (said == "") || !strings.Contains(said, e.left) || strings.Contains(said, oldValue) {
-		t.Errorf("left alone: %q, want %q", said, e.left)
-	}
-	if err == nil {
-		e.again(t, f, said)
-	}
-	if names, _ := filepath.Glob(filepath.Join(filepath.Dir(path), "*")); len(names) > 1 {
-		t.Errorf("files were left behind: %v", names)
-	}
-}
-
-// again checks that a second Write finds nothing to do.
-func (e edit) again(t *testing.T, f file, said string) {
-	t.Helper()
-	before, err := os.Stat(f.Path())
-	if err != nil {
-		t.Fatal(err)
-	}
-	left, err := f.Write(newToken)
-	if err != nil || strings.Join(left, "\n") != said {
-		t.Errorf("the second Write: %q, %v; the first left %q alone", left, err, said)
-	}
-	after, err := os.Stat(f.Path())
-	if err != nil || !os.SameFile(before, after) || !before.ModTime().Equal(after.ModTime()) {
-		t.Errorf("the second Write wrote the file again (%v)", err)
-	}
 }

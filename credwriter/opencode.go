@@ -7,100 +7,100 @@ import (
 	"patrol/rotator/pat"
 )
 
-// OpenCode is OpenCode's auth.json. Of its providers databricks and
+// openCode is OpenCode's auth.json. Of its providers databricks and
 // databricks-… an API key is replaced if Owner.Ours knows it. An entry of the
 // old form, {"api_key": …}, which OpenCode ignores, becomes what it reads,
 // {"type": "api", "key": …}; what else stands in it stays. Other providers and
 // other types are left alone.
-type OpenCode struct {
-	path   string
-	create bool
+type openCode struct {
 	owner  Owner
+	create bool
 }
 
-// NewOpenCode returns the credentials at path. With create, a file or an entry
-// databricks that is missing is made; without, a missing file is nothing to
-// do.
-func NewOpenCode(path string, create bool, o Owner) *OpenCode {
-	return &OpenCode{path: path, create: create, owner: o}
+// NewOpenCode returns OpenCode's credentials at path. With create, a file or an
+// entry databricks that is missing is made; without, a missing file is nothing
+// to do.
+func NewOpenCode(path string, create bool, o Owner) *File {
+	return &File{name: "opencode", path: path, owner: o, create: create, blank: emptyObject, format: openCode{o, create}}
 }
 
 const provider = "databricks"
 
-// Name returns "opencode".
-func (c *OpenCode) Name() string { return "opencode" }
+func isProvider(name string) bool { return name == provider || strings.HasPrefix(name, provider+"-") }
 
-// Path returns the path as it was given.
-func (c *OpenCode) Path() string { return c.path }
-
-// Check reports why the keys could not be replaced now; it changes nothing.
-// It is nil if there is nothing to replace.
-func (c *OpenCode) Check() error { return dryRun(c.path, c.editor(c.owner.rehearsal())) }
-
-// Write puts t where our tokens stand, and returns what it left alone.
-func (c *OpenCode) Write(t pat.Token) (left []string, err error) {
-	return replace(c.path, c.editor(t))
-}
-
-// Holds reports whether any string in the file is the token with this hash:
-// where Write would leave it alone, too, somebody may use it.
-func (c *OpenCode) Holds(hash string) (bool, error) { return holdsJSON(c.path, hash) }
-
-func (c *OpenCode) editor(t pat.Token) editor {
-	return editJSON(c.path, c.owner, t, c.create, c.plan)
-}
-
-func (c *OpenCode) plan(e *jsonEdit) error {
-	root := e.file.root
-	for _, m := range root.members {
-		if m.name == provider || strings.HasPrefix(m.name, provider+"-") {
-			c.entry(e, m.name, m.value)
+func (c openCode) Set(text []byte, token string, _ func(hash string) bool) (Edit, error) {
+	return setJSON(text, token, c.owner, func(e *jsonEdit) error {
+		for _, m := range e.root.members {
+			if isProvider(m.name) {
+				c.put(e, pat.Redact(m.name), m.value)
+			}
 		}
-	}
-	if _, ok := root.last(provider); !ok && c.create {
-		e.add(root, 1, pair{name: provider, pairs: []pair{
-			{name: "type", text: quote("api")},
-			{name: "key", text: quote(e.token)},
-		}})
-	}
-	return nil
+		if _, ok := e.root.last(provider); !ok && c.create {
+			e.add(e.root, 1, pair{name: provider, pairs: []pair{
+				{name: "type", text: quote("api")},
+				{name: "key", text: quote(e.token)},
+			}})
+		}
+		return nil
+	})
 }
 
-// entry puts the token into a provider's entry, if what stands there is ours.
-func (c *OpenCode) entry(e *jsonEdit, id string, entry value) {
-	name := safe(id)
+func (openCode) Remove(text []byte, gone func(hash string) bool) (Edit, error) {
+	return removeJSON(text, gone, func(e *jsonEdit) error {
+		e.remove(e.root, func(m member) bool {
+			if !isProvider(m.name) {
+				return false
+			}
+			kind, hasKind := m.value.last("type")
+			key, hasKey := m.value.last("key")
+			if !hasKey {
+				key, hasKey = m.value.last("api_key")
+			}
+			ours := e.isOurs(key) && (!hasKind || kind.str == "api")
+			if hasKey && !ours {
+				e.leave("the key of %s isn't one that patrol made", pat.Redact(m.name))
+			}
+			return ours
+		})
+		return nil
+	})
+}
+
+func (openCode) Values(text []byte) ([]string, error) { return jsonValues(text) }
+
+// put puts the token into a provider's entry, if what stands there is ours.
+func (c openCode) put(e *jsonEdit, name string, entry value) {
 	kind, hasKind := entry.last("type")
 	key, hasKey := entry.last("key")
 	old, hasOld := entry.last("api_key")
 	switch {
 	case entry.kind != '{':
-		e.leave("%s in %s is no object", name, c.path)
+		e.leave("%s is no object", name)
 	case hasKind && kind.str != "api":
-		e.leave("%s in %s signs in by another type than an API key", name, c.path)
-	case hasKey && hasKind && e.mine(key):
+		e.leave("%s signs in by another type than an API key", name)
+	case hasKey && hasKind && e.isOurs(key):
 		e.put(key)
-	case hasOld && !hasKey && e.mine(old):
+	case hasOld && !hasKey && e.isOurs(old):
 		c.renew(e, entry, hasKind)
 	case hasKey || hasOld:
-		e.leave("the key of %s in %s isn't patrol's", name, c.path)
+		e.leave("the key of %s isn't patrol's", name)
 	default:
-		e.leave("%s in %s has no key", name, c.path)
+		e.leave("%s has no key", name)
 	}
 }
 
 // renew makes an entry of the old form what OpenCode reads.
-func (c *OpenCode) renew(e *jsonEdit, entry value, hasKind bool) {
-	e.holds = true
+func (openCode) renew(e *jsonEdit, entry value, hasKind bool) {
 	for _, m := range slices.Backward(entry.members) {
 		if m.name != "api_key" {
 			continue
 		}
-		colon := string(e.file.text[m.end:m.value.start])
+		colon := string(e.text[m.end:m.value.start])
 		text := quote("key") + colon + quote(e.token)
 		if !hasKind {
-			text = quote("type") + colon + quote("api") + e.file.between(entry) + text
+			text = quote("type") + colon + quote("api") + e.between(entry) + text
 		}
-		e.splices = append(e.splices, splice{m.start, m.value.end, text})
+		e.replace(m.start, m.value.end, text)
 		return // the last is the one that was read
 	}
 }

@@ -8,6 +8,7 @@ import (
 
 	"gopkg.in/ini.v1"
 
+	"patrol/rotator/atomicfile"
 	"patrol/rotator/pat"
 )
 
@@ -30,24 +31,21 @@ const settings = "__settings__"
 // take: that of default_profile in [__settings__], else DEFAULT. A missing
 // file or profile is no error.
 func ReadProfile(path, profile string) (Profile, error) {
-	content, _, err := look(path)
+	text, _, err := atomicfile.Read(path)
 	if err != nil {
 		return Profile{}, err
 	}
-	f, err := parseINI(content)
+	f, err := parseINI(text)
 	if err != nil {
 		return Profile{}, fmt.Errorf("reading %s: %w", path, err)
 	}
 	all := f.values()
-	name, err := pick(all, profile)
+	name, err := pickProfile(all, profile)
 	if err != nil {
 		return Profile{}, fmt.Errorf("reading %s: %w", path, err)
 	}
-	keys, exists := all[name]
-	if name == ini.DefaultSection {
-		exists = f.has(name)
-	}
-	p := Profile{Name: name, Host: keys["host"], Exists: exists, OtherAuth: otherAuth(keys)}
+	keys := all[name]
+	p := Profile{Name: name, Host: keys["host"], Exists: f.section(name) != nil, OtherAuth: otherAuth(keys)}
 	if h, err := pat.ParseHost(p.Host); err == nil {
 		p.Host = h.String()
 	}
@@ -57,24 +55,13 @@ func ReadProfile(path, profile string) (Profile, error) {
 	return p, nil
 }
 
-// pick returns the profile that the SDKs take when asked for this one.
-func pick(all values, profile string) (string, error) {
+// pickProfile returns the profile that the SDKs take when asked for this one.
+func pickProfile(all values, profile string) (string, error) {
 	name := cmp.Or(profile, strings.TrimSpace(all[settings]["default_profile"]), ini.DefaultSection)
 	if name == settings {
 		return "", errors.New("[__settings__] is no profile: name another with --profile")
 	}
 	return name, nil
-}
-
-// has reports whether the text has a section of this name. DEFAULT is there
-// without a header too, if a key is.
-func (f *iniFile) has(name string) bool {
-	for i, s := range f.sections {
-		if s.name == name && (i > 0 || len(s.keys) > 0) {
-			return true
-		}
-	}
-	return false
 }
 
 // otherAuths are the keys of a profile that sign in by other means than a
@@ -105,7 +92,7 @@ func otherAuth(keys map[string]string) string {
 	case "pat": // then the SDKs look at nothing else
 		return ""
 	default:
-		return safe(auth) + " (auth_type)"
+		return pat.Redact(auth) + " (auth_type)"
 	}
 	for _, a := range otherAuths {
 		if keys[a.key] != "" {
@@ -113,30 +100,4 @@ func otherAuth(keys map[string]string) string {
 		}
 	}
 	return ""
-}
-
-// OtherAuthError says that no token is written into a profile because it has
-// another way to sign in.
-type OtherAuthError struct {
-	Path, Profile string
-	Method        string // as Profile.OtherAuth
-}
-
-func (e *OtherAuthError) Error() string {
-	return fmt.Sprintf("profile %s signs in by %s, and the Databricks tools take no token beside that: use another profile, such as --profile patrol", e.Profile, e.Method)
-}
-
-// OtherHostError says that no token is written into a profile because it
-// belongs to another workspace, or because its token may.
-type OtherHostError struct {
-	Path, Profile string
-	Host          string // the profile's; empty if it has none
-	Want          string // the token's
-}
-
-func (e *OtherHostError) Error() string {
-	if e.Host == "" {
-		return fmt.Sprintf("profile %s has a token that patrol doesn't know and no host that says where it belongs: add host = %s if it is that workspace's, or use another profile, such as --profile patrol", e.Profile, e.Want)
-	}
-	return fmt.Sprintf("profile %s belongs to %s, not to %s: use another profile, such as --profile patrol, or --host %s", e.Profile, e.Host, e.Want, e.Host)
 }

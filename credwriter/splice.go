@@ -11,9 +11,9 @@ type splice struct {
 	text       string
 }
 
-// apply returns content with the splices made, which must not overlap. Those
-// at one place are made in the order given.
-func apply(content []byte, splices []splice) []byte {
+// applySplices returns a text with the splices made, which must not overlap.
+// Those at one place are made in the order given.
+func applySplices(content []byte, splices []splice) []byte {
 	splices = slices.Clone(splices)
 	slices.SortStableFunc(splices, func(a, b splice) int { return a.start - b.start })
 	out := bytes.NewBuffer([]byte{}) // or no text would be nil, which says that nothing is to be done
@@ -25,4 +25,9 @@ func apply(content []byte, splices []splice) []byte {
 	}
 	out.Write(content[at:])
 	return out.Bytes()
+}
+
+// inSplice reports whether a place is within what one of the splices replaces.
+func inSplice(splices []splice, end int) bool {
+	return slices.ContainsFunc(splices, func(s splice) bool { return s.start < end && end <= s.end })
 }

@@ -80,8 +80,14 @@ func (m machine) start(log *slog.Logger, now func() time.Time, set ...func(*rota
 	return r, nil
 }
 
+// parseHost returns no host for what is none.
+func parseHost(s string) pat.Host {
+	h, _ := pat.ParseHost(s)
+	return h
+}
+
 func (m machine) files(ours func(string) bool) (profile rotator.File, agents []rotator.File) {
-	owner := credwriter.Owner{Host: m.host, ProxyURL: "http://127.0.0.1:4000", Ours: ours}
+	owner := credwriter.Owner{Host: parseHost(m.host), ProxyURL: "http://127.0.0.1:4000", Ours: ours}
 	return credwriter.NewDatabrickscfg(filepath.Join(m.dir, ".databrickscfg"), "DEFAULT", owner), []rotator.File{
 		credwriter.NewClaude(filepath.Join(m.dir, "settings.json"), false, owner),
 		credwriter.NewOpenCode(filepath.Join(m.dir, "auth.json"), false, owner),

@@ -82,7 +82,7 @@ func (f *files) Write() (written Credential, infos []FileInfo) {
 		return written, f.Infos()
 	}
 	for i, file := range f.all {
-		left, err := file.Write(written.Token)
+		left, err := file.Write(written.Token, nil)
 		f.note(i, left, err)
 	}
 	return written, f.Infos()

@@ -45,8 +45,11 @@ type File interface {
 	Check() error
 
 	// Write puts t in place of every token in the file that is ours to
-	// replace. It returns in words what it left alone, and why.
-	Write(t pat.Token) (left []string, err error)
+	// replace. It returns in words what it left alone, and why. Of a profile's
+	// token mayReplace says by its pat.Hash whether it may be replaced: if not,
+	// nothing is written, and the error is pat.ErrForeign. A nil mayReplace
+	// allows any.
+	Write(t pat.Token, mayReplace func(hash string) bool) (left []string, err error)
 
 	// Holds reports whether the file holds a token whose pat.Hash is hash.
 	Holds(hash string) (bool, error)

@@ -12,6 +12,7 @@ package pat
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -32,6 +33,10 @@ type Token struct {
 	// of a pointer below the top it prints the address only.
 	value *string
 }
+
+// ErrForeign says that a credential file holds a token that patrol has neither
+// minted nor taken over, and that it was left there.
+var ErrForeign = errors.New("a token that isn't patrol's")
 
 // New returns a token with this value, which came with this host. A host that
 // ParseHost doesn't take is the zero Host: such a token goes nowhere.

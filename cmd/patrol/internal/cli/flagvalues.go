@@ -12,19 +12,9 @@ import (
 	"strings"
 	"time"
 
-	"patrol/credwriter"
 	"patrol/proxy"
 	"patrol/rotator/pat"
 )
-
-func parseWrite(o *Options, s Setting) error {
-	selection, err := credwriter.ParseWrite(strings.Join(s.Values, ","))
-	if err != nil {
-		return Usage("--write auto writes .databrickscfg, and the agents' files that exist", "%s %w", s.From, err)
-	}
-	o.Write = selection
-	return nil
-}
 
 // parseBase reads the base URL of an upstream, without a slash at its end; "" if
 // none is given. The hint says what would be right.

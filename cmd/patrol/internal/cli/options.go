@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
-	"patrol/credwriter"
 	"patrol/proxy"
 	"patrol/proxy/guard"
 )
@@ -36,7 +35,7 @@ type Options struct {
 	CronSpec      string        // what Schedule was made of
 	Lifetime      time.Duration // of each token, whole seconds
 	Grace         time.Duration // from a written file to the revocation of the token before; may be 0
-	Write         credwriter.Selection
+	Write         WriteFlag
 	StateDir      string // absolute; "" for the profile's own
 	Log           LogOptions
 	Instance      string // "": as the ledger says

@@ -13,23 +13,24 @@ import (
 	"patrol/cmd/patrol/internal/session"
 	"patrol/cmd/patrol/internal/state"
 	"patrol/credwriter"
-	"patrol/rotator"
 	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
 )
 
 // checkFiles: can the credential files be written, are they closed to others, and
 // what in them isn't patrol's?
 func checkFiles(_ context.Context, in *input, f *findings) {
-	owner := credwriter.Owner{Host: in.host, WorkspaceID: in.target.Host.Workspace, Ours: in.ledger.knows}
+	host, _ := pat.ParseHost(in.host) // none if it isn't known
+	owner := credwriter.Owner{Host: host, Ours: in.ledger.knows}
 	if listens := in.listens(); len(listens) > 0 {
 		owner.ProxyURL = cli.ProxyURL(listens[0])
 	}
-	profile, agents, err := session.Files(in.o, in.profile.Profile, owner)
+	files, err := session.Files(in.o, in.profile.Profile, owner)
 	if err != nil {
 		f.err("", err)
 		return
 	}
-	for _, file := range append([]rotator.File{profile}, agents...) {
+	for _, file := range files {
 		if in.service.client != nil && !slices.ContainsFunc(in.service.status.Files, func(s control.File) bool { return s.Path == file.Path() }) {
 			continue // the service was told to leave it alone
 		}
@@ -38,7 +39,7 @@ func checkFiles(_ context.Context, in *input, f *findings) {
 }
 
 // checkFile looks at one credential file.
-func (in *input) checkFile(f *findings, file rotator.File) {
+func (in *input) checkFile(f *findings, file *credwriter.File) {
 	path, before := file.Path(), len(f.list)
 	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
 		f.ok("%s: there is none", path)
@@ -77,16 +78,12 @@ func (in *input) checkFile(f *findings, file rotator.File) {
 }
 
 // checkContent: can't the file be written, and what in it isn't patrol's?
-func checkContent(f *findings, file rotator.File) {
+func checkContent(f *findings, file *credwriter.File) {
 	if err := file.Check(); err != nil {
 		f.err("", err)
 		return
 	}
-	looks, ok := file.(interface{ Left() ([]string, error) })
-	if !ok {
-		return
-	}
-	left, err := looks.Left()
+	left, err := file.Left()
 	if err != nil {
 		f.err("", err)
 	}
@@ -97,7 +94,7 @@ func checkContent(f *findings, file rotator.File) {
 
 // isSecret reports whether a file holds, or is for, tokens: an agent's settings
 // without one are anybody's to read.
-func (in *input) isSecret(file rotator.File) bool {
+func (in *input) isSecret(file *credwriter.File) bool {
 	return file.Path() == in.profile.File || slices.ContainsFunc(in.ledger.list, func(e ledger.Entry) bool {
 		if e.Stage.Ended() || e.Hash == "" {
 			return false

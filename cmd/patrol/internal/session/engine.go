@@ -42,14 +42,13 @@ func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, 
 	if err != nil {
 		return nil, fmt.Errorf("setting up the workspace's client: %w", err)
 	}
-	profile, agents, err := Files(o, t.Profile, credwriter.Owner{
-		Host:        e.Client.Host().String(),
-		WorkspaceID: t.Host.Workspace,
-		ProxyURL:    proxyURL,
-		Ours:        s.ledger.Knows,
-	})
+	files, err := Files(o, t.Profile, credwriter.Owner{Host: e.Client.Host(), ProxyURL: proxyURL, Ours: s.ledger.Knows})
 	if err != nil {
 		return nil, err
+	}
+	var agents []rotator.File
+	for _, f := range files[1:] {
+		agents = append(agents, f)
 	}
 	e.Rotator, err = rotator.New(rotator.Config{
 		Workspace:     e.Client,
@@ -57,7 +56,7 @@ func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, 
 		KeepBootstrap: o.KeepBootstrap,
 		Ledger:        s.ledger,
 		Handovers:     handovers,
-		Profile:       profile,
+		Profile:       files[0],
 		Agents:        agents,
 		Candidates:    t.Candidates,
 		Schedule:      o.Schedule,
@@ -71,20 +70,23 @@ func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, 
 	return e, nil
 }
 
-// Files returns the credential files that --write selects.
-func Files(o cli.Options, p target.Profile, owner credwriter.Owner) (profile rotator.File, agents []rotator.File, err error) {
+// Files returns the credential files that --write selects, the profile first.
+func Files(o cli.Options, p target.Profile, owner credwriter.Owner) ([]*credwriter.File, error) {
 	home, err := o.Home()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	_, claude, openCode := credwriter.Paths(o.Get, home)
-	if o.Write.Claude {
-		agents = append(agents, credwriter.NewClaude(claude, o.Write.Create, owner))
+	files := []*credwriter.File{credwriter.NewDatabrickscfg(p.File, p.Name, owner)}
+	for _, name := range o.Write.Agents {
+		switch name {
+		case "claude":
+			files = append(files, credwriter.NewClaude(claude, o.Write.Create, owner))
+		case "opencode":
+			files = append(files, credwriter.NewOpenCode(openCode, o.Write.Create, owner))
+		}
 	}
-	if o.Write.OpenCode {
-		agents = append(agents, credwriter.NewOpenCode(openCode, o.Write.Create, owner))
-	}
-	return credwriter.NewDatabrickscfg(p.File, p.Name, owner), agents, nil
+	return files, nil
 }
 
 // NotAFile says what stands in a file's place.

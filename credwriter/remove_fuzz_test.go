@@ -36,41 +36,41 @@ func FuzzClearINIFragments(f *testing.F) {
 	})
 }
 
-// clearText makes the edit of a Clear and checks what must hold of each. It returns
+// clearText removes the token and checks what must hold of each. It returns
 // nil if nothing was done.
-func clearText(t *testing.T, edit clearing, text []byte) []byte {
+func clearText(t *testing.T, f Format, text []byte) []byte {
 	t.Helper()
 	was := bytes.Clone(text)
-	got, err := edit(text)
+	got, err := f.Remove(text, goneOld)
 	if !bytes.Equal(text, was) {
 		t.Fatal("the edit changed its input")
 	}
-	if said := fmt.Sprint(err, got.left); strings.Contains(said, oldValue) {
+	if said := fmt.Sprint(err, got.Left); strings.Contains(said, oldValue) {
 		t.Fatalf("a token got out: %s", said)
 	}
 	if err != nil {
 		return nil
 	}
-	if got.content == nil {
+	if got.Text == nil {
 		return text
 	}
-	if again, err := edit(got.content); err != nil || again.content != nil {
-		t.Errorf("%q became %q, and a second time %q (%v)", text, got.content, again.content, err)
+	if again, err := f.Remove(got.Text, goneOld); err != nil || again.Text != nil {
+		t.Errorf("%q became %q, and a second time %q (%v)", text, got.Text, again.Text, err)
 	}
 	rest := text
-	for _, c := range got.content {
+	for _, c := range got.Text {
 		i := bytes.IndexByte(rest, c)
 		if i < 0 {
-			t.Fatalf("%q became %q: more than the token's absence is new in it", text, got.content)
+			t.Fatalf("%q became %q: more than the token's absence is new in it", text, got.Text)
 		}
 		rest = rest[i+1:]
 	}
-	return got.content
+	return got.Text
 }
 
 func checkClearINI(t *testing.T, python *python, text []byte) {
 	t.Helper()
-	after := clearText(t, NewDatabrickscfg("/cfg", "DEFAULT", owner()).clearing(goneOld), text)
+	after := clearText(t, databrickscfg{owner(), "DEFAULT"}, text)
 	if after == nil {
 		return
 	}
@@ -169,7 +169,7 @@ func FuzzClearJSONFragments(f *testing.F) {
 
 func checkClearJSON(t *testing.T, text []byte) {
 	t.Helper()
-	if after := clearText(t, NewClaude("/c", true, owner()).clearing(goneOld), text); after != nil {
+	if after := clearText(t, claude{owner(), true}, text); after != nil {
 		was, is := decode(t, text), decode(t, after)
 		old, _ := was["env"].(map[string]any)
 		env, _ := is["env"].(map[string]any)
@@ -184,7 +184,7 @@ func checkClearJSON(t *testing.T, text []byte) {
 			t.Errorf("claude: %q became %q", text, after)
 		}
 	}
-	if after := clearText(t, NewOpenCode("/o", true, owner()).clearing(goneOld), text); after != nil {
+	if after := clearText(t, openCode{owner(), true}, text); after != nil {
 		was, is := decode(t, text), decode(t, after)
 		for id, entry := range was {
 			if !ourProvider(id, entry) {

@@ -1,0 +1,28 @@
+package credwriter
+
+import (
+	"path/filepath"
+	"strings"
+)
+
+// Paths returns where the three files are, as the tools that read them find
+// them: by DATABRICKS_CONFIG_FILE, CLAUDE_CONFIG_DIR and XDG_DATA_HOME, else
+// in home.
+func Paths(getenv func(string) string, home string) (databrickscfg, claude, opencode string) {
+	databrickscfg = getenv("DATABRICKS_CONFIG_FILE")
+	if databrickscfg == "" {
+		databrickscfg = "~/.databrickscfg"
+	}
+	if rest, ok := strings.CutPrefix(databrickscfg, "~"); ok {
+		databrickscfg = home + rest
+	}
+	claude = getenv("CLAUDE_CONFIG_DIR")
+	if claude == "" {
+		claude = filepath.Join(home, ".claude")
+	}
+	data := getenv("XDG_DATA_HOME")
+	if !filepath.IsAbs(data) { // the XDG specification: then it is to be ignored
+		data = filepath.Join(home, ".local", "share")
+	}
+	return databrickscfg, filepath.Join(claude, "settings.json"), filepath.Join(data, "opencode", "auth.json")
+}
