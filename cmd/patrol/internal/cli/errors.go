@@ -18,6 +18,10 @@ const (
 	ExitUsage  = 64 // what was asked for makes no sense: nothing was done; 2 is what Go exits with when it panics
 )
 
+// ExitUsageBefore is version 1's ExitUsage: its services say it, and units that were
+// installed with it.
+const ExitUsageBefore = 2
+
 // An Error is an error at the edge of the program: it knows the exit code and
 // what its reader can do next. Rooms below return plain errors.
 type Error struct {

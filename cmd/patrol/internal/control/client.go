@@ -162,6 +162,9 @@ func call[T any](ctx context.Context, c *Client, method, path string, in any) (o
 		return out, err
 	}
 	defer func() { _ = resp.Body.Close() }()
+	if resp.StatusCode == http.StatusNotFound {
+		return out, cli.Hinted(fmt.Errorf("the running service, patrol %s, doesn't know what it was asked for (%s)", c.Version, resp.Status), StartAgain)
+	}
 	return out, decodeReply(resp, &out)
 }
 
@@ -178,6 +181,9 @@ func decodeReply(resp *http.Response, out any) error {
 	var answer failure
 	if err := dec.Decode(&answer); err != nil || answer.Error == "" {
 		return fmt.Errorf("the service answered %s", resp.Status)
+	}
+	if answer.Exit == cli.ExitUsageBefore {
+		answer.Exit = cli.ExitUsage
 	}
 	return &cli.Error{Code: answer.Exit, Err: errors.New(answer.Error), Hint: answer.Hint}
 }

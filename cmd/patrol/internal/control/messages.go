@@ -7,8 +7,16 @@ import (
 	"patrol/rotator"
 )
 
+// Version is which questions the control socket answers: it grows with each new
+// one. Version 1 does not say it.
+const Version = 2
+
+// StartAgain is what to do about an older service.
+const StartAgain = "start it again, to have it run what is installed: systemctl --user restart patrol; or end it, and: patrol serve"
+
 // A Ping is who a service is.
 type Ping struct {
+	Control int       `json:"control,omitempty"` // its control.Version
 	PID     int       `json:"pid"`
 	Version string    `json:"version"`
 	Since   time.Time `json:"since"`
@@ -20,6 +28,10 @@ type Ping struct {
 	Schedule    string `json:"schedule,omitempty"`     // of --schedule
 	MintProfile string `json:"mint_profile,omitempty"` // of --mint-profile
 }
+
+// Older reports whether a command of this version may ask what the service can't
+// answer.
+func (p Ping) Older() bool { return p.Control < Version }
 
 // Addresses names where the proxy listens, for people.
 func (p Ping) Addresses() string { return strings.Join(p.Listen, " and ") }

@@ -31,8 +31,8 @@ func checkService(_ context.Context, in *input, f *findings) {
 	default:
 		f.ok("pid %d, since %s, for %s", s.Service.PID, cli.When(s.Service.Since, time.Now()), s.Host)
 	}
-	if s.Service.Version != cli.Version() {
-		f.warn("start it again, to have it run what is installed", "it runs patrol %s, and this is %s", s.Service.Version, cli.Version())
+	if s.Service.Older() || s.Service.Version != cli.Version() {
+		f.warn(control.StartAgain, "it runs patrol %s, and this is %s", s.Service.Version, cli.Version())
 	}
 	if s.Last.Error != "" {
 		f.name = "rotation"

@@ -12,9 +12,6 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 )
 
-// oldUsage is the exit code of wrong usage in version 1, and Go's of a panic.
-const oldUsage = "2"
-
 // checkUnit: do the installed units of systemd know the exit code of wrong usage?
 func checkUnit(_ context.Context, in *input, f *findings) {
 	for _, unit := range installedUnits(in.o.Env) {
@@ -63,18 +60,18 @@ func checkExitStatus(found *findings, path string) {
 	if strings.HasPrefix(path, "/etc/systemd/system/") {
 		reload = "systemctl daemon-reload"
 	}
-	now := strconv.Itoa(cli.ExitUsage)
+	before, now := strconv.Itoa(cli.ExitUsageBefore), strconv.Itoa(cli.ExitUsage)
 	lines := bufio.NewScanner(f)
 	for n := 1; lines.Scan(); n++ {
 		line := strings.TrimSpace(lines.Text())
 		key, value, _ := strings.Cut(line, "=")
 		codes := strings.Fields(value)
-		if strings.TrimSpace(key) != "RestartPreventExitStatus" || !slices.Contains(codes, oldUsage) {
+		if strings.TrimSpace(key) != "RestartPreventExitStatus" || !slices.Contains(codes, before) {
 			continue
 		}
-		codes = slices.DeleteFunc(codes, func(code string) bool { return code == oldUsage || code == now })
+		codes = slices.DeleteFunc(codes, func(code string) bool { return code == before || code == now })
 		right := "RestartPreventExitStatus=" + strings.Join(append([]string{now}, codes...), " ")
 		found.fail("make it: "+right+"; then: "+reload,
-			"%s, line %d: %s; wrong usage exits with %s now, and %s is a crash, after which it should be started again", path, n, line, now, oldUsage)
+			"%s, line %d: %s; wrong usage exits with %s now, and %s is a crash, after which it should be started again", path, n, line, now, before)
 	}
 }

@@ -90,6 +90,7 @@ func newService(ctx context.Context, o cli.Options, open *session.Session) (*Ser
 	}
 	s := &Service{Engine: e, o: o, lns: lns, profile: t.Profile.File, log: open.Log}
 	s.info = control.Ping{
+		Control: control.Version,
 		PID:     os.Getpid(),
 		Version: cli.Version(),
 		Since:   time.Now().Round(0),

@@ -108,6 +108,14 @@ func (s *Session) use(service *control.Client) error {
 	return nil
 }
 
+// warnIfOlder says that the service is older than this command, which makes do with
+// what that one answers.
+func (s *Session) warnIfOlder() {
+	if p := s.Service; p.Older() {
+		s.o.Complain("patrol: warning", fmt.Sprintf("the service that runs for profile %s (pid %d, patrol %s) is older than this command; %s", p.Profile, p.PID, p.Version, control.StartAgain))
+	}
+}
+
 // HasState reports whether a patrol has ever run for the profile.
 func (s *Session) HasState() bool {
 	_, err := os.Stat(s.Dir)
@@ -167,6 +175,7 @@ func (s *Session) Rotate(ctx context.Context) (control.Rotation, error) {
 		return control.Rotation{}, err
 	}
 	if s.Service != nil {
+		s.warnIfOlder()
 		return s.Service.Rotate(ctx)
 	}
 	if e, ok := newest(s.ledger, s.before); ok {
@@ -186,6 +195,7 @@ func (s *Session) Login(ctx context.Context, token string) (control.Rotation, er
 		return control.Rotation{}, err
 	}
 	if s.Service != nil {
+		s.warnIfOlder()
 		return s.Service.Login(ctx, token)
 	}
 	return s.engine.Login(ctx, token)
@@ -197,6 +207,7 @@ func (s *Session) Logout(ctx context.Context) (control.Logout, error) {
 		return control.Logout{}, err
 	}
 	if s.Service != nil {
+		s.warnIfOlder()
 		return s.Service.Logout(ctx)
 	}
 	return s.engine.Logout(ctx)

@@ -19,6 +19,7 @@ import (
 // Status asks the service, or reads what the last one has left behind.
 func (s *Session) Status(ctx context.Context) (control.Status, error) {
 	if s.Service != nil {
+		s.warnIfOlder()
 		return s.Service.Status(ctx)
 	}
 	var status control.Status
