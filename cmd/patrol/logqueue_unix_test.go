@@ -132,20 +132,19 @@ func TestLogThatNobodyReads(t *testing.T) {
 	refuse(t, proxy, 4000) // more than the queue has room for
 	s.works(t, proxy)
 	_ = w.Close() // the service has its own
-	seen := make(chan string)
+	read := make(chan error, 1)
 	go func() {
-		all, err := io.ReadAll(r)
-		if err != nil {
-			t.Error(err)
-		}
-		seen <- string(all)
+		_, err := io.Copy(p, r)
+		read <- err
 	}()
+	await(t, func() bool { return strings.Contains(p.output(), "lines of the log are missing") })
 	p.ends(t)
-	_ = w.Close()
-	out := <-seen
-	for _, want := range []string{`msg="patrol serves"`, "lines of the log are missing", `msg="stopping`} {
-		if !strings.Contains(out, want) {
-			t.Errorf("%q isn't in the log:\n%.3000s", want, out)
+	if err := <-read; err != nil {
+		t.Error(err)
+	}
+	for _, want := range []string{`msg="patrol serves"`, `msg="stopping`} {
+		if !strings.Contains(p.output(), want) {
+			t.Errorf("%q isn't in the log:\n%.3000s", want, p.output())
 		}
 	}
 }
