@@ -27,7 +27,7 @@ func newDoctor(p cli.Process) *cobra.Command {
 		Use: "doctor", GroupID: groupService, Short: "Say what is wrong, and how to mend it", Long: doctorLong,
 		Example: `  patrol doctor
   patrol doctor --profile work --json | jq '.checks[] | select(.status != "ok")'`,
-		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return examine(ctx, o, asJSON) }),
+		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return runDoctor(ctx, o, asJSON) }),
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	cli.AddFlags(cmd, "host", "profile", "listen", "upstream", "anthropic-upstream", "openai-upstream", "gemini-upstream",
@@ -35,8 +35,8 @@ func newDoctor(p cli.Process) *cobra.Command {
 	return cmd
 }
 
-// examine makes all checks and prints what they found.
-func examine(ctx context.Context, o cli.Options, asJSON bool) error {
+// runDoctor makes all checks and prints what they found.
+func runDoctor(ctx context.Context, o cli.Options, asJSON bool) error {
 	report, err := doctor.Run(ctx, o)
 	if err != nil {
 		return err

@@ -36,13 +36,16 @@ func (p Ping) Older() bool { return p.Control < Version }
 // Addresses names where the proxy listens, for people.
 func (p Ping) Addresses() string { return strings.Join(p.Listen, " and ") }
 
-// Token, File, Retiring and Logout are the rotator's own words for what a message
-// holds.
+// What a message holds is the rotator's to describe.
 type (
-	Token    = rotator.TokenInfo
-	File     = rotator.FileInfo
+	// Token describes a token.
+	Token = rotator.TokenInfo
+	// File is how a credential file's last write went.
+	File = rotator.FileInfo
+	// Retiring is an old token that is still to be revoked.
 	Retiring = rotator.RetiringInfo
-	Logout   = rotator.LogoutResult
+	// Logout is what a logout did.
+	Logout = rotator.LogoutResult
 )
 
 // A Rotation is what a rotation did.

@@ -65,18 +65,15 @@ func Run(ctx context.Context, o cli.Options) error {
 
 // newService takes the state and the addresses, and makes the engine.
 func newService(ctx context.Context, o cli.Options, open *session.Session) (*Service, <-chan pat.Handover, error) {
-	if open.Service != nil {
-		return nil, nil, alreadyRuns(open.Service.Ping)
-	}
 	t, err := open.Resolve()
-	if err == nil {
+	if err == nil && open.Service == nil {
 		err = open.Lock(ctx)
+	}
+	if err == nil && open.Service != nil {
+		err = alreadyRuns(open.Service.Ping)
 	}
 	if err != nil {
 		return nil, nil, err
-	}
-	if open.Service != nil {
-		return nil, nil, alreadyRuns(open.Service.Ping)
 	}
 	lns, err := Listen(ctx, o.Listen)
 	if err != nil {

@@ -155,8 +155,7 @@ func (e *Engine) Login(ctx context.Context, token string) (control.Rotation, err
 	return rotationMessage(r), err
 }
 
-// Logout revokes what patrol minted, and cleans the files. It isn't left half
-// done when ctx ends.
+// Logout revokes what patrol minted, and cleans the files.
 func (e *Engine) Logout(ctx context.Context) (control.Logout, error) {
 	return e.Rotator.Logout(ctx)
 }
