@@ -2,6 +2,7 @@ package target
 
 import (
 	"errors"
+	"maps"
 	"net/url"
 	"slices"
 	"strings"
@@ -10,86 +11,92 @@ import (
 	"patrol/rotator/pat"
 )
 
-// A hostError says why a host can't be used and what was probably meant.
-type hostError struct {
-	what  string
-	meant string // may be empty
-}
-
-func (e *hostError) Error() string { return e.what }
-
-// hostFlaws are the habits with hosts that are harmless in a variable, where
-// every Databricks tool takes them, and a mistake on the command line.
-type hostFlaws struct {
-	noScheme bool
-}
-
 // parseHost reads the address of a workspace. Without a scheme it is taken as
-// https, which flaws tells; a path is an error.
-func parseHost(raw string) (h pat.Host, flaws hostFlaws, err error) {
+// https; a path is an error. With an error it returns what was probably meant, the
+// zero Host if that can't be told.
+func parseHost(raw string) (pat.Host, error) {
 	raw = strings.TrimSpace(raw)
 	if pat.Redact(raw) != raw && !strings.Contains(raw, ".") {
-		return h, flaws, &hostError{what: "this looks like a token, not a host; if it is one, revoke it where it got out"}
+		return pat.Host{}, errors.New("this looks like a token, not a host; if it is one, revoke it where it got out")
 	}
 	if !strings.Contains(raw, "://") {
-		flaws.noScheme = true
 		raw = "https://" + raw
 	}
 	u, err := url.Parse(raw)
 	if err != nil || u.Host == "" {
-		return h, flaws, &hostError{what: "not a URL"}
-	}
-	h = pat.HostOf(u)
-	if u.User != nil {
-		return h, flaws, &hostError{what: "must not hold a user or password", meant: h.String()}
+		return pat.Host{}, errors.New("not a URL")
 	}
 	if err := cli.CheckHostPort(u); err != nil {
-		return h, flaws, &hostError{what: err.Error()}
+		return pat.Host{}, err
 	}
-	meant := h.String()
-	encrypted := h
-	encrypted.Scheme = "https"
-	switch {
-	case h.Scheme != "https" && h.Scheme != "http":
-		return h, flaws, &hostError{what: "the scheme must be https", meant: encrypted.String()}
-	case !h.Private():
-		return h, flaws, &hostError{what: "http would send the token in clear text", meant: encrypted.String()}
-	case u.Path != "" && u.Path != "/":
-		return h, flaws, &hostError{what: "a host has no path", meant: meant}
-	case u.Fragment != "":
-		return h, flaws, &hostError{what: "a host has no fragment", meant: meant}
+	h := pat.HostOf(u)
+	if err := checkURL(u, h); err != nil {
+		if !h.Private() {
+			h.Scheme = "https"
+		}
+		return h, err
 	}
+	return h, nil
+}
+
+// checkURL refuses what a workspace's address can't have.
+func checkURL(u *url.URL, h pat.Host) error {
 	// What browsers show is pasted: a and account_id are the account, which a
 	// token doesn't need.
-	for key := range u.Query() {
-		if !slices.Contains([]string{"o", "w", "workspace_id", "a", "account_id"}, key) {
-			return h, flaws, &hostError{what: "a host has no query but ?o=", meant: meant}
-		}
+	strange := func(key string) bool {
+		return !slices.Contains([]string{"o", "w", "workspace_id", "a", "account_id"}, key)
 	}
-	return h, flaws, nil
+	switch {
+	case u.User != nil:
+		return errors.New("must not hold a user or password")
+	case h.Scheme != "https" && h.Scheme != "http":
+		return errors.New("the scheme must be https")
+	case !h.Private():
+		return errors.New("http would send the token in clear text")
+	case u.Path != "" && u.Path != "/":
+		return errors.New("a host has no path")
+	case u.Fragment != "":
+		return errors.New("a host has no fragment")
+	case slices.ContainsFunc(slices.Collect(maps.Keys(u.Query())), strange):
+		return errors.New("a host has no query but ?o=")
+	}
+	return nil
 }
 
 // HostFlag reads --host or its variable, where a form that only looks right is
 // refused: what is typed by hand should be what was meant.
 func HostFlag(s cli.Setting) (pat.Host, error) {
-	h, flaws, err := parseHost(s.Value())
+	h, err := parseHost(s.Value())
 	if err != nil {
-		return h, hostMistake(s.From, s.Value(), "--host ", err)
+		return h, hostMistake(s.From, s.Value(), "--host ", h, err)
 	}
-	if flaws.noScheme {
+	if !strings.Contains(s.Value(), "://") {
 		return h, s.Wrong(s.Value(), "the scheme is missing", "--host "+h.String())
 	}
 	return h, nil
 }
 
-// hostMistake puts a hostError into words. what names where the value stands.
-func hostMistake(where, value, prefix string, err error) error {
+// VariableHost reads a host that stands in a variable or a file, where it need
+// not have a scheme. An empty one is the zero Host.
+func VariableHost(where, value string) (pat.Host, error) {
+	if strings.TrimSpace(value) == "" {
+		return pat.Host{}, nil
+	}
+	h, err := parseHost(value)
+	if err != nil {
+		err = hostMistake(where, value, "", h, err)
+	}
+	return h, err
+}
+
+// hostMistake says where a host stands that can't be used, and what was meant.
+func hostMistake(where, value, prefix string, meant pat.Host, err error) error {
 	hint := "a host looks like https://dbc-1234.cloud.databricks.com"
-	if e, ok := errors.AsType[*hostError](err); ok && e.meant != "" {
-		hint = "perhaps " + prefix + e.meant
+	if !meant.IsZero() {
+		hint = "perhaps " + prefix + meant.String()
 	}
-	if strings.Contains(value, "@") {
-		return cli.Usage(hint, "%s: %w", where, err) // a password may stand before it
+	if !strings.Contains(value, "@") { // a password may stand before it
+		where += " " + cli.Quote(value)
 	}
-	return cli.Usage(hint, "%s %s: %w", where, cli.Quote(value), err)
+	return cli.Usage(hint, "%s: %w", where, err)
 }

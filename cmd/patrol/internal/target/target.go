@@ -79,19 +79,6 @@ func (t *Target) chooseHost(o cli.Options, own pat.Host) (from string, err error
 	return from, err
 }
 
-// VariableHost reads a host that stands in a variable or a file, where it need
-// not have a scheme. An empty one is the zero Host.
-func VariableHost(where, value string) (pat.Host, error) {
-	if strings.TrimSpace(value) == "" {
-		return pat.Host{}, nil
-	}
-	w, _, err := parseHost(value)
-	if err != nil {
-		err = hostMistake(where, value, "", err)
-	}
-	return w, err
-}
-
 // checkSameHost refuses to keep a token of one workspace in a profile of another: each
 // tool that reads the profile would send it to the wrong place.
 func (t *Target) checkSameHost(from string, own pat.Host) error {
