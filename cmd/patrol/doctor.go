@@ -9,18 +9,6 @@ import (
 	"patrol/cmd/patrol/internal/doctor"
 )
 
-const doctorLong = `Look for what keeps patrol, or the tools that it signs in, from working, and say
-how to mend it: the service, its systemd unit and its socket, the port, the
-environment of this shell, the profile, the files, the schedule, the token, the
-workspace's clock and token quota, tokens that patrol has lost track of, the
-profile that mints when the token is dead, and the upstreams.
-
-It changes nothing, and works with no service, no network and no token. What the
-running service was told by flags it knows itself; where none runs, give this
-command the same flags.
-
-Exit codes: 0 if nothing fails, warnings or not; 1 if something does.`
-
 func newDoctor(p cli.Process) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{

@@ -9,19 +9,6 @@ import (
 	"patrol/cmd/patrol/internal/environ"
 )
 
-const envLong = `Print commands for a shell that sign it in with patrol, to be run by eval. They
-- unset what was frozen when the shell started and would win over the fresh
-  token: DATABRICKS_TOKEN, _HOST, _CLIENT_ID, _CLIENT_SECRET and the like;
-- set DATABRICKS_CONFIG_PROFILE, so that Databricks tools read the profile;
-- point OPENAI_BASE_URL and ANTHROPIC_BASE_URL at patrol's proxy, and set
-  OPENAI_API_KEY and ANTHROPIC_AUTH_TOKEN to a dummy where no key is set, for
-  the agents that don't start without one (a key that is set stays; the proxy
-  takes it off the requests);
-- add this machine to NO_PROXY and no_proxy.
-The proxy is where the profile's running service says, else where --listen says.
-
-No token is among them, so the shell stays signed in through every rotation.`
-
 func newEnv(p cli.Process) *cobra.Command {
 	var shell string
 	cmd := &cobra.Command{

@@ -9,13 +9,6 @@ import (
 	"patrol/cmd/patrol/internal/environ"
 )
 
-const execLong = `Run a command signed in with patrol: its environment has no token, host or client
-secret frozen in it, names the profile that patrol keeps fresh, and points agents
-at patrol's proxy. "patrol env" prints what is changed.
-
-The command takes patrol's place: signals, exit code and terminal are its own.
-127 means that it wasn't found, 126 that it couldn't be run, as in a shell.`
-
 func newExec(p cli.Process) *cobra.Command {
 	var wait time.Duration
 	cmd := &cobra.Command{

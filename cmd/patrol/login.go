@@ -10,15 +10,6 @@ import (
 	"patrol/cmd/patrol/internal/view"
 )
 
-const loginLong = `Give patrol a new token to go on from: where it has none, or where the one that
-it had is dead. In the workspace, make one under Settings, Developer, Access
-tokens; an hour's lifetime is enough.
-
-The token is asked for at a prompt that doesn't show it, or read from stdin. The
-workspace is asked whether it takes it; then patrol, the running service or this
-command alone, mints its own with it and writes that to the files. The token
-that was typed is revoked once nobody uses it any more.`
-
 func newLogin(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "login", GroupID: groupService, Short: "Give patrol a new token to go on from", Long: loginLong,

@@ -11,18 +11,6 @@ import (
 	"patrol/cmd/patrol/internal/view"
 )
 
-const logoutLong = `Revoke every token that this patrol has made, and take them out of the files. A
-running service is asked to do it: it then stays up without a token and says so,
-until "patrol login", or until a new token is put into the profile.
-
-The files are cleared first, and the token in use is revoked last, with itself.
-What can't be revoked now stays in the ledger, and is revoked when there is a
-token again; none lives longer than its lifetime. Tokens that patrol didn't make
-are left alone and named.
-
-Exit codes: 0 also if there was nothing to do, 1 if a token could not be revoked
-or a file not be cleared.`
-
 func newLogout(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "logout", GroupID: groupService, Short: "Revoke what patrol minted, and clean the files", Long: logoutLong,

@@ -14,19 +14,6 @@ const (
 	groupUse     = "use"
 )
 
-const rootLong = `patrol keeps one Databricks personal access token fresh, and keeps every local
-tool signed in with it: it mints a new token on a schedule, writes it to the
-files that tools read, and puts it on the requests of those that never read
-them again, in a proxy on localhost:4000.
-
-Flags come after the command, and each of them can be set by an environment
-variable: PATROL_LISTEN for --listen, and so on. Flags win. The workspace and
-the profile are read as every Databricks tool reads them, from DATABRICKS_HOST,
-DATABRICKS_TOKEN, DATABRICKS_CONFIG_PROFILE, DATABRICKS_CONFIG_FILE and
-~/.databrickscfg.
-
-Exit codes: 0 done, 1 failed, 3 needs "patrol login", 64 wrong usage.`
-
 // newRoot returns the whole command line. Its errors go back to run: cobra
 // prints nothing but help.
 func newRoot(p cli.Process) *cobra.Command {

@@ -11,15 +11,6 @@ import (
 	"patrol/cmd/patrol/internal/view"
 )
 
-const rotateLong = `Rotate the token now. A running service is asked to do it; the flags that say how
-then count for nothing, it has its own. If no service runs, patrol does it
-alone, with the same lock, and leaves the old token to the next start of patrol
-to revoke, or with --wait-revoke stays until that is done.
-
-It answers once the new token is in the files. Asked several times at once, it
-rotates once. It fails, with exit code 1, also if there is a new token but one
-of the files could not be written.`
-
 func newRotate(p cli.Process) *cobra.Command {
 	var wait bool
 	cmd := &cobra.Command{

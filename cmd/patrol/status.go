@@ -11,14 +11,6 @@ import (
 	"patrol/cmd/patrol/internal/view"
 )
 
-const statusLong = `Tell what patrol is doing for a profile: the token in use and when it will be
-rotated, the files that it is written to, and the old tokens that are still to
-be revoked. If no service runs, it tells what the last one has left behind.
-
-Exit codes: 0 if a service runs and all is well; 3 if it needs a new token; 1 if
-no service runs, the last rotation failed, a file can't be written, or something
-else is wrong, which the lines that begin with PROBLEM say.`
-
 func newStatus(p cli.Process) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{

@@ -9,13 +9,6 @@ import (
 	"patrol/cmd/patrol/internal/session"
 )
 
-const tokenLong = `Print the current token, and nothing else, for programs that take one from a
-command. It is the running service's; if none runs, the profile's, unless patrol
-knows that it has expired or was revoked.
-
-Whoever keeps what this prints for longer than a request will hold a dead token
-one day: agents belong on the proxy ("patrol exec", "patrol env").`
-
 func newToken(p cli.Process) *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "token", GroupID: groupUse, Short: "Print the current token", Long: tokenLong,
