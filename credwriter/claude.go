@@ -77,7 +77,7 @@ func (c claude) put(e *jsonEdit) error {
 	case hasToken:
 		e.leave("env.%s isn't patrol's, and %s", authVar, beside(base, hasBase))
 	case served:
-		e.add(env, 2, pair{name: authVar, text: quote(e.token)})
+		e.add(env, 2, newMember(authVar, e.token))
 	case c.create && !hasBase && c.owner.ProxyURL != "":
 		c.addBoth(e, env)
 	case c.create:
@@ -88,15 +88,12 @@ func (c claude) put(e *jsonEdit) error {
 
 // addBoth points Claude Code at our proxy. It sends nothing without a token.
 func (c claude) addBoth(e *jsonEdit, env value) {
-	pairs := []pair{
-		{name: baseVar, text: quote(c.owner.ProxyURL)},
-		{name: authVar, text: quote(e.token)},
-	}
+	members := []string{newMember(baseVar, c.owner.ProxyURL), newMember(authVar, e.token)}
 	if env.kind == '{' {
-		e.add(env, 2, pairs...)
+		e.add(env, 2, members...)
 		return
 	}
-	e.add(e.root, 1, pair{name: "env", pairs: pairs})
+	e.add(e.root, 1, newObject("env", members...))
 }
 
 // beside says where the token beside this base URL goes.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"strconv"
 	"strings"
 	"unicode"
 
@@ -48,7 +47,7 @@ func parseINI(text []byte) (*iniFile, error) {
 	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) || bytes.IndexByte(text, 0) >= 0 {
 		return nil, errors.New("it is no plain text: save it as UTF-8")
 	}
-	s := iniScanner{text: text, count: 1}
+	s := iniScanner{text: text}
 	if bytes.HasPrefix(text, []byte(bom)) {
 		s.next = len(bom)
 	}
@@ -66,7 +65,6 @@ func parseINI(text []byte) (*iniFile, error) {
 			if end < 2 {
 				return nil, s.errorf("a section's header needs a name between [ and ]")
 			}
-			s.count = 1
 			f.sections = append(f.sections, iniSection{name: trimmed[1:end], head: s.here()})
 		default:
 			key, err := s.key(trimmed, at)
@@ -150,7 +148,6 @@ type iniScanner struct {
 	raw         string // the line, with its line end
 	start, next int    // of the line, and of the one after it
 	number      int    // of the line, from 1
-	count       int    // of keys named "-" in this section
 }
 
 func (s *iniScanner) line() bool {
@@ -181,10 +178,6 @@ func (s *iniScanner) key(line string, at int) (iniKey, error) {
 	name, offset, ok := keyName(line)
 	if !ok {
 		return iniKey{}, s.errorf("it is no comment, no [section] and no key = value")
-	}
-	if name == "-" {
-		name = "#" + strconv.Itoa(s.count)
-		s.count++
 	}
 	k := iniKey{name: name, line: s.here()}
 	rest := strings.TrimLeftFunc(line[offset:], unicode.IsSpace)

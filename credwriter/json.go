@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
 	"strings"
 	"unicode/utf8"
 
@@ -106,11 +107,11 @@ func (e *jsonEdit) leave(format string, args ...any) {
 // leaveElsewhere adds to what was left alone our tokens in places that we don't
 // write.
 func (e *jsonEdit) leaveElsewhere() {
-	for _, s := range e.strings() {
-		if s.value != "" && s.value != e.token && e.ours(s.value) && !inSplice(e.splices, s.end) {
-			e.leave("%s holds one of patrol's tokens, in a place that patrol doesn't write", pat.Redact(s.path))
+	e.root.walk("", func(path string, v value) {
+		if e.isOurs(v) && v.str != e.token && !inSplice(e.splices, v.end) {
+			e.leave("%s holds one of patrol's tokens, in a place that patrol doesn't write", pat.Redact(path))
 		}
-	}
+	})
 }
 
 // jsonValues returns all strings of a JSON text.
@@ -119,9 +120,7 @@ func jsonValues(text []byte) (values []string, err error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, s := range f.strings() {
-		values = append(values, s.value)
-	}
+	f.root.walk("", func(_ string, v value) { values = append(values, v.str) })
 	return values, nil
 }
 
@@ -130,12 +129,12 @@ type value struct {
 	kind       jsontext.Kind
 	start, end int
 	str        string   // of a string
-	members    []member // of an object, in the order of the text; a name may come again
+	members    []member // of an object or a list, in the order of the text; a name may come again
 }
 
 type member struct {
-	name       string
-	start, end int // of the name, with its quotes
+	name       string // in a list, its place
+	start, end int    // of the name, with its quotes
 	value      value
 }
 
@@ -221,7 +220,7 @@ type jsonParser struct {
 // value reads the next value.
 func (p *jsonParser) value() (value, error) {
 	v := value{kind: p.PeekKind()}
-	if v.kind != '{' {
+	if v.kind != '{' && v.kind != '[' {
 		raw, err := p.ReadValue()
 		if err != nil {
 			return v, err
@@ -237,13 +236,17 @@ func (p *jsonParser) value() (value, error) {
 		return v, err
 	}
 	v.start = p.start + int(p.InputOffset()) - 1
-	for p.PeekKind() != '}' {
-		name, err := p.ReadValue()
-		if err != nil {
-			return v, err
+	for p.PeekKind() != v.kind+2 { // '}' or ']'
+		m := member{name: strconv.Itoa(len(v.members))}
+		if v.kind == '{' {
+			name, err := p.ReadValue()
+			if err != nil {
+				return v, err
+			}
+			m.name, m.end = unquote(name), p.start+int(p.InputOffset())
+			m.start = m.end - len(name)
 		}
-		m := member{name: unquote(name), end: p.start + int(p.InputOffset())}
-		m.start = m.end - len(name)
+		var err error
 		if m.value, err = p.value(); err != nil {
 			return v, err
 		}
@@ -264,100 +267,64 @@ func quote(s string) string {
 	return string(b)
 }
 
-// stringAt is a string somewhere in the text.
-type stringAt struct {
-	value string
-	path  string // as a JSON pointer
-	end   int
-}
-
-// strings returns all strings of the text that are values, at any depth.
-func (f *jsonFile) strings() []stringAt {
-	var all []stringAt
-	d := jsontext.NewDecoder(bytes.NewReader(f.text[f.root.start:f.root.end]),
-		jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	for {
-		isName := false
-		if kind, n := d.StackIndex(d.StackDepth()); kind == '{' {
-			isName = n%2 == 0
-		}
-		t, err := d.ReadToken()
-		if err != nil {
-			return all // the end: the text is known to be JSON
-		}
-		if t.Kind() == '"' && !isName {
-			all = append(all, stringAt{t.String(), string(d.StackPointer()), f.root.start + int(d.InputOffset())})
-		}
+// walk calls visit for each string at any depth that isn't a name.
+func (v value) walk(path string, visit func(path string, v value)) {
+	if v.kind == '"' {
+		visit(path, v)
+	}
+	for _, m := range v.members {
+		m.value.walk(path+"/"+m.name, visit)
 	}
 }
 
-// pair is a member to be: text is its value in JSON, or it is the object of
-// pairs.
-type pair struct {
-	name, text string
-	pairs      []pair
-}
+// newMember returns a member that is a string, and newObject one that is an
+// object, as add takes them.
+func newMember(name, value string) string { return quote(name) + ": " + quote(value) }
 
-// layout is how a text is laid out: the line end and the indentation of one
-// level, both empty if all is on one line, and what stands after a name.
-type layout struct{ eol, indent, colon string }
-
-func (f *jsonFile) layout() layout {
-	if len(f.root.members) == 0 {
-		return layout{eol: "\n", indent: "  ", colon: ": "}
-	}
-	first := f.root.members[0]
-	l := layout{colon: string(f.text[first.end:first.value.start])}
-	blank := string(f.text[f.root.start+1 : first.start])
-	if i := strings.LastIndexByte(blank, '\n'); i >= 0 {
-		l.eol, l.indent = "\n", blank[i+1:]
-		if strings.HasSuffix(blank[:i], "\r") {
-			l.eol = "\r\n"
-		}
-	}
-	return l
-}
-
-// object lays out an object whose members stand depth levels deep.
-func (l layout) object(pairs []pair, depth int) string {
-	var b strings.Builder
-	b.WriteByte('{')
-	for i, p := range pairs {
-		if i > 0 {
-			b.WriteByte(',')
-			if l.eol == "" && strings.HasSuffix(l.colon, " ") {
-				b.WriteByte(' ')
-			}
-		}
-		b.WriteString(l.eol + strings.Repeat(l.indent, depth) + l.pair(p, depth))
-	}
-	b.WriteString(l.eol + strings.Repeat(l.indent, depth-1) + "}")
-	return b.String()
-}
-
-func (l layout) pair(p pair, depth int) string {
-	text := p.text
-	if p.pairs != nil {
-		text = l.object(p.pairs, depth+1)
-	}
-	return quote(p.name) + l.colon + text
+func newObject(name string, members ...string) string {
+	return quote(name) + ": {\n\t\t" + strings.Join(members, ",\n\t\t") + "\n\t}"
 }
 
 // add adds members at the end of an object depth levels deep, laid out as its
 // others are.
-func (e *jsonEdit) add(object value, depth int, pairs ...pair) {
-	l := e.layout()
+func (e *jsonEdit) add(object value, depth int, members ...string) {
 	n := len(object.members)
 	if n == 0 {
-		e.replace(object.start, object.end, l.object(pairs, depth))
+		eol := "\n" + strings.Repeat("\t", depth)
+		text := "{" + eol + strings.Join(members, ","+eol) + eol[:depth] + "}"
+		e.replace(object.start, object.end, e.fit(text))
 		return
 	}
-	end := object.members[n-1].value.end
 	var b strings.Builder
-	for _, p := range pairs {
-		b.WriteString(e.between(object) + l.pair(p, depth))
+	for _, m := range members {
+		b.WriteString(e.between(object) + e.fit(m))
 	}
+	end := object.members[n-1].value.end
 	e.replace(end, end, b.String())
+}
+
+// fit takes what is to be added, with line ends, tabs and ": ", and lays it out
+// as the file is: each member on a line of its own or all on one, indented by
+// tabs or blanks.
+func (f *jsonFile) fit(text string) string {
+	eol, indent, colon := "\n", "  ", ": "
+	if len(f.root.members) > 0 {
+		first := f.root.members[0]
+		colon = string(f.text[first.end:first.value.start])
+		blank := string(f.text[f.root.start+1 : first.start])
+		eol, indent = "", ""
+		if i := strings.LastIndexByte(blank, '\n'); i >= 0 {
+			eol, indent = "\n", blank[i+1:]
+			if strings.HasSuffix(blank[:i], "\r") {
+				eol = "\r\n"
+			}
+		}
+	}
+	comma := "," + eol
+	if eol == "" && strings.HasSuffix(colon, " ") {
+		comma = ", "
+	}
+	return strings.NewReplacer(",\n", comma, "\n", eol, "\t", indent, ": ", colon).Replace(text)
 }
 
 // between returns what separates the members of an object, comma included.
@@ -367,7 +334,7 @@ func (f *jsonFile) between(object value) string {
 		return string(f.text[m[n-2].value.end:m[n-1].start])
 	}
 	blank := string(f.text[object.start+1 : m[0].start])
-	if blank == "" && strings.HasSuffix(f.layout().colon, " ") {
+	if blank == "" && strings.HasSuffix(f.fit(": "), " ") {
 		blank = " "
 	}
 	return "," + blank

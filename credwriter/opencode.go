@@ -36,10 +36,7 @@ func (c openCode) Set(text []byte, token string, _ func(hash string) bool) (Edit
 			}
 		}
 		if _, ok := e.root.last(provider); !ok && c.create {
-			e.add(e.root, 1, pair{name: provider, pairs: []pair{
-				{name: "type", text: quote("api")},
-				{name: "key", text: quote(e.token)},
-			}})
+			e.add(e.root, 1, newObject(provider, newMember("type", "api"), newMember("key", e.token)))
 		}
 		return nil
 	})

@@ -121,7 +121,7 @@ func (e *editing) attempt() (done bool, err error) {
 	case err != nil || content == nil:
 		return true, err
 	case t.exists() && bytes.Equal(content, t.content):
-		e.warnings = append(e.warnings, t.tighten()...)
+		e.tighten(t)
 		return true, nil
 	case !t.exists():
 		err = os.MkdirAll(filepath.Dir(t.path), 0o700)
@@ -142,11 +142,27 @@ func (e *editing) attempt() (done bool, err error) {
 		return false, err
 	}
 	e.replaced++
-	e.warnings = append(e.warnings, t.brokenLinks()...)
+	if t.exists() && links(t.info) > 1 {
+		e.warn("%s had other names (hard links): they keep the old file, and its old token", t.path)
+	}
 	if err := syncDir(filepath.Dir(t.path)); err != nil {
 		return false, fmt.Errorf("syncing the folder: %w", err)
 	}
 	return false, nil
+}
+
+// tighten takes the file away from everybody but its owner.
+func (e *editing) tighten(t *target) {
+	if t.info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" {
+		return
+	}
+	if err := t.file.Chmod(0o600); err != nil {
+		e.warn("other users may read %s, and that could not be changed: %v", t.path, err)
+	}
+}
+
+func (e *editing) warn(format string, args ...any) {
+	e.warnings = append(e.warnings, fmt.Sprintf(format, args...))
 }
 
 // swap puts the file tmp where the target is. If another program changed the
@@ -228,11 +244,7 @@ func (t *target) tryStage(content []byte) error {
 		return fmt.Errorf("%s is mounted by itself and can't be replaced: mount its folder instead", t.path)
 	}
 	// Folders that are missing would be made in the first that isn't.
-	dir := filepath.Dir(t.path)
-	for isMissing(dir) && dir != filepath.Dir(dir) {
-		dir = filepath.Dir(dir)
-	}
-	tmp := filepath.Join(dir, filepath.Base(t.tempName()))
+	tmp := filepath.Join(firstExisting(filepath.Dir(t.path)), filepath.Base(t.tempName()))
 	if err := t.stage(tmp, content); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -62,16 +63,10 @@ func tempPrefix(path string) string {
 // target: they hold tokens. What it can't remove waits for the next time.
 func (t *target) sweep() {
 	dir := filepath.Dir(t.path)
-	entries, err := os.ReadDir(dir)
-	if err != nil {
-		return
-	}
+	ours := regexp.MustCompile("^" + regexp.QuoteMeta(tempPrefix(t.path)) + "[A-Z2-7]{26}$") // as rand.Text
+	entries, _ := os.ReadDir(dir)
 	for _, e := range entries {
-		random, ok := strings.CutPrefix(e.Name(), tempPrefix(t.path))
-		if !ok || len(random) != len(rand.Text()) || strings.Trim(random, "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567") != "" {
-			continue
-		}
-		if path := filepath.Join(dir, e.Name()); t.isLeftover(path) {
+		if path := filepath.Join(dir, e.Name()); ours.MatchString(e.Name()) && t.isLeftover(path) {
 			_ = os.Remove(path)
 		}
 	}

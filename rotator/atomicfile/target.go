@@ -2,13 +2,13 @@ package atomicfile
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 )
 
@@ -60,7 +60,7 @@ func open(path string, exclusive bool) (*target, error) {
 		// compared before it is replaced anyway. A path that leads to another
 		// file by now was replaced while we waited for the lock.
 		locked := exclusive && isLocked(lock(t.file))
-		if (locked || !t.samePath()) && time.Now().Before(deadline) {
+		if (locked || !t.isAt(t.path)) && time.Now().Before(deadline) {
 			t.close()
 			continue
 		}
@@ -92,14 +92,10 @@ func find(path string) (*target, error) {
 	if err != nil {
 		return nil, err
 	}
-	if t.info, err = t.file.Stat(); err == nil {
-		err = checkRegular(end, t.info)
-	}
-	if err != nil {
+	if t.info, err = t.file.Stat(); err != nil {
 		t.close()
-		return nil, err
 	}
-	return t, nil
+	return t, err
 }
 
 func checkRegular(path string, info fs.FileInfo) error {
@@ -121,18 +117,14 @@ func follow(path string) (string, error) {
 	start := path
 	for range maxLinks {
 		dir, base := filepath.Split(path)
-		if dir == "" {
-			dir = "."
-		}
 		// The folder is resolved before ".." in a link is applied to it.
-		folder, err := filepath.EvalSymlinks(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			if path == start && !endsAtBrokenLink(dir) {
-				return filepath.Clean(path), nil
-			}
+		folder, err := filepath.EvalSymlinks(cmp.Or(dir, "."))
+		switch {
+		case errors.Is(err, fs.ErrNotExist) && path == start && !isBrokenLink(firstExisting(dir)):
+			return filepath.Clean(path), nil // its folders are made
+		case errors.Is(err, fs.ErrNotExist):
 			return "", fmt.Errorf("%s leads to %s, whose folder is missing: make the folder, or take the link away", start, path)
-		}
-		if err != nil {
+		case err != nil:
 			return "", err
 		}
 		full := filepath.Join(folder, base)
@@ -140,22 +132,25 @@ func follow(path string) (string, error) {
 		if err != nil { // no link: the caller finds out what it is
 			return full, nil //nolint:nilerr // as the line above says
 		}
-		if !filepath.IsAbs(link) {
-			link = folder + string(filepath.Separator) + link
+		if path = link; !filepath.IsAbs(link) {
+			path = folder + string(filepath.Separator) + link
 		}
-		path = link
 	}
 	return "", fmt.Errorf("%s leads through too many links", start)
 }
 
-// endsAtBrokenLink reports whether a folder that can't be reached is behind a
-// link that leads nowhere: then making the folder would not help.
-func endsAtBrokenLink(dir string) bool {
+// firstExisting returns the folder at or above dir that is there, or the link.
+func firstExisting(dir string) string {
 	dir = filepath.Clean(dir)
 	for isMissing(dir) && dir != filepath.Dir(dir) {
 		dir = filepath.Dir(dir)
 	}
-	_, err := os.Stat(dir)
+	return dir
+}
+
+// isBrokenLink reports whether what is there leads nowhere.
+func isBrokenLink(path string) bool {
+	_, err := os.Stat(path)
 	return err != nil
 }
 
@@ -164,9 +159,6 @@ func isMissing(path string) bool {
 	_, err := os.Lstat(path)
 	return errors.Is(err, fs.ErrNotExist)
 }
-
-// samePath reports whether the path still leads to the open file.
-func (t *target) samePath() bool { return t.isAt(t.path) }
 
 // isAt reports whether the open file is at path.
 func (t *target) isAt(path string) bool {
@@ -226,24 +218,4 @@ func (t *target) unchanged(path string) bool {
 	}
 	content, err := t.readAll()
 	return err == nil && bytes.Equal(content, t.content)
-}
-
-// brokenLinks says which names of the replaced file still lead to it.
-func (t *target) brokenLinks() (warnings []string) {
-	if t.exists() && links(t.info) > 1 {
-		warnings = append(warnings, fmt.Sprintf("%s had other names (hard links): they keep the old file, and its old token", t.path))
-	}
-	return warnings
-}
-
-// tighten takes the file away from everybody but its owner. If that can't be,
-// it returns what to say about it.
-func (t *target) tighten() (warnings []string) {
-	if t.info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" {
-		return nil
-	}
-	if err := t.file.Chmod(0o600); err != nil {
-		warnings = append(warnings, fmt.Sprintf("other users may read %s, and that could not be changed: %v", t.path, err))
-	}
-	return warnings
 }
