@@ -5,65 +5,15 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"patrol/rotator/processtest"
 )
-
-// again runs the calling test once more in a process of its own and reports
-// whether this is that process.
-func again(t *testing.T, attr *syscall.SysProcAttr) bool {
-	t.Helper()
-	if os.Getenv("ATOMICFILE_TEST_AGAIN") == t.Name() {
-		return true
-	}
-	// Not by its path: another user can't reach the folder of go test.
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), "ATOMICFILE_TEST_AGAIN="+t.Name(), noLinger)
-	cmd.SysProcAttr = attr
-	out, err := cmd.CombinedOutput()
-	switch {
-	case errors.Is(err, syscall.EPERM):
-		t.Skip("not allowed here: ", err)
-	case err != nil:
-		t.Errorf("%v\n%s", err, out)
-	case bytes.Contains(out, []byte("--- SKIP")):
-		t.Skip(string(out))
-	case !bytes.Contains(out, []byte("--- PASS: "+t.Name()+" ")):
-		t.Errorf("it ran nothing:\n%s", out)
-	}
-	return false
-}
-
-// mounts runs the calling test where it may mount what it likes.
-func mounts(t *testing.T) bool {
-	t.Helper()
-	attr := &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	if os.Geteuid() != 0 {
-		attr.Cloneflags |= syscall.CLONE_NEWUSER
-		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
-		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
-	}
-	if !again(t, attr) {
-		return false
-	}
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		t.Skip(err)
-	}
-	return true
-}
-
-func mount(t *testing.T, source, target, kind string, flags uintptr, data string) {
-	t.Helper()
-	if err := unix.Mount(source, target, kind, flags, data); err != nil {
-		t.Skip(err)
-	}
-	t.Cleanup(func() { _ = unix.Unmount(target, unix.MNT_DETACH) })
-}
 
 // refuses checks that neither DryRun nor Edit gets anywhere, that both say
 // why and name the file, and that nothing has changed or is left behind.
@@ -86,32 +36,27 @@ func refuses(t *testing.T, path, content, want string) {
 }
 
 func TestFullDisk(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	dir := t.TempDir()
-	mount(t, "patrol", dir, "tmpfs", 0, "size=64k")
+	processtest.SmallDisk(t, dir, "")
 	path := filepath.Join(dir, ".databrickscfg")
 	filler := strings.Repeat("# filler\n", 500)
 	if err := os.WriteFile(path, []byte("old"+filler), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 1<<20), 0o600); !errors.Is(err, unix.ENOSPC) {
-		t.Fatal("the disk isn't full: ", err)
-	}
+	free := processtest.FillDisk(t, dir)
 	refuses(t, path, "new"+filler, "no space left on device: free some space on its disk")
 	if err := Write(path, []byte("new"+filler)); !errors.Is(err, unix.ENOSPC) || get(t, path) != "old"+filler || !isMissing(path+".new") {
 		t.Errorf("Write: %v", err)
 	}
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
+	free()
 	if _, err := Edit(path, to("new"+filler)); err != nil || get(t, path) != "new"+filler {
 		t.Errorf("with space again: %v", err)
 	}
 	// No room for another name.
-	mount(t, "patrol", dir, "tmpfs", 0, "size=64k,nr_inodes=2")
+	processtest.SmallDisk(t, dir, ",nr_inodes=2")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -119,11 +64,11 @@ func TestFullDisk(t *testing.T) {
 }
 
 func TestReadOnlyDisk(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	dir := t.TempDir()
-	mount(t, "patrol", dir, "tmpfs", 0, "size=64k")
+	processtest.SmallDisk(t, dir, "")
 	path := filepath.Join(dir, ".databrickscfg")
 	if err := os.WriteFile(path, []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
@@ -146,12 +91,12 @@ func TestReadOnlyDisk(t *testing.T) {
 
 // TestMountedFile: containers mount single files; a rename over one fails.
 func TestMountedFile(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	path := put(t, ".databrickscfg", "")
 	inside := put(t, "real", "old")
-	mount(t, inside, path, "", unix.MS_BIND, "")
+	processtest.Mount(t, inside, path, "", unix.MS_BIND, "")
 	if err := DryRun(path, to("new")); err == nil || !strings.Contains(err.Error(), "is mounted by itself and can't be replaced: mount its folder") {
 		t.Errorf("DryRun: %v", err)
 	}
@@ -165,11 +110,11 @@ func TestMountedFile(t *testing.T) {
 
 // TestOverlay: the disk of a container.
 func TestOverlay(t *testing.T) {
-	if !mounts(t) {
+	if !processtest.Mounts(t) {
 		return
 	}
 	dir := t.TempDir()
-	mount(t, "patrol", dir, "tmpfs", 0, "size=1m")
+	processtest.Mount(t, "patrol", dir, "tmpfs", 0, "size=1m")
 	at := func(name string) string { return filepath.Join(dir, name) }
 	for _, d := range []string{"lower", "upper", "work", "merged"} {
 		if err := os.Mkdir(at(d), 0o700); err != nil {
@@ -179,7 +124,7 @@ func TestOverlay(t *testing.T) {
 	if err := os.WriteFile(at("lower/cfg"), []byte("old"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	mount(t, "overlay", at("merged"), "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work")))
+	processtest.Mount(t, "overlay", at("merged"), "overlay", 0, fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", at("lower"), at("upper"), at("work")))
 	seesWriters(t, at("merged/cfg"))
 	for range 2 {
 		if _, err := Edit(at("merged/cfg"), to("new")); err != nil || get(t, at("merged/cfg")) != "new" {
@@ -191,7 +136,7 @@ func TestOverlay(t *testing.T) {
 // TestOtherUsersFiles: what patrol may not do, as a user who isn't root.
 func TestOtherUsersFiles(t *testing.T) {
 	const stranger = 54321
-	if os.Getenv("ATOMICFILE_TEST_AGAIN") == "" {
+	if !processtest.IsAgain(t) {
 		if os.Geteuid() != 0 {
 			t.Skip("only root can make files of others")
 		}
@@ -219,7 +164,7 @@ func TestOtherUsersFiles(t *testing.T) {
 		}
 		t.Setenv("ATOMICFILE_TEST_DIR", dir)
 	}
-	if !again(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}) {
+	if !processtest.Again(t, &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: stranger, Gid: stranger}}) {
 		return
 	}
 	dir := os.Getenv("ATOMICFILE_TEST_DIR")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -12,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"patrol/rotator/processtest"
 )
 
 // killAt runs a process that writes the files in dir and kills it right
@@ -21,12 +22,7 @@ func killAt(t *testing.T, dir string, n int) (call string) {
 	t.Helper()
 	runtime.LockOSThread() // only the thread that started a process may trace it
 	defer runtime.UnlockOSThread()
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(exe, dir)
-	cmd.Env = append(os.Environ(), roleVar+"=once", noLinger)
+	cmd := processtest.Command("once", dir)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Ptrace: true}
 	if err := cmd.Start(); err != nil {
 		t.Skip("not allowed to trace: ", err)

@@ -6,14 +6,12 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
-)
 
-// noLinger keeps the race detector from waiting a second at each exit.
-const noLinger = "GORACE=atexit_sleep_ms=0"
+	"patrol/rotator/processtest"
+)
 
 // files are those that are written: all but the last are there before.
 var files = []string{".databrickscfg", "settings.json", "auth.json"}
@@ -49,10 +47,6 @@ func writeForEver(args []string) int {
 // TestKill kills a process that writes, again and again. Every file is whole
 // at every instant, and what was left behind goes with the next write.
 func TestKill(t *testing.T) {
-	exe, err := os.Executable()
-	if err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	if err := editAll(dir, "old"); err != nil {
 		t.Fatal(err)
@@ -60,7 +54,7 @@ func TestKill(t *testing.T) {
 	const rounds = 15
 	left := 0
 	for range rounds {
-		killed(t, exe, dir)
+		killed(t, dir)
 		for _, name := range files {
 			b, err := os.ReadFile(filepath.Join(dir, name))
 			if os.IsNotExist(err) && name == created {
@@ -86,10 +80,9 @@ func TestKill(t *testing.T) {
 }
 
 // killed runs a writer and kills it some moments later.
-func killed(t *testing.T, exe, dir string) {
+func killed(t *testing.T, dir string) {
 	t.Helper()
-	cmd := exec.Command(exe, dir)
-	cmd.Env = append(os.Environ(), roleVar+"=write", noLinger)
+	cmd := processtest.Command("write", dir)
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)

@@ -5,18 +5,12 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"patrol/rotator/processtest"
 )
 
-// roleVar makes this binary a process that writes, and is to be killed.
-const roleVar = "ATOMICFILE_TEST_ROLE"
-
-var roles = map[string]func(args []string) int{"write": writeForEver, "once": writeOnce}
-
 func TestMain(m *testing.M) {
-	if role := os.Getenv(roleVar); role != "" {
-		os.Exit(roles[role](os.Args[1:]))
-	}
-	os.Exit(m.Run())
+	processtest.Main(m, map[string]func([]string) int{"write": writeForEver, "once": writeOnce})
 }
 
 // put makes a file in a new folder.

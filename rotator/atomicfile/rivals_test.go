@@ -255,6 +255,7 @@ func TestEditWhileLocked(t *testing.T) {
 // TestEditGivesUp: a file that never stands still ends in an error, and
 // stays whole.
 func TestEditGivesUp(t *testing.T) {
+	t.Parallel()
 	path := put(t, "cfg", "0")
 	n := 0
 	_, err := Edit(path, func([]byte, bool) ([]byte, error) {
