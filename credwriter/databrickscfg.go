@@ -57,7 +57,7 @@ func (d databrickscfg) Remove(text []byte, gone func(hash string) bool) (Edit, e
 					continue
 				}
 			case ours:
-				e.leave("%s of profile %s holds one of patrol's tokens, in a place that patrol doesn't write", pat.Redact(k.name), pat.Redact(s.name))
+				e.leaveElsewhere(fmt.Sprintf("%s of profile %s", pat.Redact(k.name), pat.Redact(s.name)))
 			case isToken && s.name == profile && k.value != "":
 				e.leave("the token of profile %s isn't one that patrol made", pat.Redact(s.name))
 			}
@@ -174,7 +174,7 @@ func (d databrickscfg) setOthers(e *iniEdit, was values, profile, token string) 
 			host := was[s.name]["host"]
 			switch {
 			case s.name == settings || !strings.EqualFold(k.name, "token"):
-				e.leave("%s holds one of patrol's tokens, in a place that patrol doesn't write", where)
+				e.leaveElsewhere(where)
 			case host != "" && !d.isHere(host, was[s.name]["workspace_id"]):
 				e.leave("%s holds one of patrol's tokens beside another host, %s", where, pat.Redact(host))
 			case e.set(k, token) != nil:

@@ -44,8 +44,8 @@ type values map[string]map[string]string
 // line may hold a secret.
 func parseINI(text []byte) (*iniFile, error) {
 	f := &iniFile{text: text}
-	if bytes.HasPrefix(text, []byte("\xff\xfe")) || bytes.HasPrefix(text, []byte("\xfe\xff")) || bytes.IndexByte(text, 0) >= 0 {
-		return nil, errors.New("it is no plain text: save it as UTF-8")
+	if err := checkPlainText(text); err != nil {
+		return nil, err
 	}
 	s := iniScanner{text: text}
 	if bytes.HasPrefix(text, []byte(bom)) {
@@ -84,8 +84,6 @@ func parseINI(text []byte) (*iniFile, error) {
 	}
 	return f, nil
 }
-
-const bom = "\xef\xbb\xbf"
 
 // parseValues reads the values with ini.v1.
 func parseValues(text []byte) (values, error) {

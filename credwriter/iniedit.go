@@ -15,20 +15,15 @@ import (
 // it was, and becomes what is to be read from it afterwards.
 type iniEdit struct {
 	*iniFile
-	splices []splice
-	left    []string
+	edits
 }
 
 // setting is a line to be.
 type setting struct{ name, value string }
 
-func (e *iniEdit) leave(format string, args ...any) {
-	e.left = append(e.left, fmt.Sprintf(format, args...))
-}
-
 // result makes the edit, if what is read from the file is what it is to be.
 func (e *iniEdit) result() (Edit, error) {
-	out := applySplices(e.text, e.splices)
+	out := e.apply(e.text)
 	if got, err := parseValues(out); err != nil || !got.equal(e.values()) {
 		return Edit{}, errors.New("it can't be changed without changing what else is read from it: put each setting on a line of its own, key = value, without quotes")
 	}
@@ -47,7 +42,7 @@ func (e *iniEdit) set(k *iniKey, value string) error {
 			text = " " + value
 		}
 	}
-	e.splices = append(e.splices, splice{start, end, text})
+	e.replace(start, end, text)
 	k.value = value
 	return nil
 }
@@ -58,14 +53,14 @@ func (e *iniEdit) set(k *iniKey, value string) error {
 func (e *iniEdit) remove(k *iniKey) bool {
 	end := k.line.end
 	if indented(e.text[end:]) {
-		e.splices = append(e.splices, splice{len(bytes.TrimRight(e.text[:k.start], "\"'`")), end, ""})
+		e.replace(len(bytes.TrimRight(e.text[:k.start], "\"'`")), end, "")
 		k.value = ""
 		return false
 	}
 	if k.simple {
 		after := strings.TrimLeft(string(e.text[k.end:end]), "\"'` \t")
 		if after != "" && (after[0] == '#' || after[0] == ';') {
-			e.splices = append(e.splices, splice{k.line.start, end - len(after), ""})
+			e.replace(k.line.start, end-len(after), "")
 			return true
 		}
 	}
@@ -75,7 +70,7 @@ func (e *iniEdit) remove(k *iniKey) bool {
 	if end < len(e.text) && e.text[end] == '\n' {
 		end++
 	}
-	e.splices = append(e.splices, splice{k.line.start, end, ""})
+	e.replace(k.line.start, end, "")
 	return true
 }
 
@@ -101,7 +96,7 @@ func (e *iniEdit) add(name string, missing []setting) error {
 	if s.head.end > 0 && e.text[s.head.start] != '[' || indented(e.text[at:]) {
 		return fmt.Errorf("nothing can be added to profile %s: its header or a line below it is indented, and Python's reader would take what is added for something else: take the indentation away", name)
 	}
-	e.splices = append(e.splices, splice{at, at, e.lines(s, missing, e.eol(at), "")})
+	e.replace(at, at, e.lines(s, missing, eolAt(e.text, at), ""))
 	return nil
 }
 
@@ -114,7 +109,7 @@ func (e *iniEdit) addSection(name string, wanted []setting) error {
 	if err := e.extensible(); err != nil {
 		return err
 	}
-	eol := e.eol(len(e.text))
+	eol := eolAt(e.text, len(e.text))
 	lines := ""
 	if said := bytes.TrimPrefix(e.text, []byte(bom)); len(said) > 0 {
 		if said[len(said)-1] != '\n' {
@@ -128,7 +123,7 @@ func (e *iniEdit) addSection(name string, wanted []setting) error {
 	s := iniSection{name: name}
 	lines += e.lines(&s, wanted, "", eol)
 	e.sections = append(e.sections, s)
-	e.splices = append(e.splices, splice{len(e.text), len(e.text), lines})
+	e.replace(len(e.text), len(e.text), lines)
 	return nil
 }
 
@@ -180,18 +175,4 @@ func (f *iniFile) aroundQuotes(at int) (start, end int) {
 		return at, at
 	}
 	return at - len(after), at + len(after)
-}
-
-// eol returns the line end to use at a place: that of the line there, else
-// the text's first.
-func (f *iniFile) eol(at int) string {
-	for _, rest := range [][]byte{f.text[at:], f.text} {
-		if i := bytes.IndexByte(rest, '\n'); i >= 0 {
-			if i > 0 && rest[i-1] == '\r' {
-				return "\r\n"
-			}
-			return "\n"
-		}
-	}
-	return "\n"
 }

@@ -24,8 +24,7 @@ type jsonEdit struct {
 	token   string                  // to put; "" if tokens are removed
 	ours    func(value string) bool // what is to be replaced, or removed
 	applies bool                    // some place holds the token or will, or one is removed
-	splices []splice
-	left    []string
+	edits
 }
 
 // setJSON returns the edit by which plan puts the token into a text.
@@ -51,11 +50,15 @@ func editJSON(text []byte, blank jsonEdit, plan func(*jsonEdit) error) (Edit, er
 	if err != nil {
 		return Edit{}, err
 	}
-	e.leaveElsewhere()
+	e.root.walk("", func(path string, v value) {
+		if e.isOurs(v) && v.str != e.token && !e.replaces(v.end) {
+			e.leaveElsewhere(pat.Redact(path))
+		}
+	})
 	if !e.applies {
 		return Edit{Left: e.left}, nil
 	}
-	out := applySplices(text, e.splices)
+	out := e.apply(text)
 	// What we wrote must read as what we meant: then nothing is left to do.
 	if again, err := run(out); err != nil || again.applies != (e.token != "") || len(again.splices) > 0 {
 		return Edit{}, errors.New("it can't be changed without changing what else is read from it: lay it out as a JSON formatter would")
@@ -68,7 +71,7 @@ func (e *jsonEdit) isOurs(v value) bool { return v.isString() && e.ours(v.str) }
 
 func (e *jsonEdit) replace(start, end int, text string) {
 	e.applies = true
-	e.splices = append(e.splices, splice{start, end, text})
+	e.edits.replace(start, end, text)
 }
 
 // put puts the token in place of v.
@@ -98,20 +101,6 @@ func (e *jsonEdit) remove(object value, out func(member) bool) {
 	for _, c := range cuts {
 		e.replace(c.start, c.end, c.text)
 	}
-}
-
-func (e *jsonEdit) leave(format string, args ...any) {
-	e.left = append(e.left, fmt.Sprintf(format, args...))
-}
-
-// leaveElsewhere adds to what was left alone our tokens in places that we don't
-// write.
-func (e *jsonEdit) leaveElsewhere() {
-	e.root.walk("", func(path string, v value) {
-		if e.isOurs(v) && v.str != e.token && !inSplice(e.splices, v.end) {
-			e.leave("%s holds one of patrol's tokens, in a place that patrol doesn't write", pat.Redact(path))
-		}
-	})
 }
 
 // jsonValues returns all strings of a JSON text.
