@@ -1,6 +1,7 @@
 // Package credwriter keeps a Databricks token current in the files that other
-// tools read: the Databricks profile (.databrickscfg), Claude Code's settings
-// and OpenCode's credentials.
+// tools read: the Databricks profile (.databrickscfg), Claude Code's settings,
+// OpenCode's credentials, a variable in a .env file, or a file that holds the
+// token alone.
 //
 // Three promises hold for each of them, across a kill at any instant:
 //

@@ -39,16 +39,16 @@ func (o Owner) checkToken(t pat.Token) (string, error) {
 	case !t.Host.MaySame(o.Host):
 		return "", fmt.Errorf("the token came with %q: it isn't written for %q", t.Host.String(), o.Host.String())
 	case !readAlike(value):
-		return "", errors.New("the token has a character that the readers of .databrickscfg read differently")
+		return "", errors.New("the token has a character that the readers of credential files read differently")
 	}
 	return value, nil
 }
 
 // readAlike reports whether Go's, Python's and JavaScript's readers of
-// .databrickscfg agree on an unquoted value.
+// .databrickscfg, shells and the readers of .env files agree on an unquoted value.
 func readAlike(value string) bool {
 	for _, r := range value {
-		if r <= ' ' || r > '~' || strings.ContainsRune("\"'`#;%", r) {
+		if r <= ' ' || r > '~' || strings.ContainsRune("\"'`#;%$", r) {
 			return false
 		}
 	}

@@ -35,7 +35,7 @@ func flagDefs() []flagDef {
 		{"schedule", "cron", "0 */3 * * *", parseScheduleFlag, "when to rotate: five fields of cron, @hourly, @every 90m …; in UTC unless it starts with CRON_TZ=Zone", false},
 		{"lifetime", "duration", "4h", parseLifetime, "lifetime of each token", false},
 		{"grace", "duration", "5m", parseGrace, "how long a replaced token lives on after the files are written", false},
-		{"write", "list", "auto", parseWrite, "files to write: auto (databrickscfg, and those agents' that exist), or a list of databrickscfg, claude, opencode", true},
+		{"write", "list", "auto", parseWrite, "files to write: auto (databrickscfg, and those agents' that exist), or a list of databrickscfg, claude, opencode, dotenv:PATH:NAME and file:PATH", true},
 		{"instance", "name", "", parseInstance, "what this patrol calls itself in the comments of its tokens (default: made once, kept in the state)", false},
 		{"state-dir", "folder", "", parseStateDir, "where ledger, lock and control socket stand (default $XDG_STATE_HOME/patrol/PROFILE)", false},
 		{"log-level", "level", "info", parseLogLevel, "debug, info, warn or error", false},

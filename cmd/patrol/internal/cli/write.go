@@ -1,19 +1,29 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 )
 
 // WriteFlag says which files are written, as --write does. The profile always is.
 type WriteFlag struct {
-	Agents []string // "claude", "opencode"
-	Create bool     // an agent's file, or its entry, where it is missing
+	Files  []WriteFile
+	Create bool // an agent's file, or its entry, where it is missing
+}
+
+// WriteFile is one file that --write names.
+type WriteFile struct {
+	Format   string // "claude", "opencode", "dotenv" or "file"
+	Path     string // absolute; "" if its tool says where it is
+	Variable string // of dotenv
 }
 
 func parseWrite(o *Options, s Setting) error {
-	w, err := parseWriteList(strings.Join(s.Values, ","))
+	w, err := parseWriteList(strings.Join(s.Values, ","), o.Home)
 	if err != nil {
 		return Usage("--write auto writes .databrickscfg, and the agents' files that exist", "%s %w", s.From, err)
 	}
@@ -23,28 +33,64 @@ func parseWrite(o *Options, s Setting) error {
 
 // parseWriteList reads "auto", for the profile and the agents' files that exist, or
 // a list of files, which creates what is missing.
-func parseWriteList(list string) (WriteFlag, error) {
+func parseWriteList(list string, home func() (string, error)) (WriteFlag, error) {
 	if strings.TrimSpace(list) == "auto" {
-		return WriteFlag{Agents: []string{"claude", "opencode"}}, nil
+		return WriteFlag{Files: []WriteFile{{Format: "claude"}, {Format: "opencode"}}}, nil
 	}
 	w := WriteFlag{Create: true}
 	profile := false
-	for name := range strings.SplitSeq(list, ",") {
-		switch name = strings.TrimSpace(name); name {
+	for entry := range strings.SplitSeq(list, ",") {
+		switch entry = strings.TrimSpace(entry); entry {
 		case "databrickscfg":
 			profile = true
-		case "claude", "opencode":
-			if !slices.Contains(w.Agents, name) {
-				w.Agents = append(w.Agents, name)
-			}
+			continue
 		case "auto":
 			return WriteFlag{}, fmt.Errorf("%q: auto stands alone, or name the files: databrickscfg,claude,opencode", list)
-		default:
-			return WriteFlag{}, fmt.Errorf("%q isn't a file that patrol writes: use auto, or a list of databrickscfg, claude and opencode", name)
+		}
+		file, err := parseWriteFile(entry, home)
+		if err != nil {
+			return WriteFlag{}, fmt.Errorf("%q %w", entry, err)
+		}
+		if !slices.Contains(w.Files, file) {
+			w.Files = append(w.Files, file)
 		}
 	}
 	if !profile {
 		return WriteFlag{}, fmt.Errorf("%q leaves out databrickscfg, where a restart finds its token: use databrickscfg,%s", list, list)
 	}
 	return w, nil
+}
+
+var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// parseWriteFile reads one entry of the list.
+func parseWriteFile(entry string, home func() (string, error)) (f WriteFile, err error) {
+	f.Format, f.Path, _ = strings.Cut(entry, ":")
+	switch entry {
+	case "claude", "opencode":
+		return f, nil
+	}
+	switch f.Format {
+	case "dotenv":
+		colon := max(strings.LastIndex(f.Path, ":"), 0) // a path may have some of its own
+		f.Path, f.Variable = f.Path[:colon], strings.TrimPrefix(f.Path[colon:], ":")
+		if !variableName.MatchString(f.Variable) {
+			return WriteFile{}, errors.New("needs the name of a variable: dotenv:PATH:NAME")
+		}
+	case "file":
+	default:
+		return WriteFile{}, errors.New("isn't a file that patrol writes: use auto, or a list of databrickscfg, claude, opencode, dotenv:PATH:NAME and file:PATH")
+	}
+	if f.Path == "" {
+		return WriteFile{}, errors.New("has no path: use dotenv:PATH:NAME or file:PATH")
+	}
+	if rest, ok := strings.CutPrefix(f.Path, "~/"); ok { // which no shell expands there
+		dir, err := home()
+		if err != nil {
+			return WriteFile{}, err
+		}
+		f.Path = filepath.Join(dir, rest)
+	}
+	f.Path, err = filepath.Abs(f.Path)
+	return f, err
 }

@@ -80,12 +80,16 @@ func Files(o cli.Options, p target.Profile, owner credwriter.Owner) ([]*credwrit
 	}
 	_, claude, openCode := credwriter.Paths(o.Get, home)
 	files := []*credwriter.File{credwriter.NewDatabrickscfg(p.File, p.Name, owner)}
-	for _, name := range o.Write.Agents {
-		switch name {
+	for _, w := range o.Write.Files {
+		switch w.Format {
 		case "claude":
 			files = append(files, credwriter.NewClaude(claude, o.Write.Create, owner))
 		case "opencode":
 			files = append(files, credwriter.NewOpenCode(openCode, o.Write.Create, owner))
+		case "dotenv":
+			files = append(files, credwriter.NewDotenv(w.Path, w.Variable, owner))
+		case "file":
+			files = append(files, credwriter.NewTokenFile(w.Path, owner))
 		}
 	}
 	return files, nil
