@@ -34,10 +34,12 @@ func Command(role string, args ...string) *exec.Cmd {
 }
 
 func command(environ string, args ...string) *exec.Cmd {
-	// Not by its path where that can be: another user can't reach go test's folder.
-	exe := "/proc/self/exe"
-	if runtime.GOOS != "linux" {
-		exe = os.Args[0]
+	exe, err := os.Executable()
+	if err != nil {
+		panic(err)
+	}
+	if runtime.GOOS == "linux" {
+		exe = "/proc/self/exe" // another user can't reach go test's folder
 	}
 	cmd := exec.Command(exe, args...)
 	// The race detector would wait a second at each exit.
