@@ -93,7 +93,8 @@ func (m *machine) addMinter(t *testing.T) {
 	}
 }
 
-// A storm is clients that ask without a pause.
+// A storm is clients that ask again and again, each after a moment: without one
+// they would keep patrol from rotating, and show no more.
 type storm struct {
 	answered atomic.Int64
 	end      func() // waits for the answers that are under way
@@ -115,6 +116,7 @@ func startStorm(t *testing.T, m *machine) *storm {
 					return
 				}
 				s.answered.Add(1)
+				time.Sleep(rand.N(100 * time.Millisecond))
 			}
 		})
 	}
