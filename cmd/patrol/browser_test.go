@@ -41,10 +41,10 @@ func TestBrowser(t *testing.T) {
 			return v
 		}
 		t.Run(site.name, func(t *testing.T) {
-			m := newMachine(t, workspacetest.Config{})
-			m.serve(t)
-			v := page(t, m.proxy)
-			v.wantNothing(t, m.ws)
+			svc := newTestService(t, workspacetest.Config{})
+			svc.serve(t)
+			v := page(t, svc.proxy)
+			v.wantNothing(t, svc.ws)
 			v.wantUnread(t, "")
 		})
 		t.Run(site.name+", no guard", func(t *testing.T) {
@@ -67,10 +67,10 @@ func TestBrowser(t *testing.T) {
 		return v
 	}
 	t.Run("rebound name", func(t *testing.T) {
-		m := newMachine(t, workspacetest.Config{})
-		m.serve(t)
-		v := rebound(t, m.proxy)
-		v.wantNothing(t, m.ws)
+		svc := newTestService(t, workspacetest.Config{})
+		svc.serve(t)
+		v := rebound(t, svc.proxy)
+		v.wantNothing(t, svc.ws)
 		v.wantUnread(t, "or start patrol with --allow-host")
 	})
 	t.Run("rebound name, no guard", func(t *testing.T) {
@@ -91,9 +91,9 @@ func portOf(ln net.Listener) string {
 // unguarded is a proxy that lets everybody in, before a workspace.
 func unguarded(t *testing.T) (*workspacetest.Server, string) {
 	t.Helper()
-	m := newMachine(t, workspacetest.Config{})
+	svc := newTestService(t, workspacetest.Config{})
 	handovers := make(chan pat.Handover)
-	p, err := proxy.New(proxy.Config{Host: m.ws.URL, Handovers: handovers})
+	p, err := proxy.New(proxy.Config{Host: svc.ws.URL, Handovers: handovers})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,10 +106,10 @@ func unguarded(t *testing.T) (*workspacetest.Server, string) {
 			t.Error(err)
 		}
 	})
-	if _, err := pat.Publish(ctx, handovers, pat.New(m.first.Value, m.ws.URL)); err != nil {
+	if _, err := pat.Publish(ctx, handovers, pat.New(svc.first.Value, svc.ws.URL)); err != nil {
 		t.Fatal(err)
 	}
-	return m.ws, listenHTTP(t, p)
+	return svc.ws, listenHTTP(t, p)
 }
 
 // A visit is a browser that shows the page.

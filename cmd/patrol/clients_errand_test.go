@@ -25,7 +25,7 @@ import (
 // is rotated, and the one that asked is revoked while the answer is on its way,
 // unless the test has something worse in mind.
 type errand struct {
-	*machine
+	*testService
 	word    string
 	project string // the agent's folder
 	strays  *strays
@@ -53,7 +53,7 @@ func newErrand(t *testing.T) *errand {
 	e.strike = func(int) error { _, err := e.control.Rotate(t.Context()); return err }
 	// So long does an answer take that its token is revoked before its end.
 	const pause = 40 * time.Millisecond
-	e.machine = newMachine(t, workspacetest.Config{Model: e.model, EventDelay: pause, Events: 10})
+	e.testService = newTestService(t, workspacetest.Config{Model: e.model, EventDelay: pause, Events: 10})
 	e.project = filepath.Join(e.home, "project")
 	e.write(t, "project/order.txt", e.word+"\n")
 	return e
@@ -93,7 +93,7 @@ func (e *errand) model(c workspacetest.ModelCall) workspacetest.ModelReply {
 // agent starts now.
 func (e *errand) serve(t *testing.T, flags ...string) (token string) {
 	t.Helper()
-	e.machine.serve(t, append([]string{"--grace", "0s"}, flags...)...)
+	e.testService.serve(t, append([]string{"--grace", "0s"}, flags...)...)
 	e.tap = newTap(t, "127.0.0.1:0", e.proxy)
 	return e.minted(t)
 }

@@ -232,10 +232,10 @@ func serveOn(t *testing.T, ln net.Listener, h http.Handler) (stop func()) {
 
 // minted waits until patrol has replaced the profile's token by its own, and
 // returns that.
-func (m *machine) minted(t *testing.T) (token string) {
+func (svc *testService) minted(t *testing.T) (token string) {
 	t.Helper()
 	await(t, func() bool {
-		live := m.ws.Live()
+		live := svc.ws.Live()
 		if len(live) != 1 || !live[0].Minted {
 			return false
 		}

@@ -26,9 +26,9 @@ func TestClientAnotherUser(t *testing.T) {
 		t.Fatal("only root can play another user: run this as root")
 	}
 	curl := debian(t, "curl", "curl")
-	m := newMachine(t, workspacetest.Config{})
-	m.serve(t, "--listen", "[::1]:0", "--grace", "0s")
-	openPath(t, m.home)
+	svc := newTestService(t, workspacetest.Config{})
+	svc.serve(t, "--listen", "[::1]:0", "--grace", "0s")
+	openPath(t, svc.home)
 	as := func(args ...string) (string, error) {
 		const patience = 20 * time.Second
 		return program{
@@ -37,7 +37,7 @@ func TestClientAnotherUser(t *testing.T) {
 		}.do(beforeDeadline(t))
 	}
 
-	p := m.control.Ping
+	p := svc.control.Ping
 	if len(p.Listen) != 2 {
 		t.Fatalf("listening on %v; want two addresses", p.Listen)
 	}
@@ -49,7 +49,7 @@ func TestClientAnotherUser(t *testing.T) {
 
 	t.Run("proxy", func(t *testing.T) {
 		for _, addr := range p.Listen {
-			for name, credential := range map[string]string{"none": "", "a wrong one": "guess", "the current one": m.minted(t)} {
+			for name, credential := range map[string]string{"none": "", "a wrong one": "guess", "the current one": svc.minted(t)} {
 				out, err := ask(addr, credential)
 				want := "--allow-user " + strconv.Itoa(stranger)
 				if err != nil || !strings.HasSuffix(out, "\n403") || !strings.Contains(out, want) {
@@ -57,28 +57,28 @@ func TestClientAnotherUser(t *testing.T) {
 				}
 			}
 		}
-		for _, r := range m.ws.Requests() {
+		for _, r := range svc.ws.Requests() {
 			if !strings.HasPrefix(r.Path, "/api/2.0/") { // patrol's own
 				t.Errorf("%s %s reached the workspace", r.Method, r.Path)
 			}
 		}
 	})
-	t.Run("state", func(t *testing.T) { m.wantPrivate(t, as) })
-	t.Run("socket", func(t *testing.T) { m.wantClosed(t, as) })
-	m.stop(t)
+	t.Run("state", func(t *testing.T) { svc.wantPrivate(t, as) })
+	t.Run("socket", func(t *testing.T) { svc.wantClosed(t, as) })
+	svc.stop(t)
 	for _, why := range []string{"reason=foreign_user", "the other end belongs to uid " + strconv.Itoa(stranger)} {
-		if !strings.Contains(m.log.String(), why) {
-			t.Errorf("the log doesn't say %q:\n%s", why, m.log.String())
+		if !strings.Contains(svc.log.String(), why) {
+			t.Errorf("the log doesn't say %q:\n%s", why, svc.log.String())
 		}
 	}
 
 	t.Run("allowed", func(t *testing.T) {
-		m.serve(t, "--allow-user", strconv.Itoa(stranger))
-		if out, err := ask(strings.TrimPrefix(m.proxy, "http://"), ""); err != nil || !strings.HasSuffix(out, "\n200") {
+		svc.serve(t, "--allow-user", strconv.Itoa(stranger))
+		if out, err := ask(strings.TrimPrefix(svc.proxy, "http://"), ""); err != nil || !strings.HasSuffix(out, "\n200") {
 			t.Errorf("%v\n%s", err, out)
 		}
-		m.wantPrivate(t, as)
-		m.wantClosed(t, as)
+		svc.wantPrivate(t, as)
+		svc.wantClosed(t, as)
 	})
 }
 
@@ -94,17 +94,17 @@ func openPath(t *testing.T, dir string) {
 }
 
 // wantPrivate checks that a stranger reads nothing that patrol keeps.
-func (m *machine) wantPrivate(t *testing.T, as func(...string) (string, error)) {
+func (svc *testService) wantPrivate(t *testing.T, as func(...string) (string, error)) {
 	t.Helper()
-	open := filepath.Join(m.home, "open")
+	open := filepath.Join(svc.home, "open")
 	if err := os.WriteFile(open, []byte("hello"), 0o644); err != nil { //nolint:gosec // a control
 		t.Fatal(err)
 	}
 	if out, err := as("cat", open); err != nil || out != "hello" {
 		t.Fatalf("the stranger can't even read what is open: %v, %s", err, out)
 	}
-	state := filepath.Join(m.home, "s")
-	private := []string{filepath.Join(m.home, ".databrickscfg")}
+	state := filepath.Join(svc.home, "s")
+	private := []string{filepath.Join(svc.home, ".databrickscfg")}
 	err := filepath.WalkDir(state, func(path string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
 			private = append(private, path)
@@ -130,13 +130,13 @@ func (m *machine) wantPrivate(t *testing.T, as func(...string) (string, error)) 
 
 // wantClosed checks that a stranger can ask nothing over the control socket, not
 // even if the folder and the socket were opened to it.
-func (m *machine) wantClosed(t *testing.T, as func(...string) (string, error)) {
+func (svc *testService) wantClosed(t *testing.T, as func(...string) (string, error)) {
 	t.Helper()
-	state := filepath.Join(m.home, "s")
+	state := filepath.Join(svc.home, "s")
 	curl := func(path string) (string, error) {
 		return as("curl", "-sS", "--max-time", "10", "--unix-socket", filepath.Join(state, control.SocketName), "http://patrol"+path)
 	}
-	minted := len(m.ws.Tokens())
+	minted := len(svc.ws.Tokens())
 	check := func(how string) {
 		t.Helper()
 		for _, path := range []string{"/ping", "/token", "/status"} {
@@ -161,10 +161,10 @@ func (m *machine) wantClosed(t *testing.T, as func(...string) (string, error)) {
 			t.Fatal(err)
 		}
 	}
-	if got := len(m.ws.Tokens()); got != minted {
+	if got := len(svc.ws.Tokens()); got != minted {
 		t.Errorf("%d tokens were minted meanwhile", got-minted)
 	}
-	if _, err := m.control.Status(t.Context()); err != nil {
+	if _, err := svc.control.Status(t.Context()); err != nil {
 		t.Error(fmt.Errorf("and then the service itself: %w", err))
 	}
 }

@@ -15,22 +15,22 @@ import (
 )
 
 // realBinary is patrol serve on a machine of its own. It is asked as a person asks it.
-type realBinary struct{ *machine }
+type realBinary struct{ *testService }
 
 func startBinary(t *testing.T, f *fixture, s settings) patrol {
 	t.Helper()
-	m := newHome(t, &workspacetest.Server{Workspace: f.ws, URL: f.upstream.url, CA: f.ca})
-	b := &realBinary{m}
-	m.environ = append([]string{"GORACE=atexit_sleep_ms=0"}, s.environ...) // or each end costs a second under -race
+	svc := newTestServiceOf(t, &workspacetest.Server{Workspace: f.ws, URL: f.upstream.url, CA: f.ca})
+	b := &realBinary{svc}
+	svc.environ = append([]string{"GORACE=atexit_sleep_ms=0"}, s.environ...) // or each end costs a second under -race
 	if s.signedOut {
-		m.signIn(t, "")
+		svc.signIn(t, "")
 	}
 	// What Python's requests puts in place of a bearer.
 	b.write(t, ".netrc", "machine 127.0.0.1 login someone password else\n")
 	if s.conns > 0 { // of as many files, a quarter may be connections
-		m.within = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, 4*s.conns)}
+		svc.within = []string{"sh", "-c", fmt.Sprintf(`ulimit -n %d && exec "$0" "$@"`, 4*s.conns)}
 	}
-	m.start(t, b.flags(t, s)...)
+	svc.start(t, b.flags(t, s)...)
 	return b
 }
 
@@ -85,7 +85,7 @@ func (b *realBinary) write(t *testing.T, name, content string) (path string) {
 }
 
 func (b *realBinary) addresses() []string { return b.listen }
-func (b *realBinary) log() string         { return b.machine.log.String() }
+func (b *realBinary) log() string         { return b.testService.log.String() }
 
 // do runs one of patrol's commands and returns what it printed.
 func (b *realBinary) do(t *testing.T, input, command string, flags ...string) string {

@@ -111,7 +111,7 @@ func showLoops(t *testing.T, f *fixture) {
 		code, out := 0, "the port is in use"
 		for strings.Contains(out, "the port is in use") { // it may be somebody else's by then
 			port := freePort(t)
-			own := newHome(t, &workspacetest.Server{Workspace: f.ws, URL: f.upstream.url})
+			own := newTestServiceOf(t, &workspacetest.Server{Workspace: f.ws, URL: f.upstream.url})
 			cmd := own.command("serve", "--listen", "127.0.0.1:"+port, tt.flag, strings.ReplaceAll(tt.upstream, "PORT", port))
 			cmd.Env = append(cmd.Env, "GORACE=atexit_sleep_ms=0", strings.ReplaceAll(tt.environ, "PORT", port))
 			text, _ := cmd.CombinedOutput() // the code tells

@@ -35,14 +35,14 @@ func BenchmarkServeIdle(b *testing.B) {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	const settled = 6 * time.Second
-	m := newMachine(b, workspacetest.Config{KeepRequests: -1})
-	m.binary = binary
+	svc := newTestService(b, workspacetest.Config{KeepRequests: -1})
+	svc.binary = binary
 	for b.Loop() {
-		m.serve(b)
-		busy := resident(b, m.cmd.Process.Pid)
+		svc.serve(b)
+		busy := resident(b, svc.cmd.Process.Pid)
 		time.Sleep(settled)
-		idle := resident(b, m.cmd.Process.Pid)
-		m.stop(b)
+		idle := resident(b, svc.cmd.Process.Pid)
+		svc.stop(b)
 		b.ReportMetric(float64(busy)/1e6, "MB-started")
 		b.ReportMetric(float64(idle)/1e6, "MB-idle")
 	}

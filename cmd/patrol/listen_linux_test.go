@@ -10,9 +10,9 @@ import (
 // TestListenElsewhereOnLoopback: all of 127.0.0.0/8 is this machine on Linux,
 // and who listens there is asked by that name.
 func TestListenElsewhereOnLoopback(t *testing.T) {
-	m := newMachine(t, workspacetest.Config{})
-	m.start(t, "--listen", "127.0.0.2:0")
-	url := "http://" + m.listen[len(m.listen)-1] + "/"
+	svc := newTestService(t, workspacetest.Config{})
+	svc.start(t, "--listen", "127.0.0.2:0")
+	url := "http://" + svc.listen[len(svc.listen)-1] + "/"
 	resp, err := http.Get(url)
 	if err != nil {
 		t.Fatal(err)

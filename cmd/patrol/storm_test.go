@@ -26,7 +26,7 @@ import (
 func TestAgentsThroughRotations(t *testing.T) {
 	const rotations, between = 200, 10
 	var lost sync.Map // ids of requests that lost their connection
-	m := newMachine(t, workspacetest.Config{Events: 3, Fault: func(r *http.Request) *workspacetest.Fault {
+	svc := newTestService(t, workspacetest.Config{Events: 3, Fault: func(r *http.Request) *workspacetest.Fault {
 		id := r.Header.Get(stormID)
 		if id == "" || rand.IntN(20) > 0 {
 			return nil
@@ -37,11 +37,11 @@ func TestAgentsThroughRotations(t *testing.T) {
 		effect := []workspacetest.Effect{workspacetest.Reset, workspacetest.Close}[rand.IntN(2)]
 		return &workspacetest.Fault{Effect: effect, After: rand.IntN(2) == 0}
 	}})
-	m.serve(t, "--grace", "0s")
-	s := startStorm(t, m)
+	svc.serve(t, "--grace", "0s")
+	s := startStorm(t, svc)
 	for done := 0; done < rotations && !t.Failed(); {
 		s.waitFor(t, between)
-		r, err := m.control.Rotate(t.Context())
+		r, err := svc.control.Rotate(t.Context())
 		if err != nil {
 			t.Errorf("rotating: %v", err)
 		}
@@ -50,8 +50,8 @@ func TestAgentsThroughRotations(t *testing.T) {
 		}
 	}
 	s.end()
-	m.wantSettled(t, rotations+1)
-	m.wantValid(t)
+	svc.wantSettled(t, rotations+1)
+	svc.wantValid(t)
 	var resent int
 	lost.Range(func(any, any) bool { resent++; return true })
 	t.Logf("%d requests answered, %d of them lost a connection", s.answered.Load(), resent)
@@ -64,31 +64,31 @@ func TestAgentsThroughRotations(t *testing.T) {
 // clients ask. The first refusal brings one new token, the clients see nothing.
 func TestAgentsThroughDeadToken(t *testing.T) {
 	const enough = 200
-	m := newMachine(t, workspacetest.Config{Events: 3})
-	m.addMinter(t)
-	m.serve(t, "--grace", "0s", "--mint-profile", "minter")
-	s := startStorm(t, m)
+	svc := newTestService(t, workspacetest.Config{Events: 3})
+	svc.addMinter(t)
+	svc.serve(t, "--grace", "0s", "--mint-profile", "minter")
+	s := startStorm(t, svc)
 	s.waitFor(t, enough)
-	m.wantSettled(t, 1)
-	m.ws.Revoke(m.ws.Live()[0].ID)
+	svc.wantSettled(t, 1)
+	svc.ws.Revoke(svc.ws.Live()[0].ID)
 	s.waitFor(t, enough)
 	s.end()
-	m.wantSettled(t, 2)
+	svc.wantSettled(t, 2)
 }
 
 // stormID is a header that tells requests apart.
 const stormID = "X-Storm-Id"
 
 // addMinter adds the profile of a service principal that may mint.
-func (m *machine) addMinter(t *testing.T) {
+func (svc *testService) addMinter(t *testing.T) {
 	t.Helper()
-	m.ws.AddClient("minter", "minter-secret", workspacetest.DefaultUser, 0)
-	cfg, err := os.OpenFile(filepath.Join(m.home, ".databrickscfg"), os.O_APPEND|os.O_WRONLY, 0)
+	svc.ws.AddClient("minter", "minter-secret", workspacetest.DefaultUser, 0)
+	cfg, err := os.OpenFile(filepath.Join(svc.home, ".databrickscfg"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = cfg.Close() }()
-	if _, err := fmt.Fprintf(cfg, "\n[minter]\nhost = %s\nclient_id = minter\nclient_secret = minter-secret\n", m.ws.URL); err != nil {
+	if _, err := fmt.Fprintf(cfg, "\n[minter]\nhost = %s\nclient_id = minter\nclient_secret = minter-secret\n", svc.ws.URL); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -100,7 +100,7 @@ type storm struct {
 	end      func() // waits for the answers that are under way
 }
 
-func startStorm(t *testing.T, m *machine) *storm {
+func startStorm(t *testing.T, svc *testService) *storm {
 	const clients = 64
 	s := new(storm)
 	ctx, stop := context.WithCancel(t.Context())
@@ -111,7 +111,7 @@ func startStorm(t *testing.T, m *machine) *storm {
 			defer c.CloseIdleConnections()
 			for n := 0; ctx.Err() == nil; n++ {
 				id := strconv.Itoa(i) + "-" + strconv.Itoa(n)
-				if err := ask(t.Context(), c, m.proxy+"/v1/chat/completions", m.first.Value, id, i%2 == 0); err != nil {
+				if err := ask(t.Context(), c, svc.proxy+"/v1/chat/completions", svc.first.Value, id, i%2 == 0); err != nil {
 					t.Errorf("client %d: %v", i, err)
 					return
 				}

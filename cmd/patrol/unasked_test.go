@@ -19,12 +19,12 @@ func TestUnaskedAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	m := newMachine(t, workspacetest.Config{})
-	m.serve(t, "--upstream", "http://"+ln.Addr().String())
+	svc := newTestService(t, workspacetest.Config{})
+	svc.serve(t, "--upstream", "http://"+ln.Addr().String())
 	answered := make(chan struct{})
 	go func() {
 		defer close(answered)
-		resp, err := http.Post(m.proxy+"/v1/chat/completions", "application/json", strings.NewReader("{}"))
+		resp, err := http.Post(svc.proxy+"/v1/chat/completions", "application/json", strings.NewReader("{}"))
 		if err != nil {
 			t.Error(err)
 			return
@@ -53,8 +53,8 @@ func TestUnaskedAnswer(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, _ = io.Copy(io.Discard, in) // patrol drops the connection once it has told
-	m.stop(t)
-	if out := m.log.String(); !strings.HasPrefix(token, "Bearer ") || strings.Contains(out, token) {
+	svc.stop(t)
+	if out := svc.log.String(); !strings.HasPrefix(token, "Bearer ") || strings.Contains(out, token) {
 		t.Errorf("%q was sent, and patrol wrote:\n%s", token, out)
 	}
 }

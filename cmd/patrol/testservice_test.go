@@ -20,8 +20,9 @@ import (
 	"patrol/rotator/workspacetest"
 )
 
-// machine is a home folder, a workspace, and the real binary between them.
-type machine struct {
+// testService is patrol serve, as the real binary, with a home folder and a workspace
+// of its own.
+type testService struct {
 	home  string
 	ws    *workspacetest.Server
 	first workspacetest.Token
@@ -55,7 +56,7 @@ func (l *logBuffer) String() string {
 	return l.buf.String()
 }
 
-func newMachine(tb testing.TB, cfg workspacetest.Config) *machine {
+func newTestService(tb testing.TB, cfg workspacetest.Config) *testService {
 	tb.Helper()
 	ws, err := workspacetest.Start(cfg)
 	if err != nil {
@@ -66,104 +67,104 @@ func newMachine(tb testing.TB, cfg workspacetest.Config) *machine {
 			tb.Error(err)
 		}
 	})
-	return newHome(tb, ws)
+	return newTestServiceOf(tb, ws)
 }
 
-// newHome is a home folder whose profile has a token of ws.
-func newHome(tb testing.TB, ws *workspacetest.Server) *machine {
+// newTestServiceOf is one whose profile has a token of ws.
+func newTestServiceOf(tb testing.TB, ws *workspacetest.Server) *testService {
 	tb.Helper()
-	m := &machine{home: tb.TempDir(), ws: ws, first: ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour})}
-	m.signIn(tb, m.first.Value)
-	return m
+	svc := &testService{home: tb.TempDir(), ws: ws, first: ws.Issue(workspacetest.IssueOptions{Lifetime: 24 * time.Hour})}
+	svc.signIn(tb, svc.first.Value)
+	return svc
 }
 
 // signIn puts a token, or none, into the profile.
-func (m *machine) signIn(tb testing.TB, token string) {
+func (svc *testService) signIn(tb testing.TB, token string) {
 	tb.Helper()
-	cfg := fmt.Sprintf("[DEFAULT]\nhost = %s\n", m.ws.URL)
+	cfg := fmt.Sprintf("[DEFAULT]\nhost = %s\n", svc.ws.URL)
 	if token != "" {
 		cfg += "token = " + token + "\n"
 	}
-	if err := os.WriteFile(filepath.Join(m.home, ".databrickscfg"), []byte(cfg), 0o600); err != nil {
+	if err := os.WriteFile(filepath.Join(svc.home, ".databrickscfg"), []byte(cfg), 0o600); err != nil {
 		tb.Fatal(err)
 	}
 }
 
 // serve starts patrol serve and returns once it is ready.
-func (m *machine) serve(tb testing.TB, flags ...string) {
+func (svc *testService) serve(tb testing.TB, flags ...string) {
 	tb.Helper()
-	m.start(tb, flags...)
+	svc.start(tb, flags...)
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
-		if resp, err := http.Get(m.proxy + "/readyz"); err == nil {
+		if resp, err := http.Get(svc.proxy + "/readyz"); err == nil {
 			_ = resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
 				return
 			}
 		}
 		if time.Now().After(end) {
-			tb.Fatalf("patrol serve isn't ready:\n%s", m.log.String())
+			tb.Fatalf("patrol serve isn't ready:\n%s", svc.log.String())
 		}
 	}
 }
 
-func (m *machine) state() string { return filepath.Join(m.home, "s") }
+func (svc *testService) state() string { return filepath.Join(svc.home, "s") }
 
 // command is one of patrol's commands on this machine.
-func (m *machine) command(name string, flags ...string) *exec.Cmd {
-	args := append(slices.Clone(m.within), cmp.Or(m.binary, "patrol"), name, "--state-dir", m.state())
+func (svc *testService) command(name string, flags ...string) *exec.Cmd {
+	args := append(slices.Clone(svc.within), cmp.Or(svc.binary, "patrol"), name, "--state-dir", svc.state())
 	args = append(args, flags...)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(demo.Environ(m.home), m.environ...)
+	cmd.Env = append(demo.Environ(svc.home), svc.environ...)
 	return cmd
 }
 
 // start starts patrol serve and returns once it listens, with a token or
 // without.
-func (m *machine) start(tb testing.TB, flags ...string) {
+func (svc *testService) start(tb testing.TB, flags ...string) {
 	tb.Helper()
-	m.cmd = m.command("serve", append([]string{"--listen", "127.0.0.1:0", "--schedule", "0 0 1 1 *", "--log-level", "debug"}, flags...)...)
-	m.cmd.Stderr = &m.log
-	if err := m.cmd.Start(); err != nil {
+	svc.cmd = svc.command("serve", append([]string{"--listen", "127.0.0.1:0", "--schedule", "0 0 1 1 *", "--log-level", "debug"}, flags...)...)
+	svc.cmd.Stderr = &svc.log
+	if err := svc.cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
-	tb.Cleanup(func() { m.stop(tb) })
+	tb.Cleanup(func() { svc.stop(tb) })
 	for end := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
 		var err error
-		if m.control, err = control.Dial(tb.Context(), m.state(), patience); err == nil {
-			m.listen = m.control.Listen
-			m.proxy = "http://" + m.listen[0]
+		if svc.control, err = control.Dial(tb.Context(), svc.state(), patience); err == nil {
+			svc.listen = svc.control.Listen
+			svc.proxy = "http://" + svc.listen[0]
 			return
 		}
 		if time.Now().After(end) {
-			tb.Fatalf("patrol serve doesn't answer (%v):\n%s", err, m.log.String())
+			tb.Fatalf("patrol serve doesn't answer (%v):\n%s", err, svc.log.String())
 		}
 	}
 }
 
-func (m *machine) stop(tb testing.TB) {
+func (svc *testService) stop(tb testing.TB) {
 	tb.Helper()
-	if m.cmd == nil {
+	if svc.cmd == nil {
 		return
 	}
-	_ = m.cmd.Process.Signal(syscall.SIGTERM)
-	if err := m.cmd.Wait(); err != nil {
-		tb.Errorf("patrol serve: %v\n%s", err, m.log.String())
+	_ = svc.cmd.Process.Signal(syscall.SIGTERM)
+	if err := svc.cmd.Wait(); err != nil {
+		tb.Errorf("patrol serve: %v\n%s", err, svc.log.String())
 	}
-	m.cmd = nil
-	for _, t := range m.ws.Tokens() {
-		if strings.Contains(m.log.String(), t.Value) {
+	svc.cmd = nil
+	for _, t := range svc.ws.Tokens() {
+		if strings.Contains(svc.log.String(), t.Value) {
 			tb.Errorf("the value of token %v is in the log", t)
 		}
 	}
 }
 
 // wantSettled waits until the queue is empty and checks what is left.
-func (m *machine) wantSettled(t *testing.T, minted int) {
+func (svc *testService) wantSettled(t *testing.T, minted int) {
 	t.Helper()
-	for end := time.Now().Add(patience); len(m.ws.Live()) > 1 && time.Now().Before(end); {
+	for end := time.Now().Add(patience); len(svc.ws.Live()) > 1 && time.Now().Before(end); {
 		time.Sleep(5 * time.Millisecond)
 	}
-	all, live := m.ws.Tokens(), m.ws.Live()
+	all, live := svc.ws.Tokens(), svc.ws.Live()
 	if len(live) != 1 || len(all) != minted+1 || live[0].ID != all[len(all)-1].ID {
 		t.Errorf("%d tokens minted, want %d; %d live, want the last one", len(all)-1, minted, len(live))
 	}
@@ -171,9 +172,9 @@ func (m *machine) wantSettled(t *testing.T, minted int) {
 
 // wantValid checks that no request reached the workspace without a token that
 // was valid at that time.
-func (m *machine) wantValid(t *testing.T) {
+func (svc *testService) wantValid(t *testing.T) {
 	t.Helper()
-	for _, r := range m.ws.Requests() {
+	for _, r := range svc.ws.Requests() {
 		if !r.Valid || r.TokenHash == "" {
 			t.Errorf("%s %s reached the workspace with a token that wasn't valid", r.Method, r.Path)
 		}
@@ -183,13 +184,13 @@ func (m *machine) wantValid(t *testing.T) {
 // BenchmarkServeReady measures from the start of the process until /readyz says
 // yes, with a fresh token in the profile. The target is 200 ms.
 func BenchmarkServeReady(b *testing.B) {
-	m := newMachine(b, workspacetest.Config{KeepRequests: -1})
-	m.serve(b)
-	m.stop(b)
+	svc := newTestService(b, workspacetest.Config{KeepRequests: -1})
+	svc.serve(b)
+	svc.stop(b)
 	for b.Loop() {
-		m.serve(b)
+		svc.serve(b)
 		b.StopTimer()
-		m.stop(b)
+		svc.stop(b)
 		b.StartTimer()
 	}
 }
