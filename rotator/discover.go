@@ -42,6 +42,7 @@ type discovery struct {
 	adoptMu sync.Mutex
 
 	ledgerWasEmpty bool // at the start
+	profile        profileWatch
 
 	mu                 sync.Mutex // guards all below
 	lastUntrackedAdopt time.Time  // when a token was last adopted whose id the workspace didn't tell
@@ -211,7 +212,7 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 	next := newCredential(f.token, e, r.cfg.Lifetime)
 	r.log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry(r.skew()))
 	r.queue.Remove(e.Nonce)
-	old, drained, err := r.use(next)
+	old, drained, err := r.use(next, nil)
 	if err != nil {
 		if e.Ours() {
 			r.queue.Add(next, nil)
@@ -287,54 +288,6 @@ func (r *Rotator) enqueuePending() {
 func (r *Rotator) isTracked(nonce string) bool {
 	s := r.chain.State()
 	return nonce == s.Current.Entry.Nonce || nonce == s.Previous.Entry.Nonce || r.rotations.isMinting(nonce) || r.queue.Has(nonce)
-}
-
-// reconcileProfile looks at what stands in the profile. An old token of ours there
-// is replaced; a token that patrol has never seen, and that works, was put there
-// by somebody who wants it used.
-func (r *Rotator) reconcileProfile(ctx context.Context) {
-	all, err := r.candidates()
-	if err != nil {
-		return // the rotation's preflight will say so
-	}
-	current := r.chain.State().InUse()
-	inFile := func(f candidate) bool {
-		return slices.ContainsFunc(f.sources, func(s string) bool { return s != inUse && !f.pinned })
-	}
-	if current.Entry.Ours() && !slices.ContainsFunc(all, inFile) {
-		r.repairFiles() // the profile is gone, or its token is
-	}
-	for _, f := range all {
-		switch {
-		case f.pinned || f.token.Same(current.Token):
-		case f.known:
-			r.log.Info("an old token stands in the profile: writing the current one", "from", f.sources)
-			r.repairFiles()
-		default:
-			r.adoptPasted(ctx, f)
-		}
-	}
-}
-
-// adoptPasted makes a token that was put into the profile the one in use, if it
-// works. One that another patrol has minted is left to it: two that took each
-// other's tokens over would never rest.
-func (r *Rotator) adoptPasted(ctx context.Context, f candidate) {
-	alive, err := r.inspect(ctx, &f)
-	switch {
-	case err != nil || !alive:
-		return
-	case r.isOtherPatrols(f.info.Comment):
-		r.warnOnce("another patrol writes this profile too: give each a profile of its own", f.info.Comment)
-		return
-	case f.info.ID == "" && !r.discovery.beginUntrackedAdopt():
-		r.warnOnce("tokens that can't be told apart appear in the profile: does another patrol write it too?", f.token.Hash())
-		return
-	}
-	r.log.Info("a new token stands in the profile", "from", f.sources)
-	if _, err := r.adopt(ctx, f); err != nil {
-		r.log.Error("the new token can't be used", "err", err)
-	}
 }
 
 // beginUntrackedAdopt reports whether a token may be adopted now whose id the

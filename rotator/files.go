@@ -73,8 +73,9 @@ func (f *files) Check() (profile, agents error) {
 
 // Write writes the token that is in use once the files are free to be written
 // into each of them. It returns which token that was, and how each file fared.
-// One that fails holds back no other.
-func (f *files) Write() (written Credential, infos []FileInfo) {
+// One that fails holds back no other. mayReplace is as for File.Write; hold is why the
+// profile is not to be written now, nil if it is.
+func (f *files) Write(mayReplace func(hash string) bool, hold error) (written Credential, infos []FileInfo) {
 	f.writeMu.Lock()
 	defer f.writeMu.Unlock()
 	written = f.inUse()
@@ -82,11 +83,18 @@ func (f *files) Write() (written Credential, infos []FileInfo) {
 		return written, f.Infos()
 	}
 	for i, file := range f.all {
-		left, err := file.Write(written.Token, nil)
+		if i == 0 && hold != nil {
+			f.note(i, nil, hold)
+			continue
+		}
+		left, err := file.Write(written.Token, mayReplace)
 		f.note(i, left, err)
 	}
 	return written, f.Infos()
 }
+
+// NoteProfile notes why the profile doesn't hold the token in use.
+func (f *files) NoteProfile(err error) { f.note(0, nil, err) }
 
 // Clear takes the tokens out of every file that gone knows by their hash, and
 // returns how each fared. One that fails holds back no other.
@@ -160,7 +168,11 @@ func (f *files) Holders(hash string) ([]string, error) {
 // writeFiles writes the token in use into the files, and records that it stands
 // in the profile once it does.
 func (r *Rotator) writeFiles() []FileInfo {
-	written, infos := r.files.Write()
+	f, there, _ := r.profileToken()
+	written, infos := r.files.Write(r.mayReplace, r.discovery.profile.beingTyped())
+	if infos[0].Error != "" && there && !f.known && r.discovery.profile.timesAsked() == 0 {
+		r.CheckProfile() // it may be somebody's who wants it used
+	}
 	if written.IsZero() || infos[0].Error != "" {
 		return infos
 	}

@@ -47,6 +47,9 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	if err := r.authority.mayKnow(e); err != nil {
 		return e, err
 	}
+	if err := r.discovery.profile.unknown(); err != nil {
+		return e, err
+	}
 	if err := r.purgeFromFiles(e); err != nil {
 		if !errors.Is(err, errGraceAnew) && r.expired(e) {
 			return ended(e, ledger.Expired, "a file still holds it: "+err.Error()), nil

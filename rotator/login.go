@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"patrol/rotator/pat"
 )
@@ -24,6 +25,9 @@ func (e refusedError) Unwrap() error { return ErrNeedsLogin }
 func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	f := candidate{token: t, sources: []string{fromLogin}, inFile: true, brought: true}
 	f.entry, f.known = r.cfg.Ledger.ByHash(t.Hash())
+	// What stands in the profile now is what the login replaces, and not what somebody
+	// puts there later.
+	standing, _, _ := r.profileToken()
 	alive, err := r.inspect(ctx, &f)
 	switch {
 	case err != nil:
@@ -37,6 +41,8 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 		r.log.Warn("the new token is another user's", "user", f.user, "before", userBefore)
 	}
 	r.rotations.Cancel(errors.New("a new token was brought by patrol login"))
+	const enough = 5 * time.Minute // to write the profile in
+	r.discovery.profile.permit(standing.token.Hash(), enough)
 	adopted, err := r.adopt(ctx, f)
 	if err != nil {
 		return Rotation{}, err

@@ -160,6 +160,7 @@ func (l *loop) compareClocks() {
 func (l *loop) tryNow() {
 	l.retry.at, l.search.askAgain = time.Time{}, time.Time{}
 	l.checkProfileAt, l.repairFilesAt = time.Time{}, time.Time{}
+	l.discovery.profile.askNow()
 }
 
 // askTime is when to ask the workspace for its time, where that isn't known.

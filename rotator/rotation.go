@@ -119,6 +119,7 @@ func (r *Rotator) livingOld(ctx context.Context) pat.Token {
 // life is left; then it is left out.
 func (o *rotation) preflight(ctx context.Context) error {
 	profile, agents := o.Rotator.files.Check()
+	agents = errors.Join(agents, o.checkPasted())
 	switch {
 	case profile != nil:
 		return o.dieIfDead(ctx, o.old, fmt.Errorf("nothing was minted: %w", profile))
@@ -127,8 +128,18 @@ func (o *rotation) preflight(ctx context.Context) error {
 	case !o.timeIsShort():
 		return o.dieIfDead(ctx, o.old, fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents))
 	}
-	o.log.Warn("a credential file is broken and time is short: rotating without it", "err", agents)
+	o.log.Warn("a credential file can't be written and time is short: rotating without it", "err", agents)
 	return nil
+}
+
+// checkPasted returns an error if the profile holds a token that isn't patrol's to
+// replace.
+func (o *rotation) checkPasted() error {
+	f, there, err := o.profileToken()
+	if err != nil || !there || f.known || o.mayReplace(f.token.Hash()) {
+		return nil // Check has said what is wrong
+	}
+	return fmt.Errorf("%s holds %w: it is used once the workspace takes it, and replaced once the workspace calls it invalid; or take it out", f.sources[0], pat.ErrForeign)
 }
 
 // timeIsShort reports whether less than a quarter of the old token's life is left.
@@ -297,7 +308,7 @@ func (o *rotation) publish(context.Context) (err error) {
 	if o.byOther {
 		o.refusals.setMinted(o.now())
 	}
-	if o.replaced, o.drained, err = o.use(o.fresh); err != nil {
+	if o.replaced, o.drained, err = o.use(o.fresh, &o.old); err != nil {
 		o.queue.Add(o.fresh, nil)
 	}
 	return err
@@ -317,9 +328,9 @@ func (o *rotation) retire(context.Context) error {
 }
 
 // use makes a token the one in use, and returns the one that was, and when its
-// requests have drained.
-func (r *Rotator) use(next Credential) (replaced Credential, drained <-chan struct{}, err error) {
-	old, drained, err := r.chain.Use(next, nil)
+// requests have drained. replaces is as for Chain.Use.
+func (r *Rotator) use(next Credential, replaces *Credential) (replaced Credential, drained <-chan struct{}, err error) {
+	old, drained, err := r.chain.Use(next, replaces)
 	if err == nil && old.Phase == LoggedOut {
 		r.logUnsaved(r.cfg.Ledger.LogIn())
 	}

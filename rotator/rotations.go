@@ -2,6 +2,7 @@ package rotator
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 )
@@ -98,6 +99,10 @@ func (s *rotations) end(f *inflight) (again bool) {
 	return again
 }
 
+// rotationTries is how often a rotation begins again because another token has come into
+// use meanwhile.
+const rotationTries = 3
+
 // Rotate mints a new token, puts it in the place of the one in use, and returns
 // after the credential files were written; the old token is then in the queue. If a
 // rotation is under way it waits for that one. If ctx is done it returns, and the
@@ -107,6 +112,7 @@ func (s *rotations) end(f *inflight) (again bool) {
 // stands in Rotation.Files, and is tried again while the Rotator runs. After an
 // error the old token is still the one in use.
 func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
+	r.reconcileProfile(ctx) // what a person has put there is what is to be replaced
 	return r.rotate(ctx, request{reason: reason, byUser: true})
 }
 
@@ -157,6 +163,12 @@ func (r *Rotator) runRotation(ctx context.Context, f *inflight, q request, old C
 	began, reason := r.now(), q.reason
 	o := &rotation{Rotator: r, old: old, dead: q.dead}
 	f.err = o.run(ctx)
+	for tries := 1; tries < rotationTries && errors.Is(f.err, errReplaced); tries++ {
+		// What a person has brought meanwhile is what is to be replaced.
+		old = r.chain.State().Current
+		o = &rotation{Rotator: r, old: old}
+		f.err = o.run(ctx)
+	}
 	f.result = Rotation{Reason: reason, Began: began, Took: r.now().Sub(began), Old: old.published(r.skew()), Files: o.files}
 	if f.err == nil {
 		f.result.Token = o.fresh.published(r.skew())

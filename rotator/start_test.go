@@ -392,7 +392,7 @@ func TestProfileIsRestored(t *testing.T) {
 		if err := os.Remove(h.cfgPath()); err != nil {
 			h.Fatal(err)
 		}
-		h.pass(31 * time.Second)
+		h.pass(time.Minute + time.Second)
 		h.wantOne()
 	})
 }
