@@ -3,8 +3,8 @@
 // files that tools read, and a proxy on localhost for those that never read
 // them again.
 //
-// This package knows all the others and wires them: one file per subcommand.
-// Run "patrol help" for what it does.
+// This package has one file per subcommand; the packages of internal do the work,
+// and session and service wire the rooms. Run "patrol help" for what it does.
 package main
 
 import (

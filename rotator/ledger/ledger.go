@@ -7,6 +7,10 @@
 // At Open a torn last line is cut off, a file that has rotted is set aside
 // with what is whole in it carried over, and the rest is compacted. That a
 // file has rotted is noted in the one that takes its place, until MarkComplete.
+//
+// Open locks the folder, so that one process at a time has the ledger; Read needs
+// no lock. An entry that can't be written is kept in memory until a later Put or Save
+// writes it.
 package ledger
 
 import (

@@ -1,5 +1,5 @@
 // Package workspace is the Databricks side: it mints, lists and revokes tokens
-// through the Databricks SDK.
+// through the Databricks SDK, and learns the workspace's time from the answers.
 //
 // Each call is one attempt that ends within Config.Timeout. Nothing is retried
 // here: the SDK would also retry the creation of a token, and mint two. Who

@@ -1,6 +1,6 @@
-// Package cli is the edge between a person and patrol: what was typed and set,
-// read and checked, and what is said in return: results, and errors with a hint
-// and an exit code.
+// Package cli is the edge between a person and patrol. It reads and checks flags
+// and variables, which become Options, asks for a token, and prints results, and
+// errors with a hint and an exit code.
 package cli
 
 import (

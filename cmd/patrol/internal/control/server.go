@@ -1,9 +1,10 @@
 // Package control lets the commands talk to the service that runs with a state
-// folder: HTTP over a unix socket in that folder, the client, the server, and the
-// messages that pass.
+// folder: the client, the server, and the messages that pass, by HTTP over a unix
+// socket. The socket stands in the folder, or a link to it does where the folder's
+// path is too long for one.
 //
-// Whoever may connect may have the token, so: the folder is 0700, the socket
-// 0600, and the uid of each peer is asked of the kernel.
+// Whoever may connect may have the token, so the folder is 0700, the socket 0600,
+// and the kernel is asked for the uid of each peer.
 package control
 
 import (

@@ -1,5 +1,6 @@
 // Package service is what "patrol serve" runs: the rotator, the proxy and the
-// control socket, wired together.
+// control socket, wired together, and what they need of the system: listeners,
+// SIGHUP, a watch on the profile, and a log that holds nothing up.
 package service
 
 import (
