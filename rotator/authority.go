@@ -25,7 +25,7 @@ type principal struct {
 }
 
 // unknownUser begins an Entry.User where the user's name couldn't be read. A nonce
-// follows: tokens that were minted with one another are the same user's.
+// follows, the same for tokens that were minted with one another: they have one user.
 const unknownUser = "?"
 
 // userName is whose the token is, for people; "" where that isn't known.
@@ -59,8 +59,9 @@ type twins struct {
 	told   bool
 }
 
-// note reports whether a nonce is of a twin, and that is news. One nonce alone is no
-// sign of a twin: version 1 made them without a folder's digits.
+// note reports whether a nonce shows for the first time that there is a twin. It takes
+// two nonces of one folder: version 1 made nonces without a folder's digits, so that a
+// single one shows nothing.
 func (t *twins) note(nonce string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -186,8 +187,8 @@ func (a *Authority) mayKnow(e ledger.Entry) error {
 	return fmt.Errorf("it came with another workspace, %s: %w", e.Host, errNotShown)
 }
 
-// trustHere returns nil if e's token is certainly one of this workspace: only then is
-// it news that the workspace doesn't know it.
+// trustHere returns nil if e's token is certainly one of this workspace: only then it
+// proves something that the workspace doesn't know it.
 func (a *Authority) trustHere(e ledger.Entry) error {
 	if e.Host.Same(a.workspace.Host()) {
 		return nil
@@ -196,8 +197,8 @@ func (a *Authority) trustHere(e ledger.Entry) error {
 }
 
 // trustNotFound returns nil if by acts for the user whose token e is, and in the same
-// workspace. The workspace hides everybody else's: that it doesn't know a token is no
-// news then.
+// workspace. The workspace hides the tokens of all others, so that "not found" proves
+// nothing about those.
 func (a *Authority) trustNotFound(ctx context.Context, by principal, e ledger.Entry) error {
 	if err := a.trustHere(e); err != nil {
 		return err
@@ -215,7 +216,7 @@ func (a *Authority) trustNotFound(ctx context.Context, by principal, e ledger.En
 	return errNotShown
 }
 
-// User asks for whom by acts; "" if that can't be had now.
+// User asks the workspace for the user that by acts for; "" if that can't be had now.
 func (a *Authority) User(ctx context.Context, by principal) string {
 	const patience = 5 * time.Second // it is good to know, and no more
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -11,15 +11,15 @@ import (
 	"patrol/rotator/pat"
 )
 
-// Phase is how it stands with the token in use.
+// Phase says whether there is a token in use.
 type Phase uint8
 
 // The phases of a Chain.
 const (
 	Starting  Phase = iota // none has been found yet
 	Ready                  // there is one that works
-	Dead                   // the workspace takes none that is known
-	LoggedOut              // the user wants none
+	Dead                   // the workspace refuses all that are known
+	LoggedOut              // the user has logged out
 )
 
 // State is what a Chain knows at one instant. It is a value: it is replaced as a
@@ -34,8 +34,8 @@ type State struct {
 	// Previous is the token that was in use until Current came.
 	Previous Credential
 
-	// Last is the token that was in use until the user logged out, as long as
-	// it has to be revoked: the others are revoked with it first.
+	// Last is the token that was in use until the user logged out. It is kept
+	// until it is revoked, because the others are revoked with it first.
 	Last pat.Token
 
 	// Err is why there is no token that works, and what to do about it; nil if
@@ -56,14 +56,14 @@ func (s State) InUse() Credential {
 type Chain struct {
 	host      pat.Host
 	handovers chan<- pat.Handover // nil: no proxy runs in this process
-	ctx       context.Context     // ends with the process: what is being published is never left in doubt before
+	ctx       context.Context     // ends with the process: until then a handover that has begun is waited for
 	skew      func() Skew
 	died      func() // called when the token in use is found dead
 	log       *slog.Logger
 
-	// publishMu is held while a token is published and becomes the state's, so
-	// that the proxy and the state never differ for long. It is taken before mu,
-	// and it is held while the proxy answers, which it does at once.
+	// publishMu is held while a token is handed to the proxy and put into state,
+	// so that the two never differ for long. It is taken before mu. It is held
+	// while the proxy answers, which it does at once.
 	publishMu sync.Mutex
 
 	mu    sync.Mutex // guards state; held over nothing that blocks
@@ -85,12 +85,12 @@ func (c *Chain) set(change func(s *State)) (old State) {
 	return old
 }
 
-// Use publishes a token and makes it the one in use. It returns the state before,
-// and a channel that is closed once no request carries that one's token any more;
-// nil: none does.
+// Use publishes a token and makes it the one in use. It returns the state before
+// that, and a channel that is closed once no request carries the token of that
+// state any more; a nil channel says that none does.
 //
-// If replaces isn't nil, that must still be the token in use; otherwise errReplaced
-// is returned and nothing has changed.
+// If replaces isn't nil, it must still be the token in use; otherwise nothing
+// changes, and the error is errReplaced.
 func (c *Chain) Use(next Credential, replaces *Credential) (old State, drained <-chan struct{}, err error) {
 	c.publishMu.Lock()
 	defer c.publishMu.Unlock()
@@ -107,9 +107,9 @@ func (c *Chain) Use(next Credential, replaces *Credential) (old State, drained <
 // errReplaced says that the token that was to be replaced is no longer in use.
 var errReplaced = errors.New("another token has come into use meanwhile")
 
-// Die records that the workspace refuses old, the token in use: nothing that it
-// could do works any more. The proxy is told to send nothing with it. If another
-// token has come into use, nothing changes.
+// Die records that the workspace refuses old, the token in use, and tells the proxy
+// to send nothing with it. If another token has come into use, nothing changes. It
+// returns, for users, what is wrong and what to do.
 func (c *Chain) Die(old Credential, why error) error {
 	err := fmt.Errorf("%w: %s refuses the one in use (%v) as invalid, revoked or expired, so it can't mint the next one; run `patrol login`, or put a new token into the profile: %w",
 		ErrNeedsLogin, c.host, old.Token, why)
@@ -157,7 +157,7 @@ func (c *Chain) LogOut(why error, record func()) (last pat.Token) {
 	return last
 }
 
-// KeepLast keeps the last token for as long as it has to be revoked.
+// KeepLast keeps the token that was last in use, because it is still to be revoked.
 func (c *Chain) KeepLast(t pat.Token) {
 	c.set(func(s *State) {
 		if s.Phase == LoggedOut {

@@ -13,8 +13,8 @@ type Credential struct {
 	Entry ledger.Entry
 	Since time.Time // when this process got it, with its monotonic reading
 
-	// Lifetime is how long it lives in all, by the workspace's word; where that
-	// says nothing, as long as patrol's own tokens do.
+	// Lifetime is how long it lives, from its creation on, as the workspace tells;
+	// where it doesn't, as long as patrol's own tokens.
 	Lifetime time.Duration
 }
 
@@ -58,12 +58,12 @@ func (c Credential) Deadline(skew Skew) time.Time {
 	return c.Expiry(skew).Add(UsableLife(c.Lifetime) - c.Lifetime)
 }
 
-// NeverExpires reports whether the workspace has said that the token never expires,
-// or not when.
+// NeverExpires reports whether the workspace has named no expiry: the token never
+// expires, or nobody knows when.
 func (c Credential) NeverExpires() bool { return c.Entry.Expiry.IsZero() }
 
-// published is the token as the proxy gets it, which has no clock but this
-// machine's.
+// published is the token for the proxy, with its expiry by this machine's clock:
+// the proxy has no other.
 func (c Credential) published(skew Skew) pat.Token {
 	t := c.Token
 	if !c.Entry.Expiry.IsZero() {

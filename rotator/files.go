@@ -52,7 +52,7 @@ func newFiles(profile File, agents []File, inUse func() Credential, log *slog.Lo
 // Check asks every file whether it could be replaced now. One that couldn't is
 // noted as if it had been written in vain: it is tried again, and shown.
 func (f *files) Check() (profile, agents error) {
-	f.writeMu.Lock() // or a Write meanwhile would meet the locks that the files have themselves
+	f.writeMu.Lock() // or a Write meanwhile could find the files locked
 	defer f.writeMu.Unlock()
 	for i, file := range f.all {
 		err := file.Check()

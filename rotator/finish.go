@@ -188,8 +188,8 @@ func (r *Rotator) purgeFromFiles(e ledger.Entry) error {
 	return errGraceAnew
 }
 
-// identify looks once more which token of the list it is that was found, if that
-// isn't known: the list may have been refused, or empty, back then.
+// identify looks for a token in the workspace's list if its id isn't known: when it
+// was found, the list may have been refused, or empty.
 func (r *Rotator) identify(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
 	if e.ID != "" {
 		return e, nil
@@ -211,8 +211,8 @@ func (r *Rotator) identify(ctx context.Context, e ledger.Entry) (ledger.Entry, e
 }
 
 // notOurs says why a token isn't patrol's to revoke, "" if it is. patrol revokes
-// what it minted. Of the tokens that were found on this machine it revokes the one
-// that it is certain of, if no place holds it on that it can't write.
+// what it minted. Of the tokens that were found on this machine it revokes those whose
+// id is certain, unless they stand in a place that it can't write.
 func (r *Rotator) notOurs(e ledger.Entry) string {
 	switch {
 	case e.Ours():
@@ -249,10 +249,10 @@ func (r *Rotator) isPinned(hash string) bool {
 // errOthersFirst says that a token revokes others before itself.
 var errOthersFirst = errors.New("the others are revoked with it first")
 
-// revoker returns who revokes an old token: the token in use, or, if that is
-// another user's, an old one of the same user, or, after a logout, the last one;
-// and itself when no other is left. Where the token in use is dead, it is the mint
-// profile.
+// revoker returns who revokes an old token: the token in use; if that is another
+// user's, the newest old one of the same user; after a logout, the one that was last in
+// use. When no other is left, a token revokes itself. Where the token in use is dead, it
+// is the mint profile.
 func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
 	s := r.chain.State()
 	t, err := revokingToken(s, r.queue.Items(), e)
@@ -265,7 +265,7 @@ func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
 	return principal{}, err
 }
 
-// revokingToken returns the token that revokes e's. It decides by what it is given
+// revokingToken returns the token that revokes e's. It is a function of its arguments
 // alone.
 func revokingToken(s State, queue []Retiree, e ledger.Entry) (pat.Token, error) {
 	ready := s.Phase == Ready
@@ -309,8 +309,9 @@ func newestOfUser(queue []Retiree, e ledger.Entry) (pat.Token, error) {
 	return newest.Token, nil
 }
 
-// checkRevoker looks whether the token is dead that e should have been revoked
-// with. If it is the one in use, the chain is dead.
+// checkRevoker is called when the workspace has called the token invalid that was to
+// revoke e's, and makes sure of that. If it is the token in use, another is minted or the
+// chain is dead; if it is an old one, nothing is revoked with it any more.
 func (r *Rotator) checkRevoker(ctx context.Context, e ledger.Entry, why error) {
 	s, queue := r.chain.State(), r.queue.Items()
 	t, err := revokingToken(s, queue, e)

@@ -136,8 +136,8 @@ func (l *loop) planTick() {
 func (l *loop) schedule() *schedule { return &l.Rotator.schedule }
 
 // compareClocks notices, by the monotonic clock, that the wall clock was set
-// back. When the token expires is then anybody's guess, and it is rotated. A
-// clock that jumps forward is taken for a sleep: the expiry comes nearer.
+// back. Then nobody knows when the token expires, and it is rotated. A clock that
+// jumps forward is taken for a sleep.
 func (l *loop) compareClocks() {
 	const tolerance = time.Minute
 	now := clocks{wall: l.now(), mono: time.Now()}
@@ -169,9 +169,9 @@ type askTime struct {
 	asked int // how often in vain
 }
 
-// learnTime has the workspace tell its time, which each of its answers does: by this
-// machine's clock, which may have been set while patrol didn't run, nobody can say when
-// the token expires.
+// learnTime asks the workspace something if its time isn't known, because each answer
+// tells it. By this machine's clock alone nobody can say when the token expires: it may
+// have been set while patrol didn't run.
 func (l *loop) learnTime(ctx context.Context, c Credential) {
 	if _, known := l.cfg.Workspace.Time(); known || time.Now().Before(l.askTime.at) {
 		return
@@ -183,7 +183,8 @@ func (l *loop) learnTime(ctx context.Context, c Credential) {
 	l.askTime.at = time.Now().Add(withJitter(pauseTime.After(l.askTime.asked)))
 }
 
-// rotateIfDue rotates if that is due, and returns how long it won't be.
+// rotateIfDue rotates if that is due. It returns how long to wait before it is called
+// again.
 func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	if !l.tick.IsZero() && l.tick.After(l.cfg.Schedule.Next(l.now()).Add(jitterAtMost)) {
 		l.planTick() // the clock was set back
@@ -263,8 +264,8 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 	return min(tokenWatch, time.Until(l.search.askAgain))
 }
 
-// searchPause is how long to wait before the workspace is asked again. Where the
-// last token has expired, it has little to say.
+// searchPause is how long to wait before the workspace is asked again. Once the last
+// token has expired, it is asked less often.
 func (l *loop) searchPause(s State, err error) time.Duration {
 	f, pauses, c := &l.search.failures, pauseSearch, s.Current
 	if !c.IsZero() && !c.NeverExpires() && l.now().After(c.Expiry(l.skew())) {

@@ -58,7 +58,7 @@ type Queue struct {
 	mints mintRound
 }
 
-// ends is how what is in a Queue comes to its end.
+// ends is what a Queue needs to bring what is in it to its end.
 type ends interface {
 	// finish makes sure that nobody uses a token any more and revokes it. It returns
 	// its entry as it ended.
@@ -111,7 +111,7 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-// AddFailed puts a token back that couldn't be revoked. Its grace is over.
+// AddFailed puts a token back that couldn't be revoked. Its grace counts as over.
 func (q *Queue) AddFailed(c Credential, why error) {
 	const pause = 10 * time.Second
 	t := newRetiree(c)
@@ -231,7 +231,7 @@ func (q *Queue) Retire(ctx context.Context, t pat.Token) error {
 	}
 }
 
-// finishDue finishes each token that is due, and returns how long none will be.
+// finishDue finishes each token that is due, and returns how long to wait for the next.
 func (q *Queue) finishDue(ctx context.Context) time.Duration {
 	const idle = time.Minute
 	wait := idle
@@ -279,8 +279,8 @@ func (q *Queue) untilMintsDue() time.Duration {
 	return time.Until(q.mints.due)
 }
 
-// AskAboutMints has Run ask soon about the mints without an answer: whoever is asked
-// with may know more.
+// AskAboutMints has Run ask soon about the mints without an answer: another token is in
+// use, which may be allowed to see more.
 func (q *Queue) AskAboutMints() {
 	q.mu.Lock()
 	q.mints = mintRound{}
@@ -322,7 +322,7 @@ func (q *Queue) end(e ledger.Entry) {
 	q.Remove(e.Nonce)
 }
 
-// untilDue is how long there is nothing to do about t.
+// untilDue is how long t is not due yet.
 func (q *Queue) untilDue(t *retiree) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()

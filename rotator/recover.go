@@ -9,8 +9,8 @@ import (
 	"patrol/rotator/pat"
 )
 
-// saveLedger has written what could not be written in the ledger, and puts what
-// the ledger has taken over from another into the queue.
+// saveLedger writes into the ledger what could not be written before, and puts into
+// the queue what the ledger has taken over from another.
 func (r *Rotator) saveLedger() {
 	before := r.cfg.Ledger.Err()
 	if err := r.cfg.Ledger.Save(); before != nil && err == nil {
@@ -87,8 +87,8 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 	return r.cfg.Ledger.MarkComplete()
 }
 
-// allWritten makes sure that each file holds the token in use, and so no other
-// of ours: of a token whose hash isn't known nothing else tells.
+// allWritten makes sure that each file holds the token in use, and so no other of
+// ours. Files can't be searched for a token whose hash isn't known.
 func (r *Rotator) allWritten(c Credential) error {
 	err := failures(r.files.Infos())
 	if c.Entry.Stage != ledger.Current || err != nil {

@@ -19,8 +19,9 @@ const (
 	// probeTTL is how long the answer holds that a token works.
 	probeTTL = 30 * time.Second
 
-	// forcedEvery is how often a token that was killed may be replaced by another than
-	// itself, and how often one that can't be told apart may be adopted.
+	// forcedEvery is the least time between two mints by another than the token in use,
+	// and between two adoptions of tokens that can't be told apart. Without it two
+	// programs that revoke or replace each other's tokens would do so without end.
 	forcedEvery = 5 * time.Minute
 )
 
@@ -131,7 +132,7 @@ func (s *refusals) join(hash string) (p *probe, isNew bool) {
 	return s.probe, true
 }
 
-// answered tells all who wait for p. Only good news are kept.
+// answered tells all who wait for p. Only the answer that the token works is kept.
 func (s *refusals) answered(p *probe) {
 	s.mu.Lock()
 	if p.err != nil || !p.alive {
@@ -154,9 +155,8 @@ func (s *refusals) lastMinted() time.Time {
 }
 
 // mintCooldown returns an error as long as no other may mint for a token that is dead
-// before its time: one did a moment ago, and what killed that would kill the next one
-// too. By the wall clock: a laptop that has slept needn't
-// wait.
+// before its expiry: one did a moment ago, and what killed that one's token would kill
+// the next too. It goes by the wall clock: a laptop that has slept needn't wait.
 func (r *Rotator) mintCooldown() error {
 	minted, now := r.refusals.lastMinted(), r.now()
 	next := minted.Add(forcedEvery)

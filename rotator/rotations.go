@@ -90,7 +90,8 @@ func (s *rotations) setLoggingOut(yes bool) error {
 	return nil
 }
 
-// end notes how a rotation ended. It reports whether the one before failed alike.
+// end notes how a rotation ended. It reports whether the one before ended with the
+// same error.
 func (s *rotations) end(f *inflight) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -116,8 +117,8 @@ func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
 	return r.rotate(ctx, request{reason: reason, byUser: true})
 }
 
-// rotate rotates, or joins the rotation that is under way. A request that another
-// rotation has met already is met.
+// rotate rotates, or joins the rotation that is under way. If what the request is to
+// replace has been replaced already, there is nothing to do.
 func (r *Rotator) rotate(ctx context.Context, q request) (Rotation, error) {
 	f, joined, err := r.begin(q)
 	if f == nil {
@@ -134,7 +135,7 @@ func (r *Rotator) rotate(ctx context.Context, q request) (Rotation, error) {
 }
 
 // begin returns the rotation that serves a request, which it begins if none is
-// under way. It returns nil without an error if the request is met already.
+// under way. It returns nil without an error if there is nothing to do.
 func (r *Rotator) begin(q request) (f *inflight, joined bool, err error) {
 	r.rotations.mu.Lock()
 	defer r.rotations.mu.Unlock()

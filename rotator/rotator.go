@@ -28,8 +28,8 @@ import (
 	"patrol/rotator/workspace"
 )
 
-// ErrNeedsLogin is wrapped by every error that a new bootstrap token would
-// mend: there is no token, or none that the workspace takes.
+// ErrNeedsLogin is wrapped by every error that a new token from a person would
+// mend: there is no token, or the workspace takes none of those that there are.
 var ErrNeedsLogin = errors.New("no working Databricks token")
 
 // errClosed is what Rotate returns after Close.
@@ -110,8 +110,7 @@ type Config struct {
 	Log *slog.Logger // nil discards
 }
 
-// DefaultLifetime is how long a token lives that is minted without a word on
-// it.
+// DefaultLifetime is how long tokens live if Config.Lifetime is 0.
 const DefaultLifetime = 4 * time.Hour
 
 // Rotator keeps one workspace token fresh. Start, Run and Rotate may be used
@@ -220,8 +219,8 @@ func (r *Rotator) Retire(ctx context.Context, t pat.Token) error { return r.queu
 // laptop sleeps.
 func (r *Rotator) now() time.Time { return r.cfg.Now().Round(0) }
 
-// skew is by how much the workspace's clock is ahead of this machine's. Less than a minute
-// and a half is nothing: an answer is that old sometimes.
+// skew is by how much the workspace's clock is ahead of this machine's. Less than 90
+// seconds count as none: an answer may have been that long on its way.
 func (r *Rotator) skew() Skew {
 	const least = 90 * time.Second
 	at, known := r.cfg.Workspace.Time()
@@ -259,12 +258,12 @@ func sleep(ctx context.Context, change <-chan struct{}, atMost time.Duration) bo
 	return ctx.Err() == nil
 }
 
-// host is the workspace, for messages.
+// host is the workspace's.
 func (r *Rotator) host() pat.Host { return r.cfg.Workspace.Host() }
 
-// record puts e into the ledger. Where that fails the step goes on: the
-// ledger remembers e in memory, Run has it written later, and a crash
-// before that is what the nonce in the comment is for.
+// record puts e into the ledger. If that fails the step goes on: the ledger keeps
+// e in memory and Run has it written later. If patrol crashes before that, the
+// nonce in the token's comment is what it is found by.
 func (r *Rotator) record(e ledger.Entry) {
 	if err := r.cfg.Ledger.Put(e); err != nil {
 		r.log.Error("the ledger can't be written: will be tried again", "stage", e.Stage, "err", err)

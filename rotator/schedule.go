@@ -34,7 +34,7 @@ func LongestGap(schedule cron.Schedule, now time.Time) time.Duration {
 }
 
 // UsableLife is the part of a token's life after which it is rotated whatever the
-// schedule says. What is left is for failures.
+// schedule says. In the rest there is time to try again after a failure.
 func UsableLife(life time.Duration) time.Duration { return life - life/8 }
 
 // Plan is what decides when a token is rotated.
@@ -46,9 +46,9 @@ type Plan struct {
 	NotBefore  time.Time // a rotation has failed: when to try again, by the monotonic clock
 }
 
-// Next returns when the token is to be rotated and why: a time that isn't after
-// now says at once. Both clocks count: the wall clock, now, goes on while a laptop
-// sleeps, and the monotonic one, mono, can't be set.
+// Next returns how long the token is not to be rotated yet, and why it is then; 0 is
+// at once. Both clocks count: the wall clock, now, goes on while a laptop sleeps, and
+// the monotonic one, mono, can't be set.
 func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
 	c := p.Credential
 	deadline := min(c.Deadline(p.Skew).Sub(now), c.Since.Add(UsableLife(c.Lifetime)).Sub(mono))
@@ -56,7 +56,7 @@ func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
 	if tick := p.Tick.Sub(now); !p.Tick.IsZero() && tick < wait && wait > 0 {
 		wait, reason = tick, "schedule"
 	}
-	const tolerance = 2 * time.Minute // more than Skew leaves out
+	const tolerance = 2 * time.Minute // more than the skew that counts as none
 	switch {
 	case c.Expiry(p.Skew).Sub(now) > c.Lifetime+tolerance && c.Entry.Ours():
 		wait, reason = c.Since.Add(tolerance).Sub(mono), "its expiry can't be right: the clock was set"
@@ -76,7 +76,7 @@ type Failures struct {
 	Err          error
 }
 
-// Add counts a failure of a token that has so much life left.
+// Add counts a failure; left is how much life the token in use has.
 func (f *Failures) Add(err error, left time.Duration) {
 	f.Err = err
 	if left > 0 {
@@ -132,8 +132,8 @@ func (p pauses) After(failures int) time.Duration {
 }
 
 // RetryPause is how long to wait before a rotation that has failed is tried again;
-// left is how much life the token in use has. It heeds what the workspace asked for
-// as far as the token allows: a quarter of what is left.
+// left is how much life the token in use has. It heeds the workspace's Retry-After,
+// but for no longer than a quarter of what is left.
 func RetryPause(f Failures, left time.Duration, neverExpires bool) time.Duration {
 	const part, least = 4, 2 * time.Minute
 	asked := min(workspace.RetryAfter(f.Err), retryAfterAtMost)
@@ -157,7 +157,7 @@ func withJitter(pause time.Duration) time.Duration {
 
 // schedule is what Run shares with those who ask about it.
 type schedule struct {
-	wake         chan struct{} // something has changed that the schedule hangs on
+	wake         chan struct{} // something has changed that the schedule depends on
 	running      atomic.Bool   // Run is at work
 	checkProfile atomic.Bool   // the profile is to be looked at now: see CheckProfile
 	tryNow       atomic.Bool   // what has failed is to be tried now: see TryNow
