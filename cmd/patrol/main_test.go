@@ -15,7 +15,8 @@ const canary = "dapi-canary-0123456789abcdef"
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"patrol": func() { os.Exit(realMain()) },
+		"patrol":              func() { os.Exit(realMain()) },
+		"patrol-on-slow-disk": patrolOnSlowDisk,
 	})
 }
 

@@ -1,0 +1,6 @@
+//go:build !linux
+
+package main
+
+// patrolOnSlowDisk is of Linux.
+func patrolOnSlowDisk() {}
