@@ -78,8 +78,8 @@ func (t *twins) note(nonce string) bool {
 	return true
 }
 
-// ActingWith returns the principal that acts with t.
-func (a *Authority) ActingWith(t pat.Token) principal {
+// actingWith returns the principal that acts with t.
+func (a *Authority) actingWith(t pat.Token) principal {
 	e, known := a.ledger.ByHash(t.Hash())
 	return principal{Session: a.workspace.As(t), id: t.ID, user: e.User, userKnown: known}
 }

@@ -205,9 +205,7 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 		return Credential{}, r.loggedOutError()
 	}
 	e := r.adoptedEntry(ctx, f)
-	if err := r.cfg.Ledger.Put(e); err != nil {
-		return Credential{}, fmt.Errorf("nothing was changed: %w", err)
-	}
+	r.record(e)
 	f.token.ID = e.ID
 	next := newCredential(f.token, e, r.cfg.Lifetime)
 	r.log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry(r.skew()))
@@ -242,7 +240,7 @@ func (r *Rotator) adoptedEntry(ctx context.Context, f candidate) ledger.Entry {
 	}
 	e.User = cmp.Or(f.user, e.User)
 	if e.User == "" && !f.known && !e.Ours() {
-		e.User = cmp.Or(r.authority.User(ctx, r.authority.ActingWith(f.token)), unknownUser+e.Nonce)
+		e.User = cmp.Or(r.authority.User(ctx, r.authority.actingWith(f.token)), unknownUser+e.Nonce)
 	}
 	if e.LocalExpiry.After(e.Expiry) {
 		e.LocalExpiry = e.Expiry // the clock may have been set since it was noted

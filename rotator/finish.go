@@ -40,10 +40,22 @@ func (r *Rotator) finish(ctx context.Context, old Retiree) (ledger.Entry, error)
 	return end, err
 }
 
+// ledgerUnwritten returns an error while the ledger can't be written: nothing is revoked
+// then, since no record says what took its place.
+func (r *Rotator) ledgerUnwritten() error {
+	if err := r.cfg.Ledger.Err(); err != nil {
+		return fmt.Errorf("nothing is revoked until the ledger can be written: %w", err)
+	}
+	return nil
+}
+
 // revokeUnused makes sure that nobody holds the token, and revokes it if that is
 // patrol's to do.
 func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, error) {
 	e := old.Entry
+	if err := r.ledgerUnwritten(); err != nil {
+		return e, err
+	}
 	if err := r.authority.mayKnow(e); err != nil {
 		return e, err
 	}
@@ -80,6 +92,9 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 // they have made. A mint of which nothing can be learned ends when its token must have
 // expired.
 func (r *Rotator) finishMints(ctx context.Context, mints []Retiree, by *principal) (done []ledger.Entry, err error) {
+	if err := r.ledgerUnwritten(); err != nil {
+		return nil, err
+	}
 	o := &mintSearch{Rotator: r, by: by, lists: map[string]listing{}}
 	for _, old := range mints {
 		end, merr := o.finish(ctx, old.Entry)
@@ -258,7 +273,7 @@ func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
 	t, err := revokingToken(s, r.queue.Items(), e)
 	switch {
 	case err == nil:
-		return r.authority.ActingWith(t), nil
+		return r.authority.actingWith(t), nil
 	case s.Phase == Dead && r.cfg.MintAs != nil:
 		return principal{Session: r.cfg.MintAs}, nil
 	}

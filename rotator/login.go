@@ -35,7 +35,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	case !alive:
 		return Rotation{}, refusedError(r.host().String() + " refuses this token as invalid, revoked or expired; make one there under Settings, Developer, Access tokens")
 	}
-	f.user = r.authority.User(ctx, r.authority.ActingWith(t))
+	f.user = r.authority.User(ctx, r.authority.actingWith(t))
 	userBefore := r.userInUse(ctx)
 	if userBefore != "" && f.user != "" && f.user != userBefore {
 		r.log.Warn("the new token is another user's", "user", f.user, "before", userBefore)
@@ -61,5 +61,5 @@ func (r *Rotator) userInUse(ctx context.Context) string {
 	if user := userName(c.Entry); user != "" || c.IsZero() {
 		return user
 	}
-	return r.authority.User(ctx, r.authority.ActingWith(c.Token))
+	return r.authority.User(ctx, r.authority.actingWith(c.Token))
 }

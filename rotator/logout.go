@@ -173,7 +173,7 @@ func (r *Rotator) logoutPrincipals(here []candidate, last pat.Token, queued []pa
 	add := func(t pat.Token) {
 		if !t.IsZero() && !slices.ContainsFunc(seen, t.Same) {
 			seen = append(seen, t)
-			all = append(all, &logoutPrincipal{principal: r.authority.ActingWith(t)})
+			all = append(all, &logoutPrincipal{principal: r.authority.actingWith(t)})
 		}
 	}
 	add(last)

@@ -92,7 +92,7 @@ type search struct {
 // runLoop rotates when that is due. A rotation that failed is tried again
 // with growing pauses, and never waits for the next tick.
 func (r *Rotator) runLoop(ctx context.Context) {
-	l := &loop{Rotator: r}
+	l := &loop{Rotator: r, askTime: askTime{at: time.Now().Add(askTimeAfter)}}
 	l.planTick()
 	if c := r.chain.State().InUse(); !c.IsZero() && c.Expiry(r.skew()).Sub(r.now()) < c.Lifetime/3 {
 		l.want("little of the token's life is left", c)
@@ -149,7 +149,7 @@ func (l *loop) compareClocks() {
 		l.log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
 	case -back > tolerance: // what failed before a sleep may work now
 		l.cfg.Workspace.ForgetTime()
-		l.askTime = askTime{}
+		l.askTime = askTime{at: time.Now().Add(askTimeAfter)}
 		l.tryNow()
 	}
 	l.clocks = now
@@ -168,6 +168,10 @@ type askTime struct {
 	at    time.Time
 	asked int // how often in vain
 }
+
+// askTimeAfter is how long after a start or a sleep the workspace is asked: a rotation may
+// be due then, whose answers tell its time.
+const askTimeAfter = time.Minute
 
 // learnTime asks the workspace something if its time isn't known, because each answer
 // tells it. By this machine's clock alone nobody can say when the token expires: it may

@@ -123,8 +123,8 @@ func (q *Queue) AddFailed(c Credential, why error) {
 func (q *Queue) insert(t *retiree) {
 	q.mu.Lock()
 	q.items = append(q.items, t)
-	if due := time.Now().Add(settleTime); t.uncertain() && q.mints.due.Before(time.Now()) {
-		q.mints = mintRound{due: due} // an answer that comes late has come by then
+	if t.uncertain() && q.mints.due.Before(time.Now()) {
+		q.mints = mintRound{due: time.Now().Add(min(q.grace, settleTime))}
 	}
 	q.mu.Unlock()
 	q.Wake()
@@ -298,8 +298,11 @@ func (q *Queue) FinishMints(ctx context.Context, by *principal) (time.Duration, 
 	q.mu.Lock()
 	q.mints.failures++
 	pause := withJitter(pauseMints.After(q.mints.failures))
-	if errors.Is(err, workspace.ErrPermission) {
+	switch {
+	case errors.Is(err, workspace.ErrPermission):
 		pause = pauseNoList
+	case errors.Is(err, errCreateMayArrive):
+		pause = settleTime
 	}
 	old := q.mints.failed
 	q.mints.due, q.mints.failed = time.Now().Add(pause), text(err)

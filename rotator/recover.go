@@ -58,7 +58,7 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 	default:
 		return nil
 	}
-	list, err := r.authority.List(ctx, r.authority.ActingWith(c.Token))
+	list, err := r.authority.List(ctx, r.authority.actingWith(c.Token))
 	if err != nil {
 		return fmt.Errorf("rebuilding the ledger from the workspace's list: %w", err)
 	}

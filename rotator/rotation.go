@@ -74,7 +74,7 @@ func (o *rotation) run(ctx context.Context) (err error) {
 func (o *rotation) chooseMinter(ctx context.Context) (principal, error) {
 	s := o.chain.State()
 	if s.Phase == Ready && !o.old.IsZero() && o.dead == nil {
-		return o.authority.ActingWith(o.old.Token), nil
+		return o.authority.actingWith(o.old.Token), nil
 	}
 	if by, ok := o.otherMinter(ctx); ok {
 		return by, nil
@@ -90,7 +90,7 @@ func (o *rotation) chooseMinter(ctx context.Context) (principal, error) {
 func (o *rotation) otherMinter(ctx context.Context) (principal, bool) {
 	o.byOther = true
 	if t := o.livingOld(ctx); !t.IsZero() {
-		return o.authority.ActingWith(t), true
+		return o.authority.actingWith(t), true
 	}
 	if o.cfg.MintAs == nil {
 		return principal{}, false
@@ -136,8 +136,11 @@ func (o *rotation) preflight(ctx context.Context) error {
 // replace.
 func (o *rotation) checkPasted() error {
 	f, there, err := o.profileToken()
-	if err != nil || !there || f.known || o.mayReplace(f.token.Hash()) {
-		return nil // Check has said what is wrong
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading the profile: %w", err)
+	case !there, f.known, o.mayReplace(f.token.Hash()):
+		return nil
 	}
 	return fmt.Errorf("%s holds %w: it is used once the workspace takes it, and replaced once the workspace calls it invalid; or take it out", f.sources[0], pat.ErrForeign)
 }
@@ -234,12 +237,20 @@ func (o *rotation) intend() (ledger.Entry, error) {
 	e.Comment, e.Scopes = pat.Comment(o.cfg.Ledger.Instance(), e.Nonce), o.old.Entry.Scopes
 	e.At = o.now() // Put sets that of its own copy, and this one may go into the queue
 	o.rotations.setMinting(e.Nonce)
-	if err := o.cfg.Ledger.Put(e); err != nil {
-		// The ledger remembers the intent, and may write it later.
-		_ = o.cfg.Ledger.Put(unminted(e))
-		return e, fmt.Errorf("nothing was minted: %w", err)
+	if err := o.cfg.Ledger.Locked(); err != nil {
+		return e, fmt.Errorf("nothing was minted, since another patrol may be using the state folder: %w", err)
 	}
-	return e, nil
+	err := o.cfg.Ledger.Put(e)
+	switch {
+	case err == nil:
+		return e, nil
+	case o.timeIsShort():
+		// The comment says whose the token is, and the ledger writes the entry later.
+		o.log.Warn("the ledger can't be written and time is short: rotating without it", "err", err)
+		return e, nil
+	}
+	_ = o.cfg.Ledger.Put(unminted(e))
+	return e, fmt.Errorf("nothing was minted, and there is time to mend it: %w", err)
 }
 
 // create asks for the token that e intends. If the workspace has no room for it,
@@ -259,6 +270,9 @@ func (o *rotation) create(ctx context.Context, e ledger.Entry) (pat.Token, pat.I
 // revokeForQuota revokes what is in the queue and used by nobody, without waiting
 // for its grace. It reports whether there is room for another token now.
 func (r *Rotator) revokeForQuota(ctx context.Context, by principal) (room bool) {
+	if r.ledgerUnwritten() != nil {
+		return false
+	}
 	for _, old := range r.queue.Items() {
 		e := old.Entry
 		if old.Drained.IsZero() || e.ID == "" || !e.Host.MaySame(r.host()) || r.notOurs(e) != "" || r.purgeFromFiles(e) != nil {
@@ -288,7 +302,7 @@ func (o *rotation) probe(ctx context.Context) error {
 		return nil
 	}
 	err = fmt.Errorf("the new token was given up: %w", err)
-	if o.authority.Revoke(ctx, o.minter, o.fresh.Entry) != nil {
+	if o.ledgerUnwritten() != nil || o.authority.Revoke(ctx, o.minter, o.fresh.Entry) != nil {
 		o.queue.Add(o.fresh, nil)
 		return err
 	}

@@ -265,7 +265,8 @@ func (r *Rotator) host() pat.Host { return r.cfg.Workspace.Host() }
 // e in memory and Run has it written later. If patrol crashes before that, the
 // nonce in the token's comment is what it is found by.
 func (r *Rotator) record(e ledger.Entry) {
-	if err := r.cfg.Ledger.Put(e); err != nil {
-		r.log.Error("the ledger can't be written: will be tried again", "stage", e.Stage, "err", err)
+	before := r.cfg.Ledger.Err()
+	if err := r.cfg.Ledger.Put(e); err != nil && text(err) != text(before) {
+		r.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "stage", e.Stage, "err", err)
 	}
 }

@@ -24,6 +24,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"syscall"
 	"time"
 )
@@ -280,4 +281,10 @@ func advise(err error) error {
 		}
 	}
 	return err
+}
+
+// IsDiskError reports whether an error is the disk's (full, read-only, failing), and no
+// mistake in how things are set up: it may pass.
+func IsDiskError(err error) bool {
+	return slices.ContainsFunc(diskErrors, func(e error) bool { return errors.Is(err, e) })
 }

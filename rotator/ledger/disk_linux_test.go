@@ -54,8 +54,9 @@ func TestFullDisk(t *testing.T) {
 	}
 }
 
-// TestStartOnFullDisk: there is no room for a compacted ledger, and nothing is
-// lost of the one that is there.
+// TestStartOnFullDisk: there is no room for a compacted ledger. What the old one holds
+// is known all the same, what comes after is kept in memory, and both are written once
+// there is room.
 func TestStartOnFullDisk(t *testing.T) {
 	if !processtest.Mounts(t) {
 		return
@@ -69,16 +70,26 @@ func TestStartOnFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	free := processtest.FillDisk(t, disk)
-	if _, err := ledger.Open(ledger.Config{Dir: dir}); !errors.Is(err, unix.ENOSPC) {
-		t.Errorf("Open = %v", err)
+	l = open(t, dir)
+	if err := l.Err(); !errors.Is(err, unix.ENOSPC) || l.Locked() != nil {
+		t.Errorf("Err = %v, Locked = %v", err, l.Locked())
+	}
+	if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted}); !errors.Is(err, unix.ENOSPC) || len(l.Pending()) != 2 {
+		t.Errorf("Put = %v, %d entries are known", err, len(l.Pending()))
 	}
 	free()
-	if got := stages(open(t, dir)); len(got) != 1 {
+	if err := l.Save(); err != nil {
+		t.Errorf("Save = %v", err)
+	}
+	if err := l.Close(); err != nil {
+		t.Error(err)
+	}
+	if got := stages(open(t, dir)); len(got) != 2 {
 		t.Errorf("with room again: %v", got)
 	}
 }
 
-// TestReadOnlyDisk: a disk that can't be written is an error at once, at a start
+// TestReadOnlyDisk: a disk that can't be written is told of at once, at a start
 // and when it takes the place of a good one; with the good one all is well.
 func TestReadOnlyDisk(t *testing.T) {
 	if !processtest.Mounts(t) {
@@ -91,9 +102,11 @@ func TestReadOnlyDisk(t *testing.T) {
 	if err := l.Put(ledger.Entry{Nonce: "b", Stage: ledger.Minted}); !errors.Is(err, unix.EROFS) {
 		t.Errorf("Put = %v", err)
 	}
-	if _, err := ledger.Open(ledger.Config{Dir: dir}); !errors.Is(err, unix.EROFS) {
-		t.Errorf("Open = %v", err)
+	unlocked, err := ledger.Open(ledger.Config{Dir: dir})
+	if err != nil || !errors.Is(unlocked.Locked(), unix.EROFS) || !errors.Is(unlocked.Err(), unix.EROFS) {
+		t.Fatalf("Open = %v, Locked = %v, Err = %v", err, unlocked.Locked(), unlocked.Err())
 	}
+	_ = unlocked.Close() // it says what it can't write
 	if err := unix.Unmount(dir, 0); err != nil {
 		t.Fatal(err)
 	}

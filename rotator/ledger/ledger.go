@@ -27,6 +27,7 @@ import (
 
 	"github.com/gofrs/flock"
 
+	"patrol/rotator/atomicfile"
 	"patrol/rotator/pat"
 )
 
@@ -68,46 +69,92 @@ type Config struct {
 	Log      *slog.Logger     // nil discards
 }
 
-// Ledger is an open ledger. Its methods may be called from several
-// goroutines.
+// Ledger is an open ledger. Its methods may be called from several goroutines. Those
+// that ask never wait for the disk; those that record wait for it, writeAtMost at most.
 type Ledger struct {
-	dir  string
-	now  func() time.Time
-	log  *slog.Logger
-	lock *flock.Flock
+	dir      string
+	now      func() time.Time
+	log      *slog.Logger
+	instance string
+	folder   string // the first digits of its nonces
 
-	mu         sync.Mutex
-	file       *os.File
-	size       int64 // of what is whole in file
-	lines      int
-	broken     bool // the file's end can't be trusted: write it anew
-	instance   string
-	folder     string // the first digits of its nonces
-	entries    map[string]Entry
-	byHash     map[string]string // nonces
-	order      []string          // nonces, oldest first
-	incomplete bool
-	taken      bool  // entries of another ledger were taken over: see ClearTakenOver
-	err        error // how the last write went
+	// diskMu is held while the disk is written, for as long as that takes. It is taken
+	// before mu.
+	diskMu sync.Mutex
+	disk   disk // guarded by diskMu
+
+	mu     sync.Mutex // guards memory; held over nothing that blocks
+	memory memory
 }
 
-// Open locks the state folder and reads its ledger. It doesn't wait for a
-// lock that another process holds: it returns ErrLocked. The lock goes with
-// the process, however that ends.
+// disk is what a Ledger has open on the disk.
+type disk struct {
+	lock   *flock.Flock // nil: the disk refuses it
+	file   *os.File     // nil: there is none yet
+	size   int64        // of what is whole in file
+	lines  int
+	broken bool // the file's end can't be trusted: write it anew
+	closed bool
+}
+
+// memory is what a Ledger knows.
+type memory struct {
+	entries    map[string]Entry  // by nonce
+	byHash     map[string]string // nonces
+	order      []string          // nonces, oldest first
+	unsaved    []string          // nonces of entries that are not on the disk yet
+	incomplete bool              // entries may be missing: see Incomplete
+	takenOver  bool              // entries of another ledger were taken over: see ClearTakenOver
+	unlocked   error             // why the state folder can't be locked; nil if it is
+	err        error             // how the last write went
+}
+
+func newMemory() memory { return memory{entries: map[string]Entry{}, byHash: map[string]string{}} }
+
+// writeAtMost is how long a record waits for the disk. What it couldn't wait for is written
+// as soon as the disk takes it.
+const writeAtMost = 10 * time.Second
+
+// errSlow says that the disk has not answered yet.
+var errSlow = fmt.Errorf("the disk of the state folder has not written the ledger within %v", writeAtMost)
+
+// Open locks the state folder and reads its ledger. It doesn't wait for a lock that
+// another process holds: it returns ErrLocked. The lock goes with the process, however
+// that ends.
+//
+// A disk that is full, read-only or failing is no error: the ledger is kept in memory,
+// Err says why, and Save writes it once that works. Locked tells whether the folder is
+// ours alone.
 func Open(cfg Config) (*Ledger, error) {
-	lock, err := lockFolder(cfg.Dir)
-	if err != nil {
-		return nil, err
-	}
-	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cfg.Log, lock: lock, entries: map[string]Entry{}, byHash: map[string]string{}}
+	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cfg.Log, memory: newMemory()}
 	if l.now == nil {
 		l.now = time.Now
 	}
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
+	lock, err := lockFolder(cfg.Dir)
+	if err != nil && !atomicfile.IsDiskError(err) {
+		return nil, err
+	}
+	l.disk.lock, l.memory.unlocked = lock, err
 	if err := l.load(cfg.Instance); err != nil {
+		if lock != nil {
+			err = errors.Join(err, lock.Close())
+		}
+		return nil, err
+	}
+	if l.memory.unlocked != nil {
+		l.memory.err = l.memory.unlocked
+		l.log.Error("the state folder can't be locked: patrol serves, and mints and revokes nothing until it can be", "folder", l.dir, "err", err)
+		return l, nil
+	}
+	l.diskMu.Lock()
+	defer l.diskMu.Unlock()
+	if err := l.saveLocked(l.rewriteLocked); err != nil && !atomicfile.IsDiskError(err) {
 		return nil, errors.Join(err, lock.Close())
+	} else if err != nil {
+		l.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "folder", l.dir, "err", err)
 	}
 	return l, nil
 }
@@ -124,28 +171,31 @@ func NewNonce() string {
 func (l *Ledger) Instance() string { return l.instance }
 
 // Incomplete reports whether the ledger was corrupt or gone at an Open, this one
-// or an earlier one, and has not been MarkComplete since: entries may be missing.
+// or an earlier one, and MarkComplete was not called since: entries may be missing.
 func (l *Ledger) Incomplete() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.incomplete
+	return l.memory.incomplete
 }
 
 // MarkComplete records that what was missing has been put back as far as it can be.
 // If that can't be written, the ledger stays incomplete.
 func (l *Ledger) MarkComplete() error {
+	if !l.Incomplete() {
+		return nil
+	}
+	return l.save(func() error {
+		l.setIncomplete(false)
+		err := l.rewriteLocked()
+		l.setIncomplete(err != nil)
+		return err
+	})
+}
+
+func (l *Ledger) setIncomplete(yes bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	switch {
-	case !l.incomplete:
-		return nil
-	case l.file == nil:
-		return errClosed
-	}
-	l.incomplete = false
-	l.err = l.rewrite()
-	l.incomplete = l.err != nil
-	return l.err
+	l.memory.incomplete = yes
 }
 
 // Err returns why the last record could not be written; nil once all that the
@@ -153,96 +203,164 @@ func (l *Ledger) MarkComplete() error {
 func (l *Ledger) Err() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.err
+	return l.memory.err
+}
+
+// Locked returns why the state folder can't be locked; nil if it is ours alone. Without
+// the lock another process may mint and revoke with the same ledger.
+func (l *Ledger) Locked() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.memory.unlocked
 }
 
 // Save writes what could not be written, and all anew if the file has been taken
 // away. It returns what Err does then.
 func (l *Ledger) Save() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.file != nil && (l.err != nil || !l.inPlace()) {
-		l.err = l.rewrite()
-	}
-	return l.err
+	return l.save(func() error {
+		if l.Err() == nil && l.inPlaceLocked() {
+			return nil
+		}
+		return l.rewriteLocked()
+	})
 }
 
 // Put records e in place of what its nonce's entry was, sets its At, and
-// returns once the record is on the disk. If the disk fails, e is remembered
-// all the same, and the next Put or Save writes it.
+// returns once the record is on the disk. If the disk fails, or takes longer than
+// writeAtMost, e is remembered all the same, and is written later.
 func (l *Ledger) Put(e Entry) error {
+	e.At = l.now().Round(0).UTC()
+	l.mu.Lock()
+	l.memory.remember(e)
+	l.memory.unsaved = append(l.memory.unsaved, e.Nonce)
+	l.mu.Unlock()
+	return l.save(l.appendLocked)
+}
+
+// save has write bring the disk up to date, and waits for it, writeAtMost at most. The
+// disk goes on with it after that: who asks for another save meanwhile waits behind it.
+func (l *Ledger) save(write func() error) error {
+	done := make(chan error, 1)
+	go func() { // ends once the disk answers, or with the process
+		l.diskMu.Lock()
+		defer l.diskMu.Unlock()
+		done <- l.saveLocked(write)
+	}()
+	timer := time.NewTimer(writeAtMost)
+	defer timer.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-timer.C:
+		l.setErr(errSlow)
+		return errSlow
+	}
+}
+
+func (l *Ledger) setErr(err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e.At = l.now().Round(0).UTC()
-	l.remember(e)
-	if l.file == nil {
+	l.memory.err = err
+}
+
+// saveLocked writes, and notes how that went. The caller holds diskMu.
+func (l *Ledger) saveLocked(write func() error) error {
+	if l.disk.closed {
 		return errClosed
 	}
-	l.err = l.write(e)
-	return l.err
+	err := write()
+	l.setErr(err)
+	return err
 }
 
-func (l *Ledger) write(e Entry) error {
-	if l.broken || !l.inPlace() || l.lines-len(l.entries) > compactAfter {
-		l.prune()
-		return l.rewrite()
+// appendLocked appends the entries that are not on the disk yet. The caller holds diskMu.
+func (l *Ledger) appendLocked() error {
+	l.mu.Lock()
+	entries := l.memory.takeUnsaved()
+	rewrite := l.disk.broken || l.disk.lines-len(l.memory.entries) > compactAfter
+	if rewrite {
+		l.memory.prune(l.now().Add(-keepEnded))
 	}
-	line, err := encode(e)
+	l.mu.Unlock()
+	if rewrite || !l.inPlaceLocked() {
+		return l.rewriteLocked()
+	}
+	var lines []byte
+	for _, e := range entries {
+		line, err := encode(e)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, line...)
+	}
+	if len(lines) == 0 {
+		return l.Err() // another save has written them
+	}
+	_, err := l.disk.file.WriteAt(lines, l.disk.size)
+	if err == nil {
+		err = l.disk.file.Sync()
+	}
 	if err != nil {
-		return err
+		l.disk.broken = true
+		return fmt.Errorf("recording %s of token %s in the ledger: %w", entries[0].Stage, entries[0].Nonce, err)
 	}
-	if err := l.append(line); err != nil {
-		l.broken = true
-		return fmt.Errorf("recording %s of token %s in the ledger: %w", e.Stage, e.Nonce, err)
-	}
+	l.disk.size += int64(len(lines))
+	l.disk.lines += len(entries)
 	return nil
 }
 
-// append writes a line and waits until the disk has it.
-func (l *Ledger) append(line []byte) error {
-	if _, err := l.file.WriteAt(line, l.size); err != nil {
-		return err
+// takeUnsaved returns the entries that are not on the disk yet, each once.
+func (m *memory) takeUnsaved() (entries []Entry) {
+	for i, nonce := range m.unsaved {
+		if e, known := m.entries[nonce]; known && !slices.Contains(m.unsaved[:i], nonce) {
+			entries = append(entries, e.clone())
+		}
 	}
-	if err := l.file.Sync(); err != nil {
-		return err
-	}
-	l.size += int64(len(line))
-	l.lines++
-	return nil
+	m.unsaved = nil
+	return entries
 }
 
-func (l *Ledger) remember(e Entry) {
-	old, known := l.entries[e.Nonce]
+func (m *memory) remember(e Entry) {
+	old, known := m.entries[e.Nonce]
 	if !known {
-		l.order = append(l.order, e.Nonce)
+		m.order = append(m.order, e.Nonce)
 	}
 	if e.Hash != old.Hash {
-		l.byHash[e.Hash] = e.Nonce
+		m.byHash[e.Hash] = e.Nonce
 	}
-	l.entries[e.Nonce] = e.clone()
+	m.entries[e.Nonce] = e.clone()
 }
 
-// prune forgets what ended long ago, and mints that came to nothing: there is
+// prune forgets what ended before oldest, and mints that came to nothing: there is
 // no value to be known again. Who has logged out stays so, however long ago.
-func (l *Ledger) prune() {
-	oldest := l.now().Add(-keepEnded)
+func (m *memory) prune(oldest time.Time) {
 	ended := 0
-	for _, nonce := range slices.Backward(l.order) {
-		e := l.entries[nonce]
+	for _, nonce := range slices.Backward(m.order) {
+		e := m.entries[nonce]
 		if !e.Stage.Ended() || nonce == logout && e.Stage == Left {
 			continue
 		}
 		if ended++; ended > maxEnded || e.At.Before(oldest) || e.Hash == "" {
-			delete(l.entries, nonce)
-			if l.byHash[e.Hash] == nonce {
-				delete(l.byHash, e.Hash)
+			delete(m.entries, nonce)
+			if m.byHash[e.Hash] == nonce {
+				delete(m.byHash, e.Hash)
 			}
 		}
 	}
-	l.order = slices.DeleteFunc(l.order, func(nonce string) bool {
-		_, known := l.entries[nonce]
+	m.order = slices.DeleteFunc(m.order, func(nonce string) bool {
+		_, known := m.entries[nonce]
 		return !known
 	})
+}
+
+func (m *memory) list(keep func(Entry) bool) []Entry {
+	var out []Entry
+	for _, nonce := range m.order {
+		if e := m.entries[nonce]; keep(e) {
+			out = append(out, e.clone())
+		}
+	}
+	return out
 }
 
 // ByHash returns the entry of the token whose value has this hash.
@@ -252,12 +370,7 @@ func (l *Ledger) ByHash(hash string) (Entry, bool) {
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e, ok := l.entries[l.byHash[hash]]
-	if !ok && l.file != nil && !l.inPlace() {
-		l.err = l.rewrite() // what stands there now may know it: see merge
-		e, ok = l.entries[l.byHash[hash]]
-	}
-	if ok && e.Hash == hash {
+	if e, ok := l.memory.entries[l.memory.byHash[hash]]; ok && e.Hash == hash {
 		return e.clone(), true
 	}
 	return Entry{}, false
@@ -267,7 +380,7 @@ func (l *Ledger) ByHash(hash string) (Entry, bool) {
 func (l *Ledger) Has(nonce string) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, ok := l.entries[nonce]
+	_, ok := l.memory.entries[nonce]
 	return ok
 }
 
@@ -283,17 +396,7 @@ func (l *Ledger) Knows(hash string) bool {
 func (l *Ledger) Pending() []Entry {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.list(func(e Entry) bool { return !e.Stage.Ended() })
-}
-
-func (l *Ledger) list(keep func(Entry) bool) []Entry {
-	var out []Entry
-	for _, nonce := range l.order {
-		if e := l.entries[nonce]; keep(e) {
-			out = append(out, e.clone())
-		}
-	}
-	return out
+	return l.memory.list(func(e Entry) bool { return !e.Stage.Ended() })
 }
 
 // ClearTakenOver reports whether entries of another ledger, which stood where this
@@ -301,25 +404,33 @@ func (l *Ledger) list(keep func(Entry) bool) []Entry {
 func (l *Ledger) ClearTakenOver() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	taken := l.taken
-	l.taken = false
+	taken := l.memory.takenOver
+	l.memory.takenOver = false
 	return taken
 }
 
 // Close does what Save does, closes the file and gives the lock back. If not all
-// could be written, the log says what is lost.
+// could be written, the log says what is lost. It waits for the disk, writeAtMost at
+// most.
 func (l *Ledger) Close() error {
-	if err := l.Save(); err != nil {
+	err := l.Save()
+	if err != nil {
 		l.logUnsaved(err)
 	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	var err error
-	if l.file != nil {
-		err = l.file.Close()
-		l.file = nil
+	if errors.Is(err, errSlow) {
+		return err // the disk has the file still; the lock goes with the process
 	}
-	return errors.Join(err, l.lock.Close())
+	l.diskMu.Lock()
+	defer l.diskMu.Unlock()
+	l.disk.closed = true
+	err = nil
+	if l.disk.file != nil {
+		err = l.disk.file.Close()
+	}
+	if l.disk.lock != nil {
+		err = errors.Join(err, l.disk.lock.Close())
+	}
+	return err
 }
 
 // logUnsaved says which tokens may be known to nobody after Close.

@@ -10,24 +10,24 @@ import (
 	"path/filepath"
 )
 
-// load reads the file into l and leaves a compacted one open for appending.
+// load reads the file into l.
 func (l *Ledger) load(instance string) error {
 	kept, _ := readNote(l.dir, instanceName)
 	got, err := l.examine(filepath.Join(l.dir, fileName))
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		if l.incomplete = kept != ""; l.incomplete {
+		if l.memory.incomplete = kept != ""; l.memory.incomplete {
 			l.log.Warn("the ledger is gone, and a new one is begun: tokens that it knew are looked for in the workspace's list", "folder", l.dir)
 		}
 	case err != nil:
 		return err
 	default:
-		l.incomplete = got.rotten || got.gaps
+		l.memory.incomplete = got.rotten || got.gaps
 	}
 	l.instance = cmp.Or(instance, got.instance, kept, instanceOf(got.entries))
 	if l.instance == "" {
 		l.instance = newInstance()
-		if l.incomplete {
+		if l.memory.incomplete {
 			l.log.Warn("the name of this patrol is lost with its ledger: what it minted under that name is left to expire", "now", l.instance)
 		}
 	}
@@ -35,10 +35,10 @@ func (l *Ledger) load(instance string) error {
 		l.folder = FolderOf(NewNonce())
 	}
 	for _, e := range got.entries {
-		l.remember(e)
+		l.memory.remember(e)
 	}
-	l.prune()
-	return l.rewrite()
+	l.memory.prune(l.now().Add(-keepEnded))
+	return nil
 }
 
 // examine reads the ledger file at path. One that is corrupt it sets aside.
@@ -133,10 +133,10 @@ func Read(dir string) (instance string, entries []Entry, err error) {
 	if got.newer {
 		return "", nil, newerError(path)
 	}
-	l := &Ledger{entries: map[string]Entry{}, byHash: map[string]string{}}
+	known := newMemory()
 	for _, e := range got.entries {
-		l.remember(e)
+		known.remember(e)
 	}
 	noted, _ := readNote(dir, instanceName)
-	return cmp.Or(got.instance, noted), l.list(func(Entry) bool { return true }), nil
+	return cmp.Or(got.instance, noted), known.list(func(Entry) bool { return true }), nil
 }

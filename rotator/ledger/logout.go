@@ -22,6 +22,6 @@ func (l *Ledger) LogIn() error {
 func (l *Ledger) LoggedOut() (out bool, seen []string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e := l.entries[logout]
+	e := l.memory.entries[logout]
 	return e.Stage == Left, e.clone().Files
 }

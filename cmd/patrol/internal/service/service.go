@@ -22,6 +22,7 @@ import (
 	"patrol/proxy"
 	"patrol/proxy/guard"
 	"patrol/rotator"
+	"patrol/rotator/atomicfile"
 	"patrol/rotator/pat"
 )
 
@@ -36,8 +37,8 @@ type Service struct {
 	lns     []net.Listener
 	proxy   *proxy.Proxy
 	guard   *guard.Guard
-	control *control.Server
-	profile string // the path of the profile's file
+	control *control.Server // nil: the disk refuses its socket
+	profile string          // the path of the profile's file
 	log     *slog.Logger
 }
 
@@ -133,12 +134,38 @@ func (s *Service) open(ctx context.Context, dir string, handovers <-chan pat.Han
 	for i := range s.lns {
 		s.lns[i] = s.guard.Limit(s.lns[i])
 	}
-	ln, err := control.Listen(s.o.Env, dir, s.log)
-	if err != nil {
-		return err
+	err = s.openControl(dir)
+	if atomicfile.IsDiskError(err) {
+		s.log.Error("the control socket can't be made: patrol's commands don't find this service until it can be", "err", err)
+		return nil
 	}
-	s.control = control.NewServer(ln, s.api().Handler(), s.log)
-	return nil
+	return err
+}
+
+// openControl makes the control socket.
+func (s *Service) openControl(dir string) error {
+	ln, err := control.Listen(s.o.Env, dir, s.log)
+	if err == nil {
+		s.control = control.NewServer(ln, s.api().Handler(), s.log)
+	}
+	return err
+}
+
+// runControl answers on the control socket until ctx is done. Where the disk refuses the
+// socket, it tries again.
+func (s *Service) runControl(ctx context.Context) error {
+	const pause = 30 * time.Second
+	for s.control == nil {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(pause):
+		}
+		if s.openControl(s.info.State) == nil {
+			s.log.Info("the control socket has been made")
+		}
+	}
+	return s.control.Run(ctx, shutdownGrace)
 }
 
 // newGuard makes who may use the proxy known.
@@ -176,7 +203,7 @@ func (s *Service) run(ctx context.Context, hangups <-chan os.Signal) error {
 	receiving, received := s.receive(context.WithoutCancel(ctx))
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.proxy.Serve(s.lns...) })
-	g.Go(func() error { return s.control.Run(ctx, shutdownGrace) })
+	g.Go(func() error { return s.runControl(ctx) })
 	g.Go(func() error { return s.rotate(ctx) })
 	g.Go(func() error { return s.watch(ctx) })
 	g.Go(func() error { return s.readAgain(ctx, hangups) })

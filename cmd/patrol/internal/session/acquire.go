@@ -10,6 +10,7 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/state"
+	"patrol/rotator/atomicfile"
 	"patrol/rotator/ledger"
 )
 
@@ -68,7 +69,12 @@ func (s *Session) hold(led *ledger.Ledger) error {
 	if last := state.ReadHolder(s.Dir); last.Profile != "" && last.Profile != s.Profile.Name && len(led.Pending()) > 0 {
 		return control.OtherProfile(s.Profile.Name, s.Dir, last.Profile, "the patrol that left tokens in")
 	}
-	return state.Holder{PID: os.Getpid(), Command: s.command, Profile: s.Profile.Name}.Write(s.Dir)
+	err := state.Holder{PID: os.Getpid(), Command: s.command, Profile: s.Profile.Name}.Write(s.Dir)
+	if atomicfile.IsDiskError(err) {
+		s.Log.Warn("who has the state folder can't be noted there", "err", err)
+		return nil
+	}
+	return err
 }
 
 // stillHeld says that the state was not given back.
