@@ -127,6 +127,34 @@ func TestCreateRefuses(t *testing.T) {
 	}
 }
 
+// TestSparingAnswers: a workspace may give less life than was asked for, not say when
+// a token was made, and list it later.
+func TestSparingAnswers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := workspacetest.New(workspacetest.Config{GrantAtMost: time.Hour, NoCreation: true, ListLag: 10 * time.Second})
+		c := &http.Client{Transport: w.Transport()}
+		const url = "https://w.example/api/2.0/token/"
+		first := w.Issue(workspacetest.IssueOptions{Comment: "first"})
+		time.Sleep(10 * time.Second)
+		status, body := ask(t, c, "POST", url+"create", first.Value, `{"lifetime_seconds":7200,"comment":"second"}`)
+		var made created
+		if err := json.Unmarshal([]byte(body), &made); err != nil || status != 200 || strings.Contains(body, "creation_time") {
+			t.Fatalf("create: %d %s", status, body)
+		}
+		if got := time.Until(time.UnixMilli(made.Info.Expiry)); got != time.Hour {
+			t.Errorf("it expires in %v, want an hour", got)
+		}
+		for i, lists := range []bool{false, true} {
+			wait := time.Duration(i) * 10 * time.Second
+			time.Sleep(wait)
+			_, body = ask(t, c, "GET", url+"list", made.Value, "")
+			if !strings.Contains(body, "first") || strings.Contains(body, "second") != lists || strings.Contains(body, "creation_time") {
+				t.Errorf("the list after %v: %s", wait, body)
+			}
+		}
+	})
+}
+
 func TestUsersAreApart(t *testing.T) {
 	w := workspacetest.New(workspacetest.Config{Quota: 2})
 	c := &http.Client{Transport: w.Transport()}
