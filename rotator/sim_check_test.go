@@ -63,15 +63,30 @@ func (s *simulation) checkRevoke() {
 // A witness sees what was asked of the workspace, once that has answered.
 type witness struct {
 	way http.RoundTripper
-	saw func()
+	saw func(path string, failed bool)
 }
 
 func (w *witness) RoundTrip(r *http.Request) (*http.Response, error) {
 	resp, err := w.way.RoundTrip(r)
-	if strings.HasSuffix(r.URL.Path, "/token/delete") {
-		w.saw()
-	}
+	w.saw(r.URL.Path, err != nil || resp.StatusCode != http.StatusOK)
 	return resp, err
+}
+
+// sawCall is called with each call that was answered, or wasn't.
+func (s *simulation) sawCall(path string, failed bool) {
+	if path == deletePath {
+		s.checkRevoke()
+	}
+	now := s.serverNow()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	switch {
+	case !s.down:
+	case path == createPath && failed:
+		s.calls.creates = append(s.calls.creates, now)
+	case path == listPath:
+		s.calls.lists = append(s.calls.lists, now)
+	}
 }
 
 // revoked reports whether a token that is dead was revoked, and didn't expire.

@@ -65,6 +65,8 @@ type simulation struct {
 	mu      sync.Mutex // of what the workspace's goroutines use
 	chance  *rand.Rand
 	rate    float64       // of requests that fail
+	down    bool          // the workspace is: see outage
+	calls   calls         // while it is
 	asleep  time.Duration // by how much the workspace's clock is ahead of the bubble's
 	foreign []string      // ids of tokens that aren't ours
 
@@ -96,7 +98,7 @@ func simulate(t *testing.T, seed uint64) {
 			schedule: every(t, "0 */3 * * *"),
 		}
 		s.ws = workspacetest.New(workspacetest.Config{Now: s.serverNow, Fault: s.fault, KeepRequests: -1})
-		s.way = &witness{way: s.ws.Transport(), saw: s.checkRevoke}
+		s.way = &witness{way: s.ws.Transport(), saw: s.sawCall}
 		defer func() {
 			if t.Failed() {
 				t.Logf("-seed=%d failed in step %d\n%s", seed, s.step, strings.Join(s.diary[max(0, len(s.diary)-20):], "\n"))
@@ -170,6 +172,9 @@ func (s *simulation) sleep(d time.Duration) {
 func (s *simulation) fault(*http.Request) *workspacetest.Fault {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.down {
+		return downFault(s.chance)
+	}
 	if s.chance.Float64() >= s.rate {
 		return nil
 	}
@@ -216,6 +221,10 @@ func (s *simulation) live3h() {
 func (s *simulation) mishap() {
 	switch s.rng.IntN(80) {
 	case 0, 1: // nothing works for a while
+		if s.rng.IntN(8) == 0 {
+			s.outage(s.upTo(72 * time.Hour))
+			return
+		}
 		s.setRate(1)
 		s.awake(s.upTo(20 * time.Minute))
 		s.setRate(0)
