@@ -28,6 +28,9 @@ type principal struct {
 // follows, the same for tokens that were minted with one another: they have one user.
 const unknownUser = "?"
 
+// unknownMinter is the mint profile's user where that name couldn't be read.
+const unknownMinter = unknownUser + "mint-profile"
+
 // userName is whose the token is, for people; "" where that isn't known.
 func userName(e ledger.Entry) string {
 	if strings.HasPrefix(e.User, unknownUser) {

@@ -13,6 +13,10 @@ type Credential struct {
 	Entry ledger.Entry
 	Since time.Time // when this process got it, with its monotonic reading
 
+	// Minted is when this process minted it, with its monotonic reading; zero if it
+	// didn't.
+	Minted time.Time
+
 	// Lifetime is how long it lives, from its creation on, as the workspace tells;
 	// where it doesn't, as long as patrol's own tokens.
 	Lifetime time.Duration

@@ -201,6 +201,12 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 	r.discovery.adoptMu.Lock()
 	defer r.discovery.adoptMu.Unlock()
 	f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()) // a Logout may have come between
+	if f.known && r.queue.Has(f.entry.Nonce) {
+		r.queue.TakeBack(f.entry.Nonce)
+		if f.entry, _ = r.cfg.Ledger.ByHash(f.token.Hash()); f.entry.Stage == ledger.Revoked {
+			return Credential{}, refusedError("patrol has just revoked this token on " + r.host().String() + ", as it had been replaced: bring another")
+		}
+	}
 	if r.blockedByLogout(f) {
 		return Credential{}, r.loggedOutError()
 	}

@@ -59,11 +59,11 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	if err := r.authority.mayKnow(e); err != nil {
 		return e, err
 	}
-	if err := r.discovery.profile.unknown(); err != nil {
+	if err := r.discovery.profile.unknown(); err != nil && r.chain.State().Phase != LoggedOut {
 		return e, err
 	}
 	if err := r.purgeFromFiles(e); err != nil {
-		if !errors.Is(err, errGraceAnew) && r.expired(e) {
+		if !errors.Is(err, errGraceAnew) && queuedBeyondLifetime(e, old.Drained) {
 			return ended(e, ledger.Expired, "a file still holds it: "+err.Error()), nil
 		}
 		return e, err
@@ -81,6 +81,9 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	by, err := r.revoker(e)
 	if err != nil {
 		return e, err
+	}
+	if r.chain.State().InUse().Entry.Nonce == e.Nonce {
+		return e, errors.New("it is in use again")
 	}
 	if err := r.authority.Revoke(ctx, by, e); err != nil {
 		return e, err
@@ -167,9 +170,18 @@ func (r *Rotator) listForMints(ctx context.Context, by principal) ([]pat.Info, e
 	return list, nil
 }
 
-// expired reports whether the token has certainly expired.
+// expired reports whether the token has expired by both clocks, the workspace's, where
+// that is known, and this machine's.
 func (r *Rotator) expired(e ledger.Entry) bool {
-	return !e.Expiry.IsZero() && r.now().After(e.Expiry.Add(clockTolerance))
+	if e.Expiry.IsZero() {
+		return false
+	}
+	local := e.Expiry
+	if e.LocalExpiry.After(local) {
+		local = e.LocalExpiry
+	}
+	at, known := r.cfg.Workspace.Time()
+	return r.now().After(local.Add(clockTolerance)) && (!known || at.After(e.Expiry.Add(clockTolerance)))
 }
 
 // queuedBeyondLifetime reports whether the token has been in the queue for longer

@@ -43,6 +43,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	r.rotations.Cancel(errors.New("a new token was brought by patrol login"))
 	const enough = 5 * time.Minute // to write the profile in
 	r.discovery.profile.permit(standing.token.Hash(), enough)
+	defer r.discovery.profile.permit("", 0)
 	adopted, err := r.adopt(ctx, f)
 	if err != nil {
 		return Rotation{}, err

@@ -83,14 +83,15 @@ func (r *Rotator) Logout(ctx context.Context) (LogoutResult, error) {
 		r.log.Warn("the profile can't be read", "err", err)
 	}
 	o := &logout{Rotator: r, last: r.giveUp(here)}
+	var values []pat.Token // of the old tokens
 	for _, old := range r.queue.Clear() {
 		if !old.Token.IsZero() {
-			o.values = append(o.values, old.Token)
+			values = append(values, old.Token)
 		}
 	}
 	revoke, left := r.splitForLogout(here)
 	o.result = LogoutResult{Files: r.files.Clear(r.isGone), Tokens: left}
-	o.principals = r.logoutPrincipals(here, o.last, o.values)
+	o.principals = r.logoutPrincipals(here, o.last, values)
 	o.revokeAll(ctx, revoke)
 	return o.result, nil
 }
@@ -156,15 +157,15 @@ func (r *Rotator) isGone(hash string) bool {
 type logout struct {
 	*Rotator
 	result     LogoutResult
-	last       pat.Token   // the token that was in use, which revokes the others first; zero if there was none
-	values     []pat.Token // the old tokens whose values are at hand
+	last       pat.Token // the token that was in use, which revokes the others first; zero if there was none
 	principals []*logoutPrincipal
 }
 
 // logoutPrincipal is one who may revoke tokens.
 type logoutPrincipal struct {
 	principal
-	dead bool // the workspace doesn't take it
+	token pat.Token // that it acts with; zero: it is no token
+	dead  bool      // the workspace doesn't take it
 }
 
 // logoutPrincipals returns who may revoke tokens, best first.
@@ -173,7 +174,7 @@ func (r *Rotator) logoutPrincipals(here []candidate, last pat.Token, queued []pa
 	add := func(t pat.Token) {
 		if !t.IsZero() && !slices.ContainsFunc(seen, t.Same) {
 			seen = append(seen, t)
-			all = append(all, &logoutPrincipal{principal: r.authority.actingWith(t)})
+			all = append(all, &logoutPrincipal{principal: r.authority.actingWith(t), token: t})
 		}
 	}
 	add(last)
@@ -204,8 +205,13 @@ func (o *logout) revokeAll(ctx context.Context, entries []ledger.Entry) {
 	}
 	slices.SortStableFunc(entries, func(a, b ledger.Entry) int { return rank(a) - rank(b) })
 	var revoked, pending int
-	for _, e := range entries {
-		end, err := o.revoke(ctx, e)
+	needed := false // to revoke what couldn't be revoked, and can't revoke itself
+	for i, e := range entries {
+		end, err := e, errOthersFirst
+		if !needed || i < len(entries)-1 || rank(e) == 0 {
+			end, err = o.revoke(ctx, e)
+		}
+		needed = needed || err != nil && !errors.Is(err, errNotShown) && o.valueOf(e).IsZero()
 		t := LogoutToken{ID: end.ID, Found: e.Found, Expires: e.Expiry, End: EndRevoked, Why: end.Reason}
 		if err != nil {
 			pending++
@@ -280,16 +286,21 @@ func (o *logout) revokeMint(ctx context.Context, by principal, e ledger.Entry) (
 
 // requeue puts a token that couldn't be revoked back into the queue.
 func (o *logout) requeue(e ledger.Entry, why error) {
-	c := Credential{Entry: e}
-	for _, t := range append(o.values, o.last) {
-		if t.ID != "" && t.ID == e.ID {
-			c.Token = t
+	value := o.valueOf(e)
+	o.queue.AddFailed(Credential{Entry: e, Token: value}, why)
+	if e.ID != "" && e.ID == o.last.ID || errors.Is(why, errOthersFirst) {
+		o.chain.KeepLast(value)
+	}
+}
+
+// valueOf returns the token of an entry, zero if its value isn't at hand.
+func (o *logout) valueOf(e ledger.Entry) pat.Token {
+	for _, p := range o.principals {
+		if p.id != "" && p.id == e.ID {
+			return p.token
 		}
 	}
-	o.queue.AddFailed(c, why)
-	if e.ID != "" && e.ID == o.last.ID {
-		o.chain.KeepLast(o.last)
-	}
+	return pat.Token{}
 }
 
 // blockedByLogout reports whether a token isn't to be used unless a person brings

@@ -36,6 +36,9 @@ const (
 func (r *Rotator) Run(ctx context.Context) error {
 	r.schedule.running.Store(true)
 	defer r.schedule.running.Store(false)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(r.work.ctx, cancel)()
 	r.warnOfGaps()
 	ended := make(chan struct{})
 	r.work.Go(func(context.Context) {
@@ -151,12 +154,12 @@ func (l *loop) compareClocks() {
 		l.cfg.Workspace.ForgetTime()
 		l.askTime = askTime{at: time.Now().Add(askTimeAfter)}
 		l.tryNow()
+		l.retry.failures, l.search.failures = Failures{}, 0
 	}
 	l.clocks = now
 }
 
-// tryNow ends the wait for the next try and the next look at the files. It doesn't make
-// the waits after it shorter.
+// tryNow ends the wait for the next try and the next look at the files.
 func (l *loop) tryNow() {
 	l.retry.at, l.search.askAgain = time.Time{}, time.Time{}
 	l.checkProfileAt, l.repairFilesAt = time.Time{}, time.Time{}
@@ -198,10 +201,10 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	if !l.retry.of.Is(c) {
 		l.retry = retry{of: c} // somebody else has replaced the token
 	}
-	l.learnTime(ctx, c)
 	plan := Plan{Credential: c, Skew: l.skew(), Tick: l.tick, Wanted: l.retry.reason, NotBefore: l.retry.at}
 	wait, reason := plan.Next(l.now(), time.Now())
 	if wait > 0 {
+		l.learnTime(ctx, c)
 		return min(wallCheck, wait)
 	}
 	if !l.tick.IsZero() && !l.now().Before(l.tick) {
@@ -272,10 +275,17 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 // token has expired, it is asked less often.
 func (l *loop) searchPause(s State, err error) time.Duration {
 	f, pauses, c := &l.search.failures, pauseSearch, s.Current
-	if !c.IsZero() && !c.NeverExpires() && l.now().After(c.Expiry(l.skew())) {
+	switch {
+	case c.IsZero() || c.NeverExpires():
+	case l.now().After(c.Expiry(l.skew())):
 		pauses = pauseAfter
+	case l.hasOtherMinter(): // which is tried each time
+		pauses = pauseBefore
 	}
 	*f++
+	if errors.Is(err, workspace.ErrUnreachable) {
+		return min(pauses.After(*f), pauseUnreachable)
+	}
 	return max(pauses.After(*f), min(workspace.RetryAfter(err), retryAfterAtMost))
 }
 

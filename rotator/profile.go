@@ -46,7 +46,11 @@ func (w *profileWatch) see(hash string) {
 	if w.hash == hash && !w.since.IsZero() {
 		return
 	}
-	w.hash, w.since, w.hadOne = hash, time.Now(), w.hadOne || w.hash != ""
+	since := time.Now()
+	if w.since.IsZero() { // it stood there before patrol started
+		since = since.Add(-profileQuiet)
+	}
+	w.hash, w.since, w.hadOne = hash, since, w.hadOne || w.hash != ""
 	w.asked, w.askAt, w.doubt = 0, time.Time{}, nil
 }
 
@@ -76,7 +80,7 @@ func (w *profileWatch) askAgain(after time.Duration, doubt error) {
 func (w *profileWatch) askNow() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.asked, w.askAt = 0, time.Time{}
+	w.askAt = time.Time{}
 }
 
 func (w *profileWatch) timesAsked() int {
@@ -154,6 +158,7 @@ func (r *Rotator) reconcileProfile(ctx context.Context) {
 			r.repairFiles() // the profile is gone, or its token is
 		}
 	case f.token.Same(current.Token):
+	case current.IsZero():
 	case f.known:
 		r.log.Info("an old token stands in the profile: writing the current one", "from", f.sources)
 		r.repairFiles()
@@ -176,7 +181,11 @@ func (r *Rotator) judgePasted(ctx context.Context, f candidate) {
 	alive, err := r.inspect(ctx, &f)
 	switch {
 	case err != nil:
-		w.askAgain(withJitter(pauseSearch.After(w.timesAsked()+1)), fmt.Errorf("asking %s about the token in the profile: %w", r.host(), err))
+		pauses := pauseBefore
+		if current := r.chain.State().Current; !current.NeverExpires() && r.now().After(current.Expiry(r.skew())) {
+			pauses = pauseAfter
+		}
+		w.askAgain(withJitter(pauses.After(w.timesAsked()+1)), fmt.Errorf("asking %s about the token in the profile: %w", r.host(), err))
 		r.files.NoteProfile(fmt.Errorf("it holds %w, and it isn't known yet whether that works, so it is left there: %w", pat.ErrForeign, err))
 	case !alive && !w.quiet():
 		w.askAgain(profileQuiet, errors.New("the profile holds a token that doesn't work, and may be half typed"))
@@ -184,7 +193,9 @@ func (r *Rotator) judgePasted(ctx context.Context, f candidate) {
 		r.log.Info("the token in the profile is invalid: writing the current one", "from", f.sources)
 		w.askAgain(profileQuiet, nil)
 		w.permit(f.token.Hash(), verdictHolds)
-		r.repairFiles()
+		if r.chain.State().InUse().Entry.Ours() {
+			r.repairFiles()
+		} // else the rotation that is due writes the next one
 	case r.isOtherPatrols(f.info.Comment):
 		w.askAgain(otherPatrolAsk, nil)
 		r.warnOnce("another patrol writes this profile too: give each a profile of its own", f.info.Comment)

@@ -41,6 +41,7 @@ type retiree struct {
 	Retiree
 	due      time.Time // when to try again
 	failures int
+	finished chan struct{} // closed when its revocation that is under way has ended; nil: none is
 }
 
 // Queue owns the old tokens until they have ended. It knows neither the workspace
@@ -122,6 +123,7 @@ func (q *Queue) AddFailed(c Credential, why error) {
 
 func (q *Queue) insert(t *retiree) {
 	q.mu.Lock()
+	q.items = slices.DeleteFunc(q.items, func(old *retiree) bool { return old.Entry.Nonce == t.Entry.Nonce })
 	q.items = append(q.items, t)
 	if t.uncertain() && q.mints.due.Before(time.Now()) {
 		q.mints = mintRound{due: time.Now().Add(min(q.grace, settleTime))}
@@ -335,14 +337,51 @@ func (q *Queue) untilDue(t *retiree) time.Duration {
 	return max(time.Until(t.Drained.Add(q.grace)), time.Until(t.due))
 }
 
+// beginFinish returns what is to be finished; false if it has left the queue.
+func (q *Queue) beginFinish(t *retiree) (Retiree, bool) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.findLocked(t.Entry.Nonce) != t {
+		return Retiree{}, false
+	}
+	t.finished = make(chan struct{})
+	return t.Retiree, true
+}
+
+func (q *Queue) endFinish(t *retiree) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	close(t.finished)
+	t.finished = nil
+}
+
+// TakeBack takes a token out of the queue that is to come into use again. It waits for a
+// revocation that is under way, which may end the token.
+func (q *Queue) TakeBack(nonce string) {
+	for {
+		q.mu.Lock()
+		t := q.findLocked(nonce)
+		if t == nil || t.finished == nil {
+			q.mu.Unlock()
+			q.Remove(nonce)
+			return
+		}
+		finished := t.finished
+		q.mu.Unlock()
+		<-finished
+	}
+}
+
 // errGraceAnew says that a file held an old token until a moment ago.
 var errGraceAnew = errors.New("a file still held it")
 
 // finishOne finishes one token, and returns when to look again.
 func (q *Queue) finishOne(ctx context.Context, t *retiree) time.Duration {
-	q.mu.Lock()
-	old := t.Retiree
-	q.mu.Unlock()
+	old, begun := q.beginFinish(t)
+	if !begun { // it has come into use again meanwhile
+		return 0
+	}
+	defer q.endFinish(t)
 	end, err := q.ends.finish(ctx, old)
 	switch {
 	case err == nil:

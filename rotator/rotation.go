@@ -73,7 +73,10 @@ func (o *rotation) run(ctx context.Context) (err error) {
 // can.
 func (o *rotation) chooseMinter(ctx context.Context) (principal, error) {
 	s := o.chain.State()
-	if s.Phase == Ready && !o.old.IsZero() && o.dead == nil {
+	if s.Phase == Ready && !s.Current.Is(o.old) {
+		return principal{}, errReplaced
+	}
+	if s.Phase == Ready && o.dead == nil {
 		return o.authority.actingWith(o.old.Token), nil
 	}
 	if by, ok := o.otherMinter(ctx); ok {
@@ -96,15 +99,20 @@ func (o *rotation) otherMinter(ctx context.Context) (principal, bool) {
 		return principal{}, false
 	}
 	by := principal{Session: o.cfg.MintAs, userKnown: true}
-	by.user = cmp.Or(o.authority.User(context.WithoutCancel(ctx), by), unknownUser+ledger.NewNonce())
+	by.user = cmp.Or(o.authority.User(context.WithoutCancel(ctx), by), unknownMinter)
 	return by, true
 }
 
-// livingOld returns the newest token in the queue that the workspace takes, zero if
-// there is none.
+// livingOld returns the newest token in the queue that is of the user of the token in use
+// and that the workspace takes, zero if there is none.
 func (r *Rotator) livingOld(ctx context.Context) pat.Token {
+	s := r.chain.State()
+	if s.Phase == LoggedOut { // the user has given all of them up
+		return pat.Token{}
+	}
+	user := s.Current.Entry.User
 	for _, old := range slices.Backward(r.queue.Items()) {
-		if old.Token.IsZero() || r.expired(old.Entry) || !old.Entry.Host.Same(r.host()) {
+		if old.Token.IsZero() || old.Entry.User != user || !old.Entry.Host.Same(r.host()) {
 			continue
 		}
 		if alive, err := r.authority.Alive(ctx, old.Token); alive && err == nil {
@@ -122,11 +130,11 @@ func (o *rotation) preflight(ctx context.Context) error {
 	agents = errors.Join(agents, o.checkPasted())
 	switch {
 	case profile != nil:
-		return o.dieIfDead(ctx, o.old, fmt.Errorf("nothing was minted: %w", profile))
+		return o.dieIfDead(ctx, o.old, &preflightError{fmt.Errorf("nothing was minted: %w", profile)})
 	case agents == nil:
 		return nil
 	case !o.timeIsShort():
-		return o.dieIfDead(ctx, o.old, fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents))
+		return o.dieIfDead(ctx, o.old, &preflightError{fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents)})
 	}
 	o.log.Warn("a credential file can't be written and time is short: rotating without it", "err", agents)
 	return nil
@@ -144,6 +152,11 @@ func (o *rotation) checkPasted() error {
 	}
 	return fmt.Errorf("%s holds %w: it is used once the workspace takes it, and replaced once the workspace calls it invalid; or take it out", f.sources[0], pat.ErrForeign)
 }
+
+// preflightError says why nothing was minted before the workspace was asked.
+type preflightError struct{ error }
+
+func (e *preflightError) Unwrap() error { return e.error }
 
 // timeIsShort reports whether less than a quarter of the old token's life is left.
 // A token that was found may live for months: nobody waits that long.
@@ -168,7 +181,7 @@ func (o *rotation) mint(ctx context.Context) error {
 		}
 		err = o.mintBy(ctx)
 	}
-	if err != nil && o.dead != nil {
+	if err != nil && o.dead != nil && !errors.Is(err, errReplaced) {
 		_ = o.chain.Die(o.old, o.dead)
 	}
 	return err
@@ -200,7 +213,7 @@ func (o *rotation) mintBy(ctx context.Context) error {
 	info.Scopes = e.Scopes
 	e.Stage, e.Hash, e.Info = ledger.Minted, t.Hash(), info
 	o.fresh = newCredential(t, e, o.cfg.Lifetime)
-	o.fresh.Entry.LocalExpiry = before.Add(o.fresh.Lifetime)
+	o.fresh.Entry.LocalExpiry, o.fresh.Minted = before.Add(o.fresh.Lifetime), o.fresh.Since
 	o.record(o.fresh.Entry)
 	return nil
 }
@@ -275,7 +288,7 @@ func (r *Rotator) revokeForQuota(ctx context.Context, by principal) (room bool) 
 	}
 	for _, old := range r.queue.Items() {
 		e := old.Entry
-		if old.Drained.IsZero() || e.ID == "" || !e.Host.MaySame(r.host()) || r.notOurs(e) != "" || r.purgeFromFiles(e) != nil {
+		if old.Drained.IsZero() || e.ID == "" || e.ID == by.id || !e.Host.MaySame(r.host()) || r.notOurs(e) != "" || r.purgeFromFiles(e) != nil {
 			continue
 		}
 		if r.authority.Revoke(ctx, by, e) == nil {
@@ -360,9 +373,10 @@ func (r *Rotator) retireReplaced(old, next Credential, drained <-chan struct{}) 
 }
 
 // isDead reports whether the workspace calls a token invalid. It is asked only where
-// the error or the clock suggests that.
+// the error or the clock suggests that, and not where it has just failed to answer.
 func (r *Rotator) isDead(ctx context.Context, c Credential, err error) bool {
-	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew()))
+	silent := errors.Is(err, workspace.ErrUncertain) || errors.Is(err, workspace.ErrUnreachable)
+	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent
 	if !suspect || c.IsZero() {
 		return false
 	}

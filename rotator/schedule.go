@@ -65,8 +65,14 @@ func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
 	case wait > 0 && p.Wanted != "":
 		wait, reason = 0, p.Wanted
 	}
+	if !c.Minted.IsZero() { // whatever the clocks say, a new one is not replaced at once
+		wait = max(wait, c.Minted.Add(min(leastAge, c.Lifetime/2)).Sub(mono))
+	}
 	return max(wait, p.NotBefore.Sub(mono), 0), reason
 }
+
+// leastAge is how long patrol keeps a token that it has just minted.
+const leastAge = 2 * time.Minute
 
 // Failures is how often in a row something has been tried in vain, and what the
 // workspace said the last time.
@@ -109,6 +115,14 @@ const (
 	// retryAfterAtMost bounds how long the workspace's Retry-After is heeded.
 	retryAfterAtMost = 15 * time.Minute
 
+	// pauseUnreachable bounds the wait where nothing reached the workspace, which costs it
+	// nothing: a laptop's network comes back at any moment.
+	pauseUnreachable = 30 * time.Second
+
+	// pausePreflight bounds the wait where something on this machine has to be mended
+	// first.
+	pausePreflight = time.Minute
+
 	// pauseNoList is between two questions about mints where the token in use may not
 	// list.
 	pauseNoList = time.Hour
@@ -138,6 +152,10 @@ func RetryPause(f Failures, left time.Duration, neverExpires bool) time.Duration
 	const part, least = 4, 2 * time.Minute
 	asked := min(workspace.RetryAfter(f.Err), retryAfterAtMost)
 	switch {
+	case errors.Is(f.Err, workspace.ErrUnreachable):
+		return min(pauseBefore.After(f.BeforeExpiry+f.AfterExpiry), pauseUnreachable)
+	case left > 0 && errors.As(f.Err, new(*preflightError)):
+		return min(pauseBefore.After(f.BeforeExpiry), pausePreflight)
 	case neverExpires && errors.Is(f.Err, workspace.ErrPermission):
 		return pauseForbidden
 	case left <= 0 && !neverExpires:

@@ -106,7 +106,8 @@ func TestServeOnBrokenDisk(t *testing.T) {
 			go func() { ended <- cmd.Wait() }()
 			t.Cleanup(func() {
 				_ = cmd.Process.Kill()
-				_ = <-ended
+				err := <-ended
+				t.Log("patrol serve ended: ", err)
 			})
 			status := 0
 			for end := time.Now().Add(30 * time.Second); status != http.StatusOK && time.Now().Before(end); time.Sleep(50 * time.Millisecond) {

@@ -27,6 +27,9 @@ var (
 	ErrQuota = errors.New("token quota exceeded")
 	// ErrLifetime: the workspace doesn't give tokens of this lifetime.
 	ErrLifetime = errors.New("lifetime refused")
+	// ErrUnreachable: no connection to the workspace could be made, so nothing reached it.
+	ErrUnreachable = errors.New("the workspace can't be reached")
+
 	// ErrUncertain: a token may have been minted that nobody has.
 	ErrUncertain = errors.New("a token may have been minted")
 )
@@ -94,8 +97,11 @@ func (x *exchange) explainFailure(ctx context.Context, c *Client, e *callError, 
 	if f.cause != nil && len(e.is) == 0 {
 		e.is = append(e.is, f.cause)
 	}
-	if !f.void {
+	switch {
+	case !f.void:
 		e.is = append(e.is, ErrUncertain)
+	case f.what == "":
+		e.is = append(e.is, ErrUnreachable)
 	}
 }
 
