@@ -91,7 +91,7 @@ func (a *Authority) actingWith(t pat.Token) principal {
 // the workspace answers is proof enough: a new token may be missing in its list for a
 // while.
 func (a *Authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
-	_, err := a.Ask(ctx, a.workspace.As(t))
+	_, err := a.List(ctx, a.workspace.As(t))
 	switch {
 	case err == nil, errors.Is(err, workspace.ErrPermission):
 		return true, nil // a narrowly scoped token may not list
@@ -101,12 +101,12 @@ func (a *Authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
 	return false, err
 }
 
-// Ask returns the tokens that the workspace lists. One that was minted a moment ago may be
+// List returns the tokens that the workspace lists. One that was minted a moment ago may be
 // missing.
-func (a *Authority) Ask(ctx context.Context, by *workspace.Session) ([]pat.Info, error) {
+func (a *Authority) List(ctx context.Context, by *workspace.Session) ([]pat.Info, error) {
 	all, err := by.List(ctx)
 	for _, t := range all {
-		nonce, ours := a.ledger.Minted(t.Comment)
+		nonce, ours := a.ledger.MintedHere(t.Comment)
 		instance, _, minted := pat.ParseComment(t.Comment)
 		if minted && !ours && instance == a.ledger.Instance() && a.twins.note(nonce) {
 			a.log.Warn("another patrol has the same name as this one, so people can't tell their tokens apart: give one of them another with --instance", "instance", instance)
@@ -115,11 +115,11 @@ func (a *Authority) Ask(ctx context.Context, by *workspace.Session) ([]pat.Info,
 	return all, err
 }
 
-// List returns the tokens that the workspace lists. A list without the principal's
+// ListWhole returns the tokens that the workspace lists. A list without the principal's
 // own is an error: an answer that is empty by mistake must not pass for the news
 // that nothing is left to be revoked.
-func (a *Authority) List(ctx context.Context, by principal) ([]pat.Info, error) {
-	all, err := a.Ask(ctx, by.Session)
+func (a *Authority) ListWhole(ctx context.Context, by principal) ([]pat.Info, error) {
+	all, err := a.List(ctx, by.Session)
 	if err != nil {
 		return nil, err
 	}
@@ -147,7 +147,7 @@ func (a *Authority) Revoke(ctx context.Context, by principal, e ledger.Entry) er
 	if err != nil {
 		return err
 	}
-	all, err := a.List(ctx, by)
+	all, err := a.ListWhole(ctx, by)
 	if errors.Is(err, workspace.ErrPermission) && !a.canList.Load() {
 		return nil // a narrowly scoped token may not list
 	}
@@ -159,7 +159,7 @@ func (a *Authority) revokeSelf(ctx context.Context, by principal, e ledger.Entry
 	err := by.Revoke(ctx, by.id)
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken), errors.Is(err, workspace.ErrNotFound):
-		return a.trustHere(e)
+		return a.checkSameHost(e)
 	case err != nil:
 		return err
 	}
@@ -182,17 +182,17 @@ func (a *Authority) checkRevoked(all []pat.Info, err error, id string) error {
 	return nil
 }
 
-// mayKnow returns nil if e's token may be one of this workspace.
-func (a *Authority) mayKnow(e ledger.Entry) error {
+// checkMaybeSameHost returns nil if e's token may be one of this workspace.
+func (a *Authority) checkMaybeSameHost(e ledger.Entry) error {
 	if e.Host.MaySame(a.workspace.Host()) {
 		return nil
 	}
 	return fmt.Errorf("it came with another workspace, %s: %w", e.Host, errNotShown)
 }
 
-// trustHere returns nil if e's token is certainly one of this workspace: only then it
+// checkSameHost returns nil if e's token is certainly one of this workspace: only then it
 // proves something that the workspace doesn't know it.
-func (a *Authority) trustHere(e ledger.Entry) error {
+func (a *Authority) checkSameHost(e ledger.Entry) error {
 	if e.Host.Same(a.workspace.Host()) {
 		return nil
 	}
@@ -203,7 +203,7 @@ func (a *Authority) trustHere(e ledger.Entry) error {
 // workspace. The workspace hides the tokens of all others, so that "not found" proves
 // nothing about those.
 func (a *Authority) trustNotFound(ctx context.Context, by principal, e ledger.Entry) error {
-	if err := a.trustHere(e); err != nil {
+	if err := a.checkSameHost(e); err != nil {
 		return err
 	}
 	user := by.user
@@ -249,7 +249,7 @@ func (a *Authority) RevokeMint(ctx context.Context, by principal, e ledger.Entry
 		if err := a.Revoke(ctx, by, e); err != nil {
 			return e, fmt.Errorf("revoking a token whose mint was cut off: %w", err)
 		}
-		return ended(e, ledger.Revoked, "its mint was cut off"), nil
+		return withEnd(e, ledger.Revoked, "its mint was cut off"), nil
 	}
 	if since := now.Sub(e.At); since >= 0 && since < settleTime {
 		return e, errCreateMayArrive
@@ -257,12 +257,14 @@ func (a *Authority) RevokeMint(ctx context.Context, by principal, e ledger.Entry
 	if err := a.trustNotFound(ctx, by, e); err != nil {
 		return e, fmt.Errorf("it may have been minted: %w", err)
 	}
-	return unminted(e), nil
+	return asNeverMinted(e), nil
 }
 
-func unminted(e ledger.Entry) ledger.Entry { return ended(e, ledger.Revoked, "it was never minted") }
+func asNeverMinted(e ledger.Entry) ledger.Entry {
+	return withEnd(e, ledger.Revoked, "it was never minted")
+}
 
-func ended(e ledger.Entry, stage ledger.Stage, why string) ledger.Entry {
+func withEnd(e ledger.Entry, stage ledger.Stage, why string) ledger.Entry {
 	e.Stage, e.Reason = stage, why
 	return e
 }

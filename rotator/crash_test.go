@@ -135,7 +135,7 @@ func rotateOnce(args []string) int {
 		rotation, err = r.Rotate(context.Background(), "asked")
 	}
 	if err == nil {
-		err = r.Retire(context.Background(), rotation.Old)
+		err = r.AwaitRevoked(context.Background(), rotation.Old)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

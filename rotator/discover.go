@@ -159,7 +159,7 @@ func (f candidate) rank() int {
 
 // inspect asks the workspace whether the token works, and what it is.
 func (r *Rotator) inspect(ctx context.Context, f *candidate) (alive bool, err error) {
-	list, err := r.authority.Ask(ctx, r.cfg.Workspace.As(f.token))
+	list, err := r.authority.List(ctx, r.cfg.Workspace.As(f.token))
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
 		return false, nil
@@ -237,7 +237,7 @@ func (r *Rotator) adoptedEntry(ctx context.Context, f candidate) ledger.Entry {
 	if intent, ours := r.matchIntent(f); ours && !f.known {
 		e = intent
 	} else if !f.known {
-		e = ledger.Entry{Nonce: ledger.NewNonce(), Hash: f.token.Hash(), Found: f.sources}
+		e = ledger.Entry{Nonce: ledger.RandomNonce(), Hash: f.token.Hash(), Found: f.sources}
 	}
 	if f.info.ID != "" {
 		created := cmp.Or(f.info.Created, e.Created)

@@ -105,7 +105,7 @@ func (f *files) Clear(gone func(hash string) bool) []ClearedFile {
 	for i, file := range f.all {
 		cleared, left, err := file.Clear(gone)
 		f.note(i, left, err)
-		all = append(all, ClearedFile{Name: file.Name(), Path: file.Path(), Cleared: cleared, Left: left, Error: text(err)})
+		all = append(all, ClearedFile{Name: file.Name(), Path: file.Path(), Cleared: cleared, Left: left, Error: errText(err)})
 	}
 	return all
 }
@@ -115,7 +115,7 @@ func (f *files) note(i int, left []string, err error) {
 	f.mu.Lock()
 	info := &f.infos[i]
 	old := *info
-	info.Left, info.Error = left, text(err)
+	info.Left, info.Error = left, errText(err)
 	if err == nil {
 		info.Written = time.Now().Round(0)
 	}
@@ -168,7 +168,7 @@ func (f *files) Holders(hash string) ([]string, error) {
 // writeFiles writes the token in use into the files, and records that it stands
 // in the profile once it does.
 func (r *Rotator) writeFiles() []FileInfo {
-	f, there, _ := r.profileToken()
+	f, there, _ := r.noteProfileToken()
 	written, infos := r.files.Write(r.mayReplace, r.discovery.profile.beingTyped())
 	if infos[0].Error != "" && there && !f.known && r.discovery.profile.timesAsked() == 0 {
 		r.CheckProfile() // it may be somebody's who wants it used

@@ -21,21 +21,21 @@ const clockTolerance = 10 * time.Minute
 // workspace.
 const propagation = time.Minute
 
-// finish makes sure that an old token is used nowhere, and revokes it. It returns
+// endToken makes sure that an old token is used nowhere, and revokes it. It returns
 // its entry as it ended. A token that nobody can revoke, because it may be another
 // user's or another workspace's or because the workspace forbids it, ends by itself.
-func (r *Rotator) finish(ctx context.Context, old Retiree) (ledger.Entry, error) {
+func (r *Rotator) endToken(ctx context.Context, old Retiree) (ledger.Entry, error) {
 	end, err := r.revokeUnused(ctx, old)
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
-		r.checkRevoker(ctx, old.Entry, err)
+		r.handleDeadRevoker(ctx, old.Entry, err)
 	case errors.Is(err, workspace.ErrPermission) && queuedBeyondLifetime(end, old.Drained):
-		return ended(end, ledger.Expired, err.Error()), nil
+		return withEnd(end, ledger.Expired, err.Error()), nil
 	case !errors.Is(err, errNotShown):
 	case r.expired(end):
-		return ended(end, ledger.Expired, err.Error()), nil
+		return withEnd(end, ledger.Expired, err.Error()), nil
 	case end.Expiry.IsZero():
-		return ended(end, ledger.Left, err.Error()), nil
+		return withEnd(end, ledger.Left, err.Error()), nil
 	}
 	return end, err
 }
@@ -56,7 +56,7 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	if err := r.ledgerUnwritten(); err != nil {
 		return e, err
 	}
-	if err := r.authority.mayKnow(e); err != nil {
+	if err := r.authority.checkMaybeSameHost(e); err != nil {
 		return e, err
 	}
 	if err := r.discovery.profile.unknown(); err != nil && r.chain.State().Phase != LoggedOut {
@@ -64,7 +64,7 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	}
 	if err := r.purgeFromFiles(e); err != nil {
 		if !errors.Is(err, errGraceAnew) && queuedBeyondLifetime(e, old.Drained) {
-			return ended(e, ledger.Expired, "a file still holds it: "+err.Error()), nil
+			return withEnd(e, ledger.Expired, "a file still holds it: "+err.Error()), nil
 		}
 		return e, err
 	}
@@ -76,7 +76,7 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 		return e, err
 	}
 	if reason := r.notOurs(e); reason != "" {
-		return ended(e, ledger.Left, reason), nil
+		return withEnd(e, ledger.Left, reason), nil
 	}
 	by, err := r.revoker(e)
 	if err != nil {
@@ -88,24 +88,24 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	if err := r.authority.Revoke(ctx, by, e); err != nil {
 		return e, err
 	}
-	return ended(e, ledger.Revoked, ""), nil
+	return withEnd(e, ledger.Revoked, ""), nil
 }
 
-// finishMints asks for one list for all mints without an answer, and revokes what
+// endMints asks for one list for all mints without an answer, and revokes what
 // they have made. A mint of which nothing can be learned ends when its token must have
 // expired.
-func (r *Rotator) finishMints(ctx context.Context, mints []Retiree, by *principal) (done []ledger.Entry, err error) {
+func (r *Rotator) endMints(ctx context.Context, mints []Retiree, by *principal) (done []ledger.Entry, err error) {
 	if err := r.ledgerUnwritten(); err != nil {
 		return nil, err
 	}
 	o := &mintSearch{Rotator: r, by: by, lists: map[string]listing{}}
 	for _, old := range mints {
-		end, merr := o.finish(ctx, old.Entry)
+		end, merr := o.endMint(ctx, old.Entry)
 		switch {
 		case merr == nil:
 			done = append(done, end)
 		case time.Since(old.Drained) > r.cfg.Lifetime+clockTolerance:
-			done = append(done, ended(end, ledger.Expired, merr.Error()))
+			done = append(done, withEnd(end, ledger.Expired, merr.Error()))
 		case err == nil:
 			err = merr
 		}
@@ -126,9 +126,9 @@ type listing struct {
 	err    error
 }
 
-// finish revokes what one mint may have made.
-func (o *mintSearch) finish(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
-	if err := o.authority.mayKnow(e); err != nil {
+// endMint revokes what one mint may have made.
+func (o *mintSearch) endMint(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+	if err := o.authority.checkMaybeSameHost(e); err != nil {
 		return e, err
 	}
 	by, err := o.principal(e)
@@ -141,7 +141,7 @@ func (o *mintSearch) finish(ctx context.Context, e ledger.Entry) (ledger.Entry, 
 		list.tokens, list.err = o.listForMints(ctx, by)
 		o.lists[key] = list
 		if errors.Is(list.err, workspace.ErrInvalidToken) && o.by == nil {
-			o.checkRevoker(ctx, e, list.err)
+			o.handleDeadRevoker(ctx, e, list.err)
 		}
 	}
 	if list.err != nil {
@@ -163,7 +163,7 @@ func (r *Rotator) listForMints(ctx context.Context, by principal) ([]pat.Info, e
 	if c := r.chain.State().Current; c.Token.ID == "" && !c.IsZero() {
 		return nil, errors.New("it may be the token in use, whose id isn't known")
 	}
-	list, err := r.authority.List(ctx, by)
+	list, err := r.authority.ListWhole(ctx, by)
 	if err != nil {
 		return nil, fmt.Errorf("looking for a token that may have been minted: %w", err)
 	}
@@ -225,7 +225,7 @@ func (r *Rotator) identify(ctx context.Context, e ledger.Entry) (ledger.Entry, e
 	if err != nil {
 		return e, err
 	}
-	list, err := r.authority.List(ctx, by)
+	list, err := r.authority.ListWhole(ctx, by)
 	if err != nil && !errors.Is(err, workspace.ErrPermission) {
 		return e, fmt.Errorf("looking for it in the workspace's list: %w", err)
 	}
@@ -259,7 +259,7 @@ func (r *Rotator) notOurs(e ledger.Entry) string {
 // isOtherPatrols reports whether a token with this comment was minted by a patrol,
 // and not by this one.
 func (r *Rotator) isOtherPatrols(comment string) bool {
-	_, ours := r.cfg.Ledger.Minted(comment)
+	_, ours := r.cfg.Ledger.MintedHere(comment)
 	_, _, minted := pat.ParseComment(comment)
 	return minted && !ours
 }
@@ -336,10 +336,10 @@ func newestOfUser(queue []Retiree, e ledger.Entry) (pat.Token, error) {
 	return newest.Token, nil
 }
 
-// checkRevoker is called when the workspace has called the token invalid that was to
+// handleDeadRevoker is called when the workspace has called the token invalid that was to
 // revoke e's, and makes sure of that. If it is the token in use, another is minted or the
 // chain is dead; if it is an old one, nothing is revoked with it any more.
-func (r *Rotator) checkRevoker(ctx context.Context, e ledger.Entry, why error) {
+func (r *Rotator) handleDeadRevoker(ctx context.Context, e ledger.Entry, why error) {
 	s, queue := r.chain.State(), r.queue.Items()
 	t, err := revokingToken(s, queue, e)
 	if err != nil {
@@ -347,7 +347,7 @@ func (r *Rotator) checkRevoker(ctx context.Context, e ledger.Entry, why error) {
 	}
 	if s.Current.Token.Same(t) {
 		if time.Since(s.Current.Since) >= propagation {
-			if r.isDead(ctx, s.Current, why) {
+			if r.provenDead(ctx, s.Current, why) {
 				_, _ = r.replaceDead(ctx, s.Current, why) // the chain tells everybody
 			}
 		}
@@ -362,7 +362,7 @@ func (r *Rotator) checkRevoker(ctx context.Context, e ledger.Entry, why error) {
 		}
 		r.queue.ForgetValue(old.Entry.Nonce) // no other is revoked with it
 		if old.Entry.Host.Same(r.host()) {
-			r.record(ended(old.Entry, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
+			r.record(withEnd(old.Entry, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
 			r.queue.Remove(old.Entry.Nonce)
 		}
 	}

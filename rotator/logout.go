@@ -115,7 +115,7 @@ func (r *Rotator) splitForLogout(here []candidate) (revoke []ledger.Entry, left 
 	for _, e := range r.cfg.Ledger.Pending() {
 		switch reason := r.keepReason(e); {
 		case reason != "":
-			r.record(ended(e, ledger.Left, reason))
+			r.record(withEnd(e, ledger.Left, reason))
 			left = append(left, LogoutToken{ID: e.ID, Found: e.Found, Expires: e.Expiry, End: EndLeft, Why: reason})
 			continue
 		case e.Stage != ledger.Intended && e.Stage != ledger.Retiring:
@@ -231,7 +231,7 @@ func (o *logout) revokeAll(ctx context.Context, entries []ledger.Entry) {
 // revoke revokes a token by the first principal that the workspace takes and that
 // may have such a token, those of its user before others.
 func (o *logout) revoke(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
-	if err := o.authority.mayKnow(e); err != nil {
+	if err := o.authority.checkMaybeSameHost(e); err != nil {
 		return e, err
 	}
 	others := func(p *logoutPrincipal) int {
@@ -262,7 +262,7 @@ func (o *logout) revoke(ctx context.Context, e ledger.Entry) (ledger.Entry, erro
 func (o *logout) revokeBy(ctx context.Context, by principal, e ledger.Entry) (ledger.Entry, error) {
 	const tries = 3
 	return backoff.Retry(ctx, func() (ledger.Entry, error) {
-		end, err := ended(e, ledger.Revoked, ""), error(nil)
+		end, err := withEnd(e, ledger.Revoked, ""), error(nil)
 		if e.Stage == ledger.Intended {
 			end, err = o.revokeMint(ctx, by, e)
 		} else {

@@ -102,7 +102,7 @@ func (r *Rotator) runLoop(ctx context.Context) {
 	}
 	for {
 		l.compareClocks()
-		if l.schedule().tryNow.Swap(false) {
+		if l.schedule.tryNow.Swap(false) {
 			l.tryNow()
 		}
 		var wait time.Duration
@@ -133,10 +133,8 @@ func (l *loop) planTick() {
 		}
 	}
 	l.tick = tick.Round(0)
-	l.schedule().setNext(l.tick)
+	l.schedule.setNext(l.tick)
 }
-
-func (l *loop) schedule() *schedule { return &l.Rotator.schedule }
 
 // compareClocks notices, by the monotonic clock, that the wall clock was set
 // back. Then nobody knows when the token expires, and it is rotated. A clock that
@@ -196,7 +194,7 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	if !l.tick.IsZero() && l.tick.After(l.cfg.Schedule.Next(l.now()).Add(jitterAtMost)) {
 		l.planTick() // the clock was set back
 	}
-	l.checkFiles(ctx)
+	l.lookAfterFiles(ctx)
 	c := l.chain.State().Current
 	if !l.retry.of.Is(c) {
 		l.retry = retry{of: c} // somebody else has replaced the token
@@ -214,9 +212,9 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	return 0 // to see what is due now
 }
 
-// checkFiles looks at the profile, and at all files, when that is due.
-func (l *loop) checkFiles(ctx context.Context) {
-	if l.schedule().checkProfile.Swap(false) || !time.Now().Before(l.checkProfileAt) {
+// lookAfterFiles looks at the profile, and at all files, when that is due.
+func (l *loop) lookAfterFiles(ctx context.Context) {
+	if l.schedule.checkProfile.Swap(false) || !time.Now().Before(l.checkProfileAt) {
 		l.checkProfileAt = time.Now().Add(wallCheck)
 		l.reconcileProfile(ctx)
 	}

@@ -127,9 +127,9 @@ func (r *Rotator) mayReplace(hash string) bool {
 	return r.cfg.Ledger.Knows(hash) || r.discovery.profile.permits(hash)
 }
 
-// profileToken returns the token that stands in the profile, and notes it; false if there
+// noteProfileToken returns the token that stands in the profile, and notes it; false if there
 // is none.
-func (r *Rotator) profileToken() (candidate, bool, error) {
+func (r *Rotator) noteProfileToken() (candidate, bool, error) {
 	all, err := r.candidates()
 	if err != nil {
 		return candidate{}, false, err
@@ -149,7 +149,7 @@ func (r *Rotator) profileToken() (candidate, bool, error) {
 // replaced; a token that patrol has never seen, and that works, was put there by somebody
 // who wants it used.
 func (r *Rotator) reconcileProfile(ctx context.Context) {
-	f, there, err := r.profileToken()
+	f, there, err := r.noteProfileToken()
 	current := r.chain.State().InUse()
 	switch {
 	case err != nil: // the rotation's preflight will say so

@@ -35,9 +35,9 @@ type Retiree struct {
 // uncertain reports whether it isn't known if there is a token.
 func (t Retiree) uncertain() bool { return t.Entry.Stage == ledger.Intended }
 
-// retiree is a Retiree in the queue. Its times keep their monotonic reading: a
+// queued is a Retiree in the queue. Its times keep their monotonic reading: a
 // clock that is set back must not stretch a grace by hours.
-type retiree struct {
+type queued struct {
 	Retiree
 	due      time.Time // when to try again
 	failures int
@@ -55,20 +55,20 @@ type Queue struct {
 	ends ends
 
 	mu    sync.Mutex // guards all below; held over nothing that blocks
-	items []*retiree // oldest first
+	items []*queued  // oldest first
 	mints mintRound
 }
 
 // ends is what a Queue needs to bring what is in it to its end.
 type ends interface {
-	// finish makes sure that nobody uses a token any more and revokes it. It returns
+	// endToken makes sure that nobody uses a token any more and revokes it. It returns
 	// its entry as it ended.
-	finish(context.Context, Retiree) (ledger.Entry, error)
+	endToken(context.Context, Retiree) (ledger.Entry, error)
 
-	// finishMints finds out at once of all mints without an answer whether they have
+	// endMints finds out at once of all mints without an answer whether they have
 	// made a token, and revokes those. by does it; nil: whoever revokes old tokens. It
 	// returns what has ended; the error is why something hasn't.
-	finishMints(ctx context.Context, mints []Retiree, by *principal) ([]ledger.Entry, error)
+	endMints(ctx context.Context, mints []Retiree, by *principal) ([]ledger.Entry, error)
 
 	// record is told of each end.
 	record(ledger.Entry)
@@ -81,8 +81,8 @@ type mintRound struct {
 	failed   string // why some are left
 }
 
-func newRetiree(c Credential) *retiree {
-	return &retiree{
+func newQueued(c Credential) *queued {
+	return &queued{
 		Retiree: Retiree{Entry: c.Entry, Token: c.Token, Drained: time.Now()},
 	}
 }
@@ -90,7 +90,7 @@ func newRetiree(c Credential) *retiree {
 // Add puts a token into the queue. Its requests have drained when drained is
 // closed; nil: there are none.
 func (q *Queue) Add(c Credential, drained <-chan struct{}) {
-	t := newRetiree(c)
+	t := newQueued(c)
 	if t.Entry.Stage != ledger.Intended && t.Entry.Stage != ledger.Retiring {
 		t.Entry.Stage = ledger.Retiring
 		q.ends.record(t.Entry)
@@ -115,15 +115,15 @@ func isClosed(ch <-chan struct{}) bool {
 // AddFailed puts a token back that couldn't be revoked. Its grace counts as over.
 func (q *Queue) AddFailed(c Credential, why error) {
 	const pause = 10 * time.Second
-	t := newRetiree(c)
+	t := newQueued(c)
 	t.Drained = time.Now().Add(-q.grace)
 	t.Failed, t.due = why.Error(), time.Now().Add(pause)
 	q.insert(t)
 }
 
-func (q *Queue) insert(t *retiree) {
+func (q *Queue) insert(t *queued) {
 	q.mu.Lock()
-	q.items = slices.DeleteFunc(q.items, func(old *retiree) bool { return old.Entry.Nonce == t.Entry.Nonce })
+	q.items = slices.DeleteFunc(q.items, func(old *queued) bool { return old.Entry.Nonce == t.Entry.Nonce })
 	q.items = append(q.items, t)
 	if t.uncertain() && q.mints.due.Before(time.Now()) {
 		q.mints = mintRound{due: time.Now().Add(min(q.grace, settleTime))}
@@ -133,7 +133,7 @@ func (q *Queue) insert(t *retiree) {
 }
 
 // awaitDrain notes when no request carries t any more.
-func (q *Queue) awaitDrain(ctx context.Context, t *retiree, drained <-chan struct{}) {
+func (q *Queue) awaitDrain(ctx context.Context, t *queued, drained <-chan struct{}) {
 	select {
 	case <-drained:
 	case <-time.After(drainAtMost):
@@ -168,8 +168,8 @@ func (q *Queue) Has(nonce string) bool {
 	return q.findLocked(nonce) != nil
 }
 
-func (q *Queue) findLocked(nonce string) *retiree {
-	i := slices.IndexFunc(q.items, func(t *retiree) bool { return t.Entry.Nonce == nonce })
+func (q *Queue) findLocked(nonce string) *queued {
+	i := slices.IndexFunc(q.items, func(t *queued) bool { return t.Entry.Nonce == nonce })
 	if i < 0 {
 		return nil
 	}
@@ -180,7 +180,7 @@ func (q *Queue) findLocked(nonce string) *retiree {
 func (q *Queue) Remove(nonce string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.items = slices.DeleteFunc(q.items, func(t *retiree) bool { return t.Entry.Nonce == nonce })
+	q.items = slices.DeleteFunc(q.items, func(t *queued) bool { return t.Entry.Nonce == nonce })
 }
 
 // Clear empties the queue and returns what was in it.
@@ -219,9 +219,9 @@ func (q *Queue) InGrace(nonce string) bool {
 	return t != nil && time.Since(t.Drained) < q.grace
 }
 
-// Retire finishes what is due until the token with this hash has left the queue,
+// AwaitRevoked finishes what is due until the token with this hash has left the queue,
 // or ctx is done. It must not be used while Run is at work.
-func (q *Queue) Retire(ctx context.Context, t pat.Token) error {
+func (q *Queue) AwaitRevoked(ctx context.Context, t pat.Token) error {
 	for {
 		wait := q.finishDue(ctx)
 		if !slices.ContainsFunc(q.Items(), func(old Retiree) bool { return old.Entry.Hash == t.Hash() }) {
@@ -293,7 +293,7 @@ func (q *Queue) AskAboutMints() {
 // by does it; nil: whoever revokes old tokens. The error is why something is left.
 func (q *Queue) FinishMints(ctx context.Context, by *principal) (time.Duration, error) {
 	mints := slices.DeleteFunc(q.Items(), func(t Retiree) bool { return !t.uncertain() })
-	ended, err := q.ends.finishMints(ctx, mints, by)
+	ended, err := q.ends.endMints(ctx, mints, by)
 	for _, e := range ended {
 		q.end(e)
 	}
@@ -307,10 +307,10 @@ func (q *Queue) FinishMints(ctx context.Context, by *principal) (time.Duration, 
 		pause = settleTime
 	}
 	old := q.mints.failed
-	q.mints.due, q.mints.failed = time.Now().Add(pause), text(err)
+	q.mints.due, q.mints.failed = time.Now().Add(pause), errText(err)
 	for _, t := range q.items {
 		if t.uncertain() {
-			t.Failed = text(err)
+			t.Failed = errText(err)
 		}
 	}
 	q.mu.Unlock()
@@ -328,7 +328,7 @@ func (q *Queue) end(e ledger.Entry) {
 }
 
 // untilDue is how long t is not due yet.
-func (q *Queue) untilDue(t *retiree) time.Duration {
+func (q *Queue) untilDue(t *queued) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if t.Drained.IsZero() {
@@ -338,7 +338,7 @@ func (q *Queue) untilDue(t *retiree) time.Duration {
 }
 
 // beginFinish returns what is to be finished; false if it has left the queue.
-func (q *Queue) beginFinish(t *retiree) (Retiree, bool) {
+func (q *Queue) beginFinish(t *queued) (Retiree, bool) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if q.findLocked(t.Entry.Nonce) != t {
@@ -348,7 +348,7 @@ func (q *Queue) beginFinish(t *retiree) (Retiree, bool) {
 	return t.Retiree, true
 }
 
-func (q *Queue) endFinish(t *retiree) {
+func (q *Queue) endFinish(t *queued) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	close(t.finished)
@@ -376,13 +376,13 @@ func (q *Queue) TakeBack(nonce string) {
 var errGraceAnew = errors.New("a file still held it")
 
 // finishOne finishes one token, and returns when to look again.
-func (q *Queue) finishOne(ctx context.Context, t *retiree) time.Duration {
+func (q *Queue) finishOne(ctx context.Context, t *queued) time.Duration {
 	old, begun := q.beginFinish(t)
 	if !begun { // it has come into use again meanwhile
 		return 0
 	}
 	defer q.endFinish(t)
-	end, err := q.ends.finish(ctx, old)
+	end, err := q.ends.endToken(ctx, old)
 	switch {
 	case err == nil:
 		q.end(end)

@@ -38,10 +38,10 @@ func (u *upkeep) rebuildLedger(ctx context.Context) {
 		return
 	}
 	err := u.rebuild(ctx)
-	if u.gaps = err != nil; u.gaps && text(err) != u.logged {
+	if u.gaps = err != nil; u.gaps && errText(err) != u.logged {
 		u.log.Warn("the ledger has gaps still", "err", err)
 	}
-	u.logged = text(err)
+	u.logged = errText(err)
 }
 
 // rebuild puts into the queue the tokens of this instance that a ledger with
@@ -58,7 +58,7 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 	default:
 		return nil
 	}
-	list, err := r.authority.List(ctx, r.authority.actingWith(c.Token))
+	list, err := r.authority.ListWhole(ctx, r.authority.actingWith(c.Token))
 	if err != nil {
 		return fmt.Errorf("rebuilding the ledger from the workspace's list: %w", err)
 	}
@@ -68,7 +68,7 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 		if !minted || instance != r.cfg.Ledger.Instance() || t.ID == c.Entry.ID || r.cfg.Ledger.Knows(t.ID) || r.cfg.Ledger.Has(nonce) {
 			continue
 		}
-		if _, ours := r.cfg.Ledger.Minted(t.Comment); !ours || !lost { // perhaps another machine's
+		if _, ours := r.cfg.Ledger.MintedHere(t.Comment); !ours || !lost { // perhaps another machine's
 			strays = append(strays, t)
 			continue
 		}

@@ -127,7 +127,7 @@ func (r *Rotator) livingOld(ctx context.Context) pat.Token {
 // life is left; then it is left out.
 func (o *rotation) preflight(ctx context.Context) error {
 	profile, agents := o.Rotator.files.Check()
-	agents = errors.Join(agents, o.checkPasted())
+	agents = errors.Join(agents, o.refuseForeignProfile())
 	switch {
 	case profile != nil:
 		return o.dieIfDead(ctx, o.old, &preflightError{fmt.Errorf("nothing was minted: %w", profile)})
@@ -140,10 +140,10 @@ func (o *rotation) preflight(ctx context.Context) error {
 	return nil
 }
 
-// checkPasted returns an error if the profile holds a token that isn't patrol's to
+// refuseForeignProfile returns an error if the profile holds a token that isn't patrol's to
 // replace.
-func (o *rotation) checkPasted() error {
-	f, there, err := o.profileToken()
+func (o *rotation) refuseForeignProfile() error {
+	f, there, err := o.noteProfileToken()
 	switch {
 	case err != nil:
 		return fmt.Errorf("reading the profile: %w", err)
@@ -174,7 +174,7 @@ func (o *rotation) timeIsShort() bool {
 // mints: whoever rotates once has no later try.
 func (o *rotation) mint(ctx context.Context) error {
 	err := o.mintBy(ctx)
-	if err != nil && !o.byOther && o.isDead(ctx, o.old, err) {
+	if err != nil && !o.byOther && o.provenDead(ctx, o.old, err) {
 		o.dead = err
 		if o.minter, err = o.chooseMinter(ctx); err != nil {
 			return err
@@ -203,7 +203,7 @@ func (o *rotation) mintBy(ctx context.Context) error {
 		if errors.Is(err, workspace.ErrUncertain) {
 			o.queue.Add(Credential{Entry: e}, nil)
 		} else {
-			o.record(unminted(e))
+			o.record(asNeverMinted(e))
 		}
 		return fmt.Errorf("minting: %w", err)
 	}
@@ -262,7 +262,7 @@ func (o *rotation) intend() (ledger.Entry, error) {
 		o.log.Warn("the ledger can't be written and time is short: rotating without it", "err", err)
 		return e, nil
 	}
-	_ = o.cfg.Ledger.Put(unminted(e))
+	_ = o.cfg.Ledger.Put(asNeverMinted(e))
 	return e, fmt.Errorf("nothing was minted, and there is time to mend it: %w", err)
 }
 
@@ -311,7 +311,7 @@ func (o *rotation) probe(ctx context.Context) error {
 		return struct{}{}, err
 	}, backoff.WithBackOff(retries(4*time.Second)), backoff.WithMaxTries(tries))
 	if err == nil {
-		o.reach(ledger.Probed)
+		o.recordStage(ledger.Probed)
 		return nil
 	}
 	err = fmt.Errorf("the new token was given up: %w", err)
@@ -319,19 +319,19 @@ func (o *rotation) probe(ctx context.Context) error {
 		o.queue.Add(o.fresh, nil)
 		return err
 	}
-	o.record(ended(o.fresh.Entry, ledger.Revoked, "it did not work"))
+	o.record(withEnd(o.fresh.Entry, ledger.Revoked, "it did not work"))
 	return err
 }
 
-// reach records how far the new token has come.
-func (o *rotation) reach(stage ledger.Stage) {
+// recordStage records how far the new token has come.
+func (o *rotation) recordStage(stage ledger.Stage) {
 	o.fresh.Entry.Stage = stage
 	o.record(o.fresh.Entry)
 }
 
 // publish makes the new token the one in use.
 func (o *rotation) publish(context.Context) (err error) {
-	o.reach(ledger.Published)
+	o.recordStage(ledger.Published)
 	if o.byOther {
 		o.refusals.setMinted(o.now())
 	}
@@ -372,9 +372,9 @@ func (r *Rotator) retireReplaced(old, next Credential, drained <-chan struct{}) 
 	}
 }
 
-// isDead reports whether the workspace calls a token invalid. It is asked only where
+// provenDead reports whether the workspace calls a token invalid. It is asked only where
 // the error or the clock suggests that, and not where it has just failed to answer.
-func (r *Rotator) isDead(ctx context.Context, c Credential, err error) bool {
+func (r *Rotator) provenDead(ctx context.Context, c Credential, err error) bool {
 	silent := errors.Is(err, workspace.ErrUncertain) || errors.Is(err, workspace.ErrUnreachable)
 	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent
 	if !suspect || c.IsZero() {
@@ -386,7 +386,7 @@ func (r *Rotator) isDead(ctx context.Context, c Credential, err error) bool {
 
 // dieIfDead ends the chain if the token in use is dead.
 func (r *Rotator) dieIfDead(ctx context.Context, c Credential, err error) error {
-	if r.isDead(ctx, c, err) {
+	if r.provenDead(ctx, c, err) {
 		return r.chain.Die(c, err)
 	}
 	return err

@@ -95,7 +95,7 @@ func (s *rotations) setLoggingOut(yes bool) error {
 func (s *rotations) end(f *inflight) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	again = text(s.lastErr) == text(f.err)
+	again = errText(s.lastErr) == errText(f.err)
 	s.running, s.last, s.lastErr = nil, f.result, f.err
 	return again
 }

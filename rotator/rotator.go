@@ -211,9 +211,11 @@ func (r *Rotator) Current() pat.Token { return r.chain.State().InUse().Token }
 // users, which says what is wrong and what to do about it.
 func (r *Rotator) Ready() error { return r.chain.State().Err }
 
-// Retire waits until the token has been revoked, or ctx is done. It must not be
+// AwaitRevoked waits until the token has been revoked, or ctx is done. It must not be
 // used beside Run, which does the same for every old token.
-func (r *Rotator) Retire(ctx context.Context, t pat.Token) error { return r.queue.Retire(ctx, t) }
+func (r *Rotator) AwaitRevoked(ctx context.Context, t pat.Token) error {
+	return r.queue.AwaitRevoked(ctx, t)
+}
 
 // now is the wall time without a monotonic reading, which stops while a
 // laptop sleeps.
@@ -266,7 +268,7 @@ func (r *Rotator) host() pat.Host { return r.cfg.Workspace.Host() }
 // nonce in the token's comment is what it is found by.
 func (r *Rotator) record(e ledger.Entry) {
 	before := r.cfg.Ledger.Err()
-	if err := r.cfg.Ledger.Put(e); err != nil && text(err) != text(before) {
+	if err := r.cfg.Ledger.Put(e); err != nil && errText(err) != errText(before) {
 		r.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "stage", e.Stage, "err", err)
 	}
 }

@@ -274,7 +274,7 @@ func TestRestartMidway(t *testing.T) {
 				if err != nil {
 					h.Fatal(err)
 				}
-				e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Intended, Host: pat.New("", host).Host}
+				e := ledger.Entry{Nonce: ledger.RandomNonce(), Stage: ledger.Intended, Host: pat.New("", host).Host}
 				e.Comment = "patrol/" + l.Instance() + "/" + e.Nonce
 				lost := h.ws.Issue(workspacetest.IssueOptions{Comment: e.Comment, Lifetime: 4 * time.Hour})
 				if err := l.Put(e); err != nil {
@@ -311,7 +311,7 @@ func TestRestartAfterTheFileWasWritten(t *testing.T) {
 		if err != nil {
 			h.Fatal(err)
 		}
-		e := ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Published, Host: pat.New("", host).Host}
+		e := ledger.Entry{Nonce: ledger.RandomNonce(), Stage: ledger.Published, Host: pat.New("", host).Host}
 		e.Comment = "patrol/" + l.Instance() + "/" + e.Nonce
 		fresh := h.ws.Issue(workspacetest.IssueOptions{Comment: e.Comment, Lifetime: 4 * time.Hour})
 		e.ID, e.Hash, e.Created, e.Expiry, e.LocalExpiry = fresh.ID, fresh.ID, fresh.Created, fresh.Expiry, fresh.Expiry

@@ -64,11 +64,11 @@ func (r *Rotator) Status() Status {
 		Instance: r.cfg.Ledger.Instance(),
 		Ready:    chain.Phase == Ready,
 		Next:     r.schedule.Next(),
-		Last:     RotationStatus{Reason: last.Reason, Began: last.Began, Error: text(lastErr)},
-		Problem:  text(chain.Err),
+		Last:     RotationStatus{Reason: last.Reason, Began: last.Began, Error: errText(lastErr)},
+		Problem:  errText(chain.Err),
 		Files:    r.files.Infos(),
 		Retiring: []RetiringInfo{},
-		Ledger:   text(r.cfg.Ledger.Err()),
+		Ledger:   errText(r.cfg.Ledger.Err()),
 	}
 	if c := chain.Current; !c.IsZero() {
 		s.Token = DescribeToken(c.Entry)
@@ -92,7 +92,7 @@ func (r *Rotator) waitsFor(old Retiree) string {
 	return "the grace, until " + old.Drained.Add(r.cfg.Grace).Round(0).UTC().Format(time.RFC3339)
 }
 
-func text(err error) string {
+func errText(err error) string {
 	if err == nil {
 		return ""
 	}

@@ -27,7 +27,7 @@ func newInstance() string {
 		return -1
 	}, strings.ToLower(host))
 	const longest = 40
-	return host[:min(len(host), longest)] + "-" + NewNonce()[:8]
+	return host[:min(len(host), longest)] + "-" + RandomNonce()[:8]
 }
 
 // instanceOf returns the instance that minted the last of these tokens; "" if
@@ -82,15 +82,15 @@ const folderDigits = 6
 
 // NewNonce returns a nonce for a mint: 16 hex digits, of which the first six are this
 // state folder's own, which it keeps for good.
-func (l *Ledger) NewNonce() string { return l.folder + NewNonce()[folderDigits:] }
+func (l *Ledger) NewNonce() string { return l.folder + RandomNonce()[folderDigits:] }
 
 // FolderOf returns the digits of a nonce that are its state folder's own. Version 1 gave
 // its nonces none: they are random.
 func FolderOf(nonce string) string { return nonce[:min(folderDigits, len(nonce))] }
 
-// Minted reports whether this patrol has minted a token with this comment, and by which
+// MintedHere reports whether this patrol has minted a token with this comment, and by which
 // nonce: the ledger knows that, or the nonce bears this state folder's digits.
-func (l *Ledger) Minted(comment string) (nonce string, ours bool) {
+func (l *Ledger) MintedHere(comment string) (nonce string, ours bool) {
 	instance, nonce, ok := pat.ParseComment(comment)
 	if !ok || instance != l.instance {
 		return nonce, false

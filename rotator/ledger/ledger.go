@@ -159,8 +159,8 @@ func Open(cfg Config) (*Ledger, error) {
 	return l, nil
 }
 
-// NewNonce returns 16 random hex digits, which name one mint.
-func NewNonce() string {
+// RandomNonce returns 16 random hex digits, which name one mint.
+func RandomNonce() string {
 	var b [8]byte
 	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
 	return hex.EncodeToString(b[:])

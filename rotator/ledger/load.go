@@ -32,7 +32,7 @@ func (l *Ledger) load(instance string) error {
 		}
 	}
 	if _, l.folder = readNote(l.dir, folderName); len(l.folder) != folderDigits {
-		l.folder = FolderOf(NewNonce())
+		l.folder = FolderOf(RandomNonce())
 	}
 	for _, e := range got.entries {
 		l.memory.remember(e)

@@ -76,7 +76,7 @@ func TestAcquireFromLonePatrol(t *testing.T) {
 	if h := state.ReadHolder(dir); h != (state.Holder{PID: os.Getpid(), Command: state.ServeCommand, Profile: "DEFAULT"}) {
 		t.Errorf("the holder is %+v", h)
 	}
-	if err := led.Put(ledger.Entry{Nonce: ledger.NewNonce(), Stage: ledger.Current}); err != nil {
+	if err := led.Put(ledger.Entry{Nonce: ledger.RandomNonce(), Stage: ledger.Current}); err != nil {
 		t.Fatal(err)
 	}
 	_ = led.Close()

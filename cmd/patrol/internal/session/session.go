@@ -219,7 +219,7 @@ func (s *Session) AwaitRevoked(ctx context.Context, r control.Rotation) (left st
 	if s.Service != nil {
 		err = s.awaitService(ctx, r.Old.ID)
 	} else {
-		err = s.engine.Rotator.Retire(ctx, s.old)
+		err = s.engine.Rotator.AwaitRevoked(ctx, s.old)
 	}
 	if err != nil {
 		return "", err
