@@ -214,7 +214,7 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 	r.record(e)
 	f.token.ID = e.ID
 	next := newCredential(f.token, e, r.cfg.Lifetime)
-	r.log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry(r.skew()))
+	r.cfg.Log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry(r.skew()))
 	r.queue.Remove(e.Nonce)
 	old, drained, err := r.use(next, nil)
 	if err != nil {
@@ -313,6 +313,6 @@ func (r *Rotator) warnOnce(what, about string) {
 	r.discovery.warnedAbout = about
 	r.discovery.mu.Unlock()
 	if !again {
-		r.log.Warn(what, "about", about) //nolint:sloglint // the callers' messages are static
+		r.cfg.Log.Warn(what, "about", about) //nolint:sloglint // the callers' messages are static
 	}
 }

@@ -38,7 +38,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	f.user = r.authority.User(ctx, r.authority.actingWith(t))
 	userBefore := r.userInUse(ctx)
 	if userBefore != "" && f.user != "" && f.user != userBefore {
-		r.log.Warn("the new token is another user's", "user", f.user, "before", userBefore)
+		r.cfg.Log.Warn("the new token is another user's", "user", f.user, "before", userBefore)
 	}
 	r.rotations.Cancel(errors.New("a new token was brought by patrol login"))
 	const enough = 5 * time.Minute // to write the profile in

@@ -75,12 +75,12 @@ func (r *Rotator) Logout(ctx context.Context) (LogoutResult, error) {
 	r.rotations.Cancel(errors.New("patrol logout"))
 	if r.cfg.Ledger.Incomplete() && r.Ready() == nil {
 		if err := r.rebuild(ctx); err != nil {
-			r.log.Warn("the ledger has gaps still", "err", err)
+			r.cfg.Log.Warn("the ledger has gaps still", "err", err)
 		}
 	}
 	here, err := r.candidates()
 	if err != nil {
-		r.log.Warn("the profile can't be read", "err", err)
+		r.cfg.Log.Warn("the profile can't be read", "err", err)
 	}
 	o := &logout{Rotator: r, last: r.giveUp(here)}
 	var values []pat.Token // of the old tokens
@@ -225,7 +225,7 @@ func (o *logout) revokeAll(ctx context.Context, entries []ledger.Entry) {
 			o.result.Tokens = append(o.result.Tokens, t)
 		}
 	}
-	o.log.Info("logged out", "revoked", revoked, "left", len(o.result.Tokens)-revoked-pending, "pending", pending)
+	o.cfg.Log.Info("logged out", "revoked", revoked, "left", len(o.result.Tokens)-revoked-pending, "pending", pending)
 }
 
 // revoke revokes a token by the first principal that the workspace takes and that

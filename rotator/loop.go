@@ -56,7 +56,7 @@ func (r *Rotator) warnOfGaps() {
 		return
 	}
 	if gap := LongestGap(r.cfg.Schedule, r.now()); gap > UsableLife(r.cfg.Lifetime) {
-		r.log.Warn("the schedule is sparser than tokens live: they will also be rotated before they expire",
+		r.cfg.Log.Warn("the schedule is sparser than tokens live: they will also be rotated before they expire",
 			"longest_gap", gap, "lifetime", r.cfg.Lifetime)
 	}
 }
@@ -147,7 +147,7 @@ func (l *loop) compareClocks() {
 	case l.clocks.mono.IsZero():
 	case back > tolerance:
 		l.want("the clock was set back", l.chain.State().Current)
-		l.log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
+		l.cfg.Log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
 	case -back > tolerance: // what failed before a sleep may work now
 		l.cfg.Workspace.ForgetTime()
 		l.askTime = askTime{at: time.Now().Add(askTimeAfter)}
@@ -307,7 +307,7 @@ func (l *loop) logSearch(ctx context.Context, err error) {
 	if l.chain.State().Phase == LoggedOut {
 		level = slog.LevelInfo // as its user wants it
 	}
-	l.log.Log(ctx, level, "there is no token to work with: looking for one", "err", err)
+	l.cfg.Log.Log(ctx, level, "there is no token to work with: looking for one", "err", err)
 }
 
 // runUpkeep looks after the queue, the ledger and files that could not be written.

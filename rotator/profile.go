@@ -160,7 +160,7 @@ func (r *Rotator) reconcileProfile(ctx context.Context) {
 	case f.token.Same(current.Token):
 	case current.IsZero():
 	case f.known:
-		r.log.Info("an old token stands in the profile: writing the current one", "from", f.sources)
+		r.cfg.Log.Info("an old token stands in the profile: writing the current one", "from", f.sources)
 		r.repairFiles()
 	case r.discovery.profile.dueToAsk():
 		_ = r.cfg.Ledger.Save() // what another ledger in the place of ours knows is known after it
@@ -190,7 +190,7 @@ func (r *Rotator) judgePasted(ctx context.Context, f candidate) {
 	case !alive && !w.quiet():
 		w.askAgain(profileQuiet, errors.New("the profile holds a token that doesn't work, and may be half typed"))
 	case !alive:
-		r.log.Info("the token in the profile is invalid: writing the current one", "from", f.sources)
+		r.cfg.Log.Info("the token in the profile is invalid: writing the current one", "from", f.sources)
 		w.askAgain(profileQuiet, nil)
 		w.permit(f.token.Hash(), verdictHolds)
 		if r.chain.State().InUse().Entry.Ours() {
@@ -204,9 +204,9 @@ func (r *Rotator) judgePasted(ctx context.Context, f candidate) {
 		r.warnOnce("tokens that can't be told apart appear in the profile: does another patrol write it too?", f.token.Hash())
 	default:
 		w.askAgain(0, nil)
-		r.log.Info("a new token stands in the profile", "from", f.sources)
+		r.cfg.Log.Info("a new token stands in the profile", "from", f.sources)
 		if _, err := r.adopt(ctx, f); err != nil {
-			r.log.Error("the new token can't be used", "err", err)
+			r.cfg.Log.Error("the new token can't be used", "err", err)
 		}
 	}
 }

@@ -14,7 +14,7 @@ import (
 func (r *Rotator) saveLedger() {
 	before := r.cfg.Ledger.Err()
 	if err := r.cfg.Ledger.Save(); before != nil && err == nil {
-		r.log.Info("the ledger is written again")
+		r.cfg.Log.Info("the ledger is written again")
 		r.TryNow()
 	}
 	if r.Ready() != nil || !r.cfg.Ledger.ClearTakenOver() {
@@ -28,7 +28,7 @@ func (r *Rotator) saveLedger() {
 // logUnsaved says so if it couldn't be recorded whether the user has logged out.
 func (r *Rotator) logUnsaved(err error) {
 	if err != nil {
-		r.log.Error("the ledger can't be written: will be tried again", "err", err)
+		r.cfg.Log.Error("the ledger can't be written: will be tried again", "err", err)
 	}
 }
 
@@ -39,7 +39,7 @@ func (u *upkeep) rebuildLedger(ctx context.Context) {
 	}
 	err := u.rebuild(ctx)
 	if u.gaps = err != nil; u.gaps && errText(err) != u.logged {
-		u.log.Warn("the ledger has gaps still", "err", err)
+		u.cfg.Log.Warn("the ledger has gaps still", "err", err)
 	}
 	u.logged = errText(err)
 }
@@ -78,11 +78,11 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 		} else if err := r.allWritten(c); err != nil {
 			return err
 		}
-		r.log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
+		r.cfg.Log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
 		r.queue.Add(Credential{Entry: e}, nil)
 	}
 	if len(strays) > 0 {
-		r.log.Warn("tokens bear this patrol's name that its ledger doesn't know: they are left to expire", "tokens", strays)
+		r.cfg.Log.Warn("tokens bear this patrol's name that its ledger doesn't know: they are left to expire", "tokens", strays)
 	}
 	return r.cfg.Ledger.MarkComplete()
 }

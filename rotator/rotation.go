@@ -136,7 +136,7 @@ func (o *rotation) preflight(ctx context.Context) error {
 	case !o.timeIsShort():
 		return o.dieIfDead(ctx, o.old, &preflightError{fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents)})
 	}
-	o.log.Warn("a credential file can't be written and time is short: rotating without it", "err", agents)
+	o.cfg.Log.Warn("a credential file can't be written and time is short: rotating without it", "err", agents)
 	return nil
 }
 
@@ -259,7 +259,7 @@ func (o *rotation) intend() (ledger.Entry, error) {
 		return e, nil
 	case o.timeIsShort():
 		// The comment says whose the token is, and the ledger writes the entry later.
-		o.log.Warn("the ledger can't be written and time is short: rotating without it", "err", err)
+		o.cfg.Log.Warn("the ledger can't be written and time is short: rotating without it", "err", err)
 		return e, nil
 	}
 	_ = o.cfg.Ledger.Put(asNeverMinted(e))

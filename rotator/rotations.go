@@ -179,11 +179,11 @@ func (r *Rotator) runRotation(ctx context.Context, f *inflight, q request, old C
 	again := r.rotations.end(f)
 	switch {
 	case f.err == nil:
-		r.log.Info("rotated", "reason", reason, "old", f.result.Old, "new", f.result.Token, "took", f.result.Took)
+		r.cfg.Log.Info("rotated", "reason", reason, "old", f.result.Old, "new", f.result.Token, "took", f.result.Took)
 	case again || !r.schedule.running.Load(): // who asked is told
-		r.log.Debug("the rotation failed", "reason", reason, "err", f.err)
+		r.cfg.Log.Debug("the rotation failed", "reason", reason, "err", f.err)
 	default:
-		r.log.Error("the rotation failed", "reason", reason, "token", old.Token, "err", f.err)
+		r.cfg.Log.Error("the rotation failed", "reason", reason, "token", old.Token, "err", f.err)
 	}
 	close(f.done)
 	r.wakeAll()

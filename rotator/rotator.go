@@ -117,7 +117,6 @@ const DefaultLifetime = 4 * time.Hour
 // alone (one-shot commands: Start, Rotate) or together (the service).
 type Rotator struct {
 	cfg Config
-	log *slog.Logger
 
 	chain     *Chain     // the token in use
 	queue     *Queue     // old tokens
@@ -175,7 +174,7 @@ func New(cfg Config) (*Rotator, error) {
 	if err != nil {
 		return nil, err
 	}
-	r := &Rotator{cfg: cfg, log: cfg.Log, work: new(background)}
+	r := &Rotator{cfg: cfg, work: new(background)}
 	r.work.ctx, r.work.cancel = context.WithCancel(context.Background())
 	r.schedule.wake = make(chan struct{}, 1)
 	r.discovery.ledgerWasEmpty = len(cfg.Ledger.Pending()) == 0
@@ -269,6 +268,6 @@ func (r *Rotator) host() pat.Host { return r.cfg.Workspace.Host() }
 func (r *Rotator) record(e ledger.Entry) {
 	before := r.cfg.Ledger.Err()
 	if err := r.cfg.Ledger.Put(e); err != nil && errText(err) != errText(before) {
-		r.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "stage", e.Stage, "err", err)
+		r.cfg.Log.Error("the ledger can't be written: it is kept in memory and will be tried again", "stage", e.Stage, "err", err)
 	}
 }
