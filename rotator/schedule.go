@@ -50,28 +50,29 @@ type Plan struct {
 // at once. Both clocks count: the wall clock, now, goes on while a laptop sleeps, and
 // the monotonic one, mono, can't be set.
 func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
+	const tolerance = 2 * time.Minute // more than Skew leaves out
 	c := p.Credential
 	deadline := min(c.Deadline(p.Skew).Sub(now), c.Since.Add(UsableLife(c.Lifetime)).Sub(mono))
 	wait, reason = deadline, "the token is about to expire"
-	if tick := p.Tick.Sub(now); !p.Tick.IsZero() && tick < wait && wait > 0 {
-		wait, reason = tick, "schedule"
-	}
-	const tolerance = 2 * time.Minute // more than the skew that counts as none
-	switch {
-	case c.Expiry(p.Skew).Sub(now) > c.Lifetime+tolerance && c.Entry.Ours():
+	if c.Entry.Ours() && c.Expiry(p.Skew).Sub(now) > c.Lifetime+tolerance {
 		wait, reason = c.Since.Add(tolerance).Sub(mono), "its expiry can't be right: the clock was set"
+	}
+	if !c.Minted.IsZero() { // whatever the clocks say, a new token is not replaced at once
+		wait = max(wait, c.Minted.Add(min(leastAge, c.Lifetime/2)).Sub(mono))
+	}
+	tick := p.Tick.Sub(now)
+	switch {
 	case !c.Entry.Ours():
 		wait, reason = 0, "the token is not patrol's own"
 	case wait > 0 && p.Wanted != "":
 		wait, reason = 0, p.Wanted
-	}
-	if !c.Minted.IsZero() { // whatever the clocks say, a new one is not replaced at once
-		wait = max(wait, c.Minted.Add(min(leastAge, c.Lifetime/2)).Sub(mono))
+	case wait > 0 && !p.Tick.IsZero() && tick < wait:
+		wait, reason = tick, "schedule"
 	}
 	return max(wait, p.NotBefore.Sub(mono), 0), reason
 }
 
-// leastAge is how long patrol keeps a token that it has just minted.
+// leastAge is how long a token that was just minted is not called about to expire.
 const leastAge = 2 * time.Minute
 
 // Failures is how often in a row something has been tried in vain, and what the
