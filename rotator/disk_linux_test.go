@@ -129,3 +129,26 @@ func TestStateOnReadOnlyDisk(t *testing.T) {
 		h.wantOne()
 	})
 }
+
+// TestPasteOnFullDisk: a person puts a token into the profile while the state disk is
+// full. It is used at once, and replaced once there is room.
+func TestPasteOnFullDisk(t *testing.T) {
+	if !processtest.Mounts(t) {
+		return
+	}
+	onDisk(t, func(h *house) {
+		free := processtest.FillDisk(t, h.stateDir())
+		h.rotateInVain(unix.ENOSPC)
+		pasted := h.issue(24 * time.Hour)
+		h.r.CheckProfile()
+		h.pass(time.Minute)
+		if h.proxy.token().Expose() != pasted.Value || h.profileToken() != pasted.Value {
+			t.Errorf("the token that was pasted isn't in use, or the profile has lost it:\n%s", h.story())
+		}
+		free()
+		h.pass(15 * time.Minute)
+		if tok := h.wantOne(); tok.ID == pasted.ID {
+			t.Error("the token that was pasted wasn't replaced")
+		}
+	})
+}

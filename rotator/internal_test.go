@@ -1,0 +1,263 @@
+package rotator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"patrol/credwriter"
+	"patrol/rotator/ledger"
+	"patrol/rotator/pat"
+	"patrol/rotator/workspace"
+	"patrol/rotator/workspacetest"
+)
+
+const testHost = "https://w.example"
+
+// newRotator returns a Rotator that has found no token, and its workspace.
+func newRotator(t *testing.T) (*Rotator, *workspacetest.Workspace) {
+	t.Helper()
+	ws := workspacetest.New(workspacetest.Config{})
+	c, err := workspace.New(workspace.Config{Host: testHost, Transport: ws.Transport()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	l, err := ledger.Open(ledger.Config{Dir: filepath.Join(dir, "state")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := l.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r, err := New(Config{
+		Workspace:  c,
+		Ledger:     l,
+		Profile:    credwriter.NewDatabrickscfg(filepath.Join(dir, "databrickscfg"), "DEFAULT", credwriter.Owner{Host: c.Host()}),
+		Candidates: func() ([]Candidate, error) { return nil, nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r, ws
+}
+
+// TestTokenComesBeforeRotation: a rotation begins where there is no token, and one comes
+// into use before it chooses who mints. It begins again, and mints nothing with none.
+func TestTokenComesBeforeRotation(t *testing.T) {
+	r, ws := newRotator(t)
+	defer r.Close()
+	o := &rotation{Rotator: r}
+	found := ws.Issue(workspacetest.IssueOptions{})
+	c := newCredential(pat.New(found.Value, testHost), ledger.Entry{Nonce: "found", Found: []string{"profile"}}, time.Hour)
+	if _, _, err := r.chain.Use(c, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := o.run(t.Context()); !errors.Is(err, errReplaced) {
+		t.Errorf("run = %v, want %v", err, errReplaced)
+	}
+	if n := len(ws.Tokens()); n != 1 {
+		t.Errorf("%d tokens were minted", n-1)
+	}
+}
+
+// TestCloseEndsRun: Close returns and ends Run, also if Run's own context isn't done.
+func TestCloseEndsRun(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r, _ := newRotator(t)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		ran, closed := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(ran)
+			_ = r.Run(ctx)
+		}()
+		synctest.Wait()
+		go func() {
+			defer close(closed)
+			r.Close()
+		}()
+		for name, done := range map[string]chan struct{}{"Close": closed, "Run": ran} {
+			select {
+			case <-done:
+			case <-time.After(15 * time.Second):
+				t.Fatalf("%s hangs", name)
+			}
+		}
+	})
+}
+
+func TestPlanNext(t *testing.T) {
+	const life, expires = 4 * time.Hour, "the token is about to expire"
+	base := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	ours := Credential{Since: base, Lifetime: life, Entry: ledger.Entry{Nonce: "n", Info: pat.Info{Created: base, Expiry: base.Add(life)}}}
+	found, minted, short := ours, ours, ours
+	found.Entry.Found = []string{"profile"}
+	minted.Minted = base
+	short.Minted, short.Lifetime, short.Entry.Expiry = base, time.Minute, base.Add(time.Minute)
+	for name, test := range map[string]struct {
+		plan      Plan
+		now, mono time.Duration // since the token was made
+		wait      time.Duration
+		reason    string
+	}{
+		"an eighth of the life before expiry": {Plan{Credential: ours}, 0, 0, 210 * time.Minute, expires},
+		"due by deadline":                     {Plan{Credential: ours}, 210 * time.Minute, 210 * time.Minute, 0, expires},
+		"due by the wall clock":               {Plan{Credential: ours}, 5 * time.Hour, 0, 0, expires},
+		"due by the monotonic clock":          {Plan{Credential: ours}, 0, 5 * time.Hour, 0, expires},
+		"the workspace's clock is ahead":      {Plan{Credential: ours, Skew: Skew{Ahead: time.Hour, Known: true}}, 0, 0, 150 * time.Minute, expires},
+		"tick to come":                        {Plan{Credential: ours, Tick: base.Add(time.Hour)}, 0, 0, time.Hour, "schedule"},
+		"due by tick":                         {Plan{Credential: ours, Tick: base.Add(time.Hour)}, time.Hour, time.Hour, 0, "schedule"},
+		"tick after deadline":                 {Plan{Credential: ours, Tick: base.Add(life)}, 0, 0, 210 * time.Minute, expires},
+		"tick before, deadline is over":       {Plan{Credential: ours, Tick: base.Add(time.Hour)}, life, life, 0, expires},
+		"wanted":                              {Plan{Credential: ours, Wanted: "asked"}, 0, 0, 0, "asked"},
+		"wanted, deadline is over":            {Plan{Credential: ours, Wanted: "asked"}, life, life, 0, expires},
+		"not ours":                            {Plan{Credential: found}, 0, 0, 0, "the token is not patrol's own"},
+		"impossible expiry":                   {Plan{Credential: ours}, -time.Hour, time.Minute, time.Minute, "its expiry can't be right: the clock was set"},
+		"impossible expiry for two minutes":   {Plan{Credential: ours}, -time.Hour, 2 * time.Minute, 0, "its expiry can't be right: the clock was set"},
+		"expiry a minute too late":            {Plan{Credential: ours}, -time.Minute, 0, 210 * time.Minute, expires},
+		"not before":                          {Plan{Credential: ours, Wanted: "asked", NotBefore: base.Add(time.Hour)}, 0, 20 * time.Minute, 40 * time.Minute, "asked"},
+		"not before is over":                  {Plan{Credential: ours, Wanted: "asked", NotBefore: base.Add(time.Hour)}, 0, time.Hour, 0, "asked"},
+		"just minted, and wanted":             {Plan{Credential: minted, Wanted: "asked"}, time.Minute, time.Minute, 0, "asked"},
+		"just minted, and a tick":             {Plan{Credential: minted, Tick: base.Add(time.Second)}, 2 * time.Second, 2 * time.Second, 0, "schedule"},
+		"just minted, expired by the clock":   {Plan{Credential: minted}, 365 * 24 * time.Hour, 0, 2 * time.Minute, expires},
+		"just minted, and short-lived":        {Plan{Credential: short}, time.Hour, 0, 30 * time.Second, expires},
+	} {
+		wait, reason := test.plan.Next(base.Add(test.now), base.Add(test.mono))
+		if wait != test.wait || reason != test.reason {
+			t.Errorf("%s: Next = %v, %q, want %v, %q", name, wait, reason, test.wait, test.reason)
+		}
+	}
+}
+
+func TestPausesAfter(t *testing.T) {
+	p := pauses{first: time.Second, factor: 2, most: 5 * time.Minute}
+	for failures, want := range map[int]time.Duration{
+		-1: time.Second, 0: time.Second, 1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second,
+		9: 256 * time.Second, 10: 5 * time.Minute, 1_000_000: 5 * time.Minute,
+	} {
+		if got := p.After(failures); got != want {
+			t.Errorf("After(%d) = %v, want %v", failures, got, want)
+		}
+	}
+}
+
+// askedToWait is the error of a call after which the workspace wants to be left alone.
+func askedToWait(t *testing.T, pause time.Duration) error {
+	t.Helper()
+	ws := workspacetest.New(workspacetest.Config{})
+	c, err := workspace.New(workspace.Config{Host: testHost, Transport: ws.Transport()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ws.Inject(workspacetest.Fault{
+		Effect: workspacetest.Answer, Status: http.StatusTooManyRequests, Times: workspacetest.Always, Body: "{}",
+		Header: http.Header{"Retry-After": {strconv.Itoa(int(pause / time.Second))}},
+	})
+	tok := ws.Issue(workspacetest.IssueOptions{})
+	_, _, err = c.As(pat.New(tok.Value, testHost)).Mint(t.Context(), workspace.MintRequest{Lifetime: time.Hour})
+	if got := workspace.RetryAfter(err); got != pause {
+		t.Fatalf("RetryAfter = %v, want %v: %v", got, pause, err)
+	}
+	return fmt.Errorf("minting: %w", err)
+}
+
+func TestRetryPause(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // calls may be tried again after pauses
+		const day, over = 24 * time.Hour, -time.Second // what is left
+		failed := errors.New("it failed")
+		asked10, asked120 := askedToWait(t, 10*time.Minute), askedToWait(t, 2*time.Hour)
+		forbidden := fmt.Errorf("minting: %w", workspace.ErrPermission)
+		unreachable := fmt.Errorf("minting: %w", workspace.ErrUnreachable)
+		preflight := fmt.Errorf("rotating: %w", &preflightError{failed})
+		for name, test := range map[string]struct {
+			before, after int
+			err           error
+			left          time.Duration
+			never         bool
+			want          time.Duration
+		}{
+			"first":                               {1, 0, failed, day, false, 10 * time.Second},
+			"second":                              {2, 0, failed, day, false, 30 * time.Second},
+			"many":                                {9, 0, failed, day, false, 10 * time.Minute},
+			"many, 20 minutes are left":           {9, 0, failed, 20 * time.Minute, false, 5 * time.Minute},
+			"many, a minute is left":              {9, 0, failed, time.Minute, false, 2 * time.Minute},
+			"expired, first":                      {9, 1, failed, over, false, 2 * time.Minute},
+			"expired, second":                     {9, 2, failed, over, false, 6 * time.Minute},
+			"expired, many":                       {9, 9, failed, over, false, 15 * time.Minute},
+			"asked to wait":                       {1, 0, asked10, day, false, 10 * time.Minute},
+			"asked for too long":                  {1, 0, asked120, day, false, 15 * time.Minute},
+			"asked, 20 minutes are left":          {1, 0, asked10, 20 * time.Minute, false, 5 * time.Minute},
+			"asked, and expired":                  {1, 1, asked10, over, false, 10 * time.Minute},
+			"asked for too long, and expired":     {1, 1, asked120, over, false, 15 * time.Minute},
+			"asked, and never expires":            {1, 0, asked10, day, true, 10 * time.Minute},
+			"never expires":                       {1, 1, failed, over, true, 30 * time.Second},
+			"never expires, forbidden":            {1, 0, forbidden, day, true, 6 * time.Hour},
+			"forbidden":                           {1, 0, forbidden, day, false, 10 * time.Second},
+			"unreachable, first":                  {1, 0, unreachable, day, false, 10 * time.Second},
+			"unreachable, many":                   {9, 0, unreachable, day, false, 30 * time.Second},
+			"unreachable, and expired":            {9, 9, unreachable, over, false, 30 * time.Second},
+			"a file is to be mended, first":       {1, 0, preflight, day, false, 10 * time.Second},
+			"a file is to be mended, many":        {9, 0, preflight, day, false, time.Minute},
+			"a file is to be mended, and expired": {9, 9, preflight, over, false, 15 * time.Minute},
+		} {
+			got := RetryPause(Failures{BeforeExpiry: test.before, AfterExpiry: test.after, Err: test.err}, test.left, test.never)
+			if got != test.want {
+				t.Errorf("%s: RetryPause = %v, want %v", name, got, test.want)
+			}
+		}
+	})
+}
+
+func TestRevokingToken(t *testing.T) {
+	base := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
+	credential := func(name, user string, age int) Credential {
+		tok := pat.New(name, testHost)
+		tok.ID = name
+		return Credential{Token: tok, Entry: ledger.Entry{
+			Nonce: name, User: user, Host: tok.Host, Info: pat.Info{ID: name, Created: base.Add(-time.Duration(age) * time.Hour)},
+		}}
+	}
+	withValue := func(c Credential) Retiree { return Retiree{Entry: c.Entry, Token: c.Token} }
+	withoutValue := func(c Credential) Retiree { return Retiree{Entry: c.Entry} }
+	current := credential("current", "a", 0)
+	sameUsers := credential("same user's", "a", 1)
+	newer, older := credential("newer", "b", 2), credential("older", "b", 3)
+	ready := State{Phase: Ready, Current: current}
+	dead := State{Phase: Dead, Current: current, Err: errors.New("it is dead")}
+	out := State{Phase: LoggedOut, Err: errors.New("logged out")}
+	outWithLast := State{Phase: LoggedOut, Last: current.Token, Err: out.Err}
+	for name, test := range map[string]struct {
+		state State
+		queue []Retiree
+		of    Credential // which is to be revoked
+		want  pat.Token
+		err   error
+	}{
+		"same user":                          {ready, []Retiree{withValue(sameUsers)}, sameUsers, current.Token, nil},
+		"other user, older one":              {ready, []Retiree{withValue(newer), withValue(older)}, older, newer.Token, nil},
+		"other user, newest one":             {ready, []Retiree{withValue(older), withValue(newer)}, newer, pat.Token{}, errOthersFirst},
+		"other user, last one":               {ready, []Retiree{withValue(newer), withValue(sameUsers)}, newer, newer.Token, nil},
+		"other user, no value":               {ready, []Retiree{withoutValue(newer)}, newer, current.Token, nil},
+		"dead":                               {dead, []Retiree{withValue(sameUsers)}, sameUsers, pat.Token{}, dead.Err},
+		"logged out, nothing is known":       {out, []Retiree{withoutValue(sameUsers)}, sameUsers, pat.Token{}, out.Err},
+		"logged out, an old one":             {outWithLast, []Retiree{withoutValue(sameUsers), withoutValue(current)}, sameUsers, current.Token, nil},
+		"logged out, the last one":           {outWithLast, []Retiree{withoutValue(current)}, current, current.Token, nil},
+		"logged out, others first":           {outWithLast, []Retiree{withoutValue(current), withoutValue(newer)}, current, pat.Token{}, errOthersFirst},
+		"logged out, others of its user":     {outWithLast, []Retiree{withValue(current), withoutValue(sameUsers)}, current, pat.Token{}, errOthersFirst},
+		"logged out, the other user's value": {outWithLast, []Retiree{withValue(newer), withoutValue(older)}, older, newer.Token, nil},
+	} {
+		got, err := revokingToken(test.state, test.queue, test.of.Entry)
+		if !errors.Is(err, test.err) || got.Expose() != test.want.Expose() {
+			t.Errorf("%s: revokingToken = %q, %v, want %q, %v", name, got.Expose(), err, test.want.Expose(), test.err)
+		}
+	}
+}
