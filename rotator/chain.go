@@ -63,7 +63,8 @@ type Chain struct {
 
 	// publishMu is held while a token is handed to the proxy and put into state,
 	// so that the two never differ for long. It is taken before mu. It is held
-	// while the proxy answers, which it does at once.
+	// while the proxy answers, which it does at once, and by LogOut while the ledger
+	// is written, 10 seconds at most; State waits for neither.
 	publishMu sync.Mutex
 
 	mu    sync.Mutex // guards state; held over nothing that blocks

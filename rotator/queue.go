@@ -12,7 +12,6 @@ import (
 
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
-	"patrol/rotator/workspace"
 )
 
 // drainAtMost is how long requests that carry an old token may hold up its
@@ -72,13 +71,6 @@ type ends interface {
 
 	// record is told of each end.
 	record(ledger.Entry)
-}
-
-// mintRound is when to ask about the mints without an answer, all in one.
-type mintRound struct {
-	due      time.Time
-	failures int
-	failed   string // why some are left
 }
 
 func newQueued(c Credential) *queued {
@@ -262,62 +254,6 @@ func (q *Queue) finishDue(ctx context.Context) time.Duration {
 		wait = min(wait, again)
 	}
 	return wait
-}
-
-// Uncertain is how many mints of a user there are without an answer.
-func (q *Queue) Uncertain(user string) (n int) {
-	for _, t := range q.Items() {
-		if t.uncertain() && t.Entry.User == user {
-			n++
-		}
-	}
-	return n
-}
-
-// untilMintsDue is how long nothing is to be asked about mints.
-func (q *Queue) untilMintsDue() time.Duration {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return time.Until(q.mints.due)
-}
-
-// AskAboutMints has Run ask soon about the mints without an answer: another token is in
-// use, which may be allowed to see more.
-func (q *Queue) AskAboutMints() {
-	q.mu.Lock()
-	q.mints = mintRound{}
-	q.mu.Unlock()
-}
-
-// FinishMints asks about all mints without an answer, and returns when to do so again.
-// by does it; nil: whoever revokes old tokens. The error is why something is left.
-func (q *Queue) FinishMints(ctx context.Context, by *principal) (time.Duration, error) {
-	mints := slices.DeleteFunc(q.Items(), func(t Retiree) bool { return !t.uncertain() })
-	ended, err := q.ends.endMints(ctx, mints, by)
-	for _, e := range ended {
-		q.end(e)
-	}
-	q.mu.Lock()
-	q.mints.failures++
-	pause := withJitter(pauseMints.After(q.mints.failures))
-	switch {
-	case errors.Is(err, workspace.ErrPermission):
-		pause = pauseNoList
-	case errors.Is(err, errCreateMayArrive):
-		pause = settleTime
-	}
-	old := q.mints.failed
-	q.mints.due, q.mints.failed = time.Now().Add(pause), errText(err)
-	for _, t := range q.items {
-		if t.uncertain() {
-			t.Failed = errText(err)
-		}
-	}
-	q.mu.Unlock()
-	if err != nil && old != err.Error() && ctx.Err() == nil {
-		q.log.Warn("what a mint without an answer has made can't be revoked yet", "mints", len(mints)-len(ended), "err", err)
-	}
-	return pause, err
 }
 
 // end takes a token out of the queue that has ended.

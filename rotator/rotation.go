@@ -218,32 +218,6 @@ func (o *rotation) mintBy(ctx context.Context) error {
 	return nil
 }
 
-// uncertainAtMost is how many mints without an answer there may be at a time: each may
-// have made a token.
-const uncertainAtMost = 3
-
-// lifeFrom is how long a token lives that was made just before and expires then,
-// where the workspace doesn't say when it made it. It gives none a longer life than it
-// is asked for.
-func (o *rotation) lifeFrom(before, expiry time.Time) time.Duration {
-	if life := expiry.Sub(before); life > 0 && life < o.cfg.Lifetime {
-		return life
-	}
-	return o.cfg.Lifetime
-}
-
-// limitUncertain makes sure that there may be another mint without an answer. Where
-// there are enough already, it asks what became of them.
-func (o *rotation) limitUncertain(ctx context.Context) (err error) {
-	if o.queue.Uncertain(o.minter.user) >= uncertainAtMost {
-		_, err = o.queue.FinishMints(ctx, &o.minter)
-	}
-	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost {
-		return fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first: %w", n, err)
-	}
-	return nil
-}
-
 // intend records that a token is about to be minted.
 func (o *rotation) intend() (ledger.Entry, error) {
 	e := ledger.Entry{Nonce: o.cfg.Ledger.NewNonce(), Stage: ledger.Intended, Host: o.host(), User: o.minter.user}
