@@ -178,11 +178,12 @@ const askTimeAfter = time.Minute
 // tells it. By this machine's clock alone nobody can say when the token expires: it may
 // have been set while patrol didn't run.
 func (l *loop) learnTime(ctx context.Context, c Credential) {
-	if _, known := l.cfg.Workspace.Time(); known || time.Now().Before(l.askTime.at) {
+	_, known := l.cfg.Workspace.Time()
+	if known || time.Now().Before(l.askTime.at) || l.now().After(c.Expiry(l.skew())) { // tries to rotate ask then
 		return
 	}
-	for range 2 { // answers that have to agree
-		_, _ = l.authority.Alive(ctx, c.Token)
+	if _, err := l.authority.Alive(ctx, c.Token); err == nil {
+		_, _ = l.authority.Alive(ctx, c.Token) // two answers have to agree
 	}
 	l.askTime.asked++
 	l.askTime.at = time.Now().Add(withJitter(pauseTime.After(l.askTime.asked)))

@@ -94,6 +94,9 @@ func (r *Rotator) endMints(ctx context.Context, mints []Retiree, by *principal) 
 			err = merr
 		}
 	}
+	if len(done) > 0 {
+		r.TryNow() // there may be room for another mint
+	}
 	return done, err
 }
 
@@ -171,11 +174,15 @@ func (o *rotation) lifeFrom(before, expiry time.Time) time.Duration {
 // limitUncertain makes sure that there may be another mint without an answer. Where
 // there are enough already, it asks what became of them.
 func (o *rotation) limitUncertain(ctx context.Context) (err error) {
-	if o.queue.Uncertain(o.minter.user) >= uncertainAtMost {
+	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost && (o.byOther || o.queue.untilMintsDue() <= 0) {
 		_, err = o.queue.FinishMints(ctx, &o.minter)
 	}
 	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost {
-		return fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first: %w", n, err)
+		open := fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first", n)
+		if err == nil {
+			return open // it was asked a moment ago, and will be again
+		}
+		return fmt.Errorf("%w: %w", open, err)
 	}
 	return nil
 }

@@ -103,7 +103,7 @@ var (
 	pauseSearch = pauses{first: 2 * time.Second, factor: 2, most: 3 * time.Minute}
 
 	// pauseTime is between two questions what time it is.
-	pauseTime = pauses{first: 5 * time.Minute, factor: 2, most: time.Hour}
+	pauseTime = pauses{first: 10 * time.Minute, factor: 2, most: time.Hour}
 
 	// pauseRevoke is between two tries to revoke a token.
 	pauseRevoke = pauses{first: time.Second, factor: 2, most: 5 * time.Minute}
