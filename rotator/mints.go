@@ -94,8 +94,8 @@ func (r *Rotator) endMints(ctx context.Context, mints []Retiree, by *principal) 
 			err = merr
 		}
 	}
-	if len(done) > 0 {
-		r.TryNow() // there may be room for another mint
+	if len(done) > 0 && len(mints) >= uncertainAtMost {
+		r.TryNow() // a rotation may have waited for room for another mint
 	}
 	return done, err
 }
