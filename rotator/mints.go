@@ -174,7 +174,7 @@ func (o *rotation) lifeFrom(before, expiry time.Time) time.Duration {
 // limitUncertain makes sure that there may be another mint without an answer. Where
 // there are enough already, it asks what became of them.
 func (o *rotation) limitUncertain(ctx context.Context) (err error) {
-	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost && (o.byOther || o.queue.untilMintsDue() <= 0) {
+	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost && (o.byOther || o.byUser || o.queue.untilMintsDue() <= 0) {
 		_, err = o.queue.FinishMints(ctx, &o.minter)
 	}
 	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost {

@@ -37,6 +37,7 @@ type rotation struct {
 	dead    error      // why it is dead; nil if it may live
 	minter  principal
 	byOther bool       // the minter isn't the old token
+	byUser  bool       // who has reason to think that it works now
 	fresh   Credential // the new token
 	files   []FileInfo
 

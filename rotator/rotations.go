@@ -162,12 +162,12 @@ func (r *Rotator) begin(q request) (f *inflight, joined bool, err error) {
 func (r *Rotator) runRotation(ctx context.Context, f *inflight, q request, old Credential) {
 	defer f.cancel(nil)
 	began, reason := r.now(), q.reason
-	o := &rotation{Rotator: r, old: old, dead: q.dead}
+	o := &rotation{Rotator: r, old: old, dead: q.dead, byUser: q.byUser}
 	f.err = o.run(ctx)
 	for tries := 1; tries < rotationTries && errors.Is(f.err, errReplaced); tries++ {
 		// What a person has brought meanwhile is what is to be replaced.
 		old = r.chain.State().Current
-		o = &rotation{Rotator: r, old: old}
+		o = &rotation{Rotator: r, old: old, byUser: q.byUser}
 		f.err = o.run(ctx)
 	}
 	f.result = Rotation{Reason: reason, Began: began, Took: r.now().Sub(began), Old: old.published(r.skew()), Files: o.files}
