@@ -88,6 +88,8 @@ func (r *Rotator) waitsFor(old Retiree) string {
 		return ""
 	case old.Drained.IsZero():
 		return "requests that carry it"
+	case old.uncertain():
+		return "the workspace's list, which tells whether its mint made a token"
 	}
 	return "the grace, until " + old.Drained.Add(r.cfg.Grace).Round(0).UTC().Format(time.RFC3339)
 }
