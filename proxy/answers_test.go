@@ -29,9 +29,10 @@ func TestUpstreamSendsTokenBack(t *testing.T) {
 		h.publish(t, pat.New(canary, url))
 		var body []byte
 		if res, err := h.client.Post(h.url+"/v1/messages", "application/json", strings.NewReader(`{}`)); err == nil {
-			body, _ = io.ReadAll(res.Body)
+			body, err = io.ReadAll(res.Body)
 			_ = res.Body.Close()
-			if res.StatusCode != http.StatusBadGateway {
+			// A whole head may have passed before its body was read: then the body is cut.
+			if cut := res.StatusCode == http.StatusOK && err != nil; res.StatusCode != http.StatusBadGateway && !cut {
 				t.Errorf("%q: %d %s", broken, res.StatusCode, body)
 			}
 		}

@@ -120,17 +120,21 @@ func TestStatusOnSlowDisk(t *testing.T) {
 		}
 	})
 	proxy := s.awaitReady(t)
-	s.app.write(t, "slow", "")
-	rotated := make(chan error, 1)
-	rotate := exec.CommandContext(t.Context(), "patrol", "rotate")
-	rotate.Env = s.app.environ
-	go func() {
-		out, err := rotate.CombinedOutput()
+	rotate := func() error {
+		cmd := exec.CommandContext(t.Context(), "patrol", "rotate")
+		cmd.Env = s.app.environ
+		out, err := cmd.CombinedOutput()
 		if err != nil {
 			err = fmt.Errorf("%w: %s", err, out)
 		}
-		rotated <- err
-	}()
+		return err
+	}
+	if err := rotate(); err != nil { // it waits for the rotation of the start, which may still be writing
+		t.Fatal(err)
+	}
+	s.app.write(t, "slow", "")
+	rotated := make(chan error, 1)
+	go func() { rotated <- rotate() }()
 
 	get := func(path string) func() error {
 		client := http.Client{Timeout: patience}
