@@ -89,9 +89,21 @@ func (s *simulation) sawCall(path string, failed bool) {
 	}
 }
 
-// revoked reports whether a token that is dead was revoked, and didn't expire.
+// revoked reports whether a token that is dead was revoked, and didn't expire. It
+// remembers, since a year has thousands of tokens and an outage one that is dead for
+// days.
 func (s *simulation) revoked(value string) bool {
-	return slices.ContainsFunc(s.ws.Tokens(), func(t workspacetest.Token) bool { return t.Value == value && t.Revoked })
+	s.mu.Lock()
+	revoked, known := s.ends[value]
+	s.mu.Unlock()
+	if known {
+		return revoked
+	}
+	revoked = slices.ContainsFunc(s.ws.Tokens(), func(t workspacetest.Token) bool { return t.Value == value && t.Revoked })
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.ends[value] = revoked
+	return revoked
 }
 
 // tokenInFile is the token in the profile. Nothing but that may change there.

@@ -2,4 +2,5 @@
 
 package rotator_test
 
-const yearParts = 1
+// A year is awake for some 500 hours, a third of them in outages of days.
+const yearParts, years = 1, 2

@@ -2,6 +2,6 @@
 
 package rotator_test
 
-// yearParts makes a year a month long under the race detector: a call to the
+// The race detector makes a year a month long, and lives through two: a call to the
 // workspace costs five times as much there, and races need no year.
-const yearParts = 12
+const yearParts, years = 12, 2

@@ -24,7 +24,7 @@ import (
 // without a grace, and each request may lose its connection once. No client
 // sees any of it.
 func TestAgentsThroughRotations(t *testing.T) {
-	const rotations, between = 200, 10
+	rotations, between := many(200), int64(10)
 	var lost sync.Map // ids of requests that lost their connection
 	svc := newTestService(t, workspacetest.Config{Events: 3, Fault: func(r *http.Request) *workspacetest.Fault {
 		id := r.Header.Get(stormID)
