@@ -55,13 +55,18 @@ func newSite(t *testing.T, cfg workspacetest.Config) *site {
 	}
 	t.Cleanup(func() { _ = w.Close() })
 	a := newApp(t, "PATH="+os.Getenv("PATH"), "XDG_RUNTIME_DIR="+shortDir(t), "GORACE=atexit_sleep_ms=0")
-	token := w.Issue(workspacetest.IssueOptions{})
-	a.write(t, ".databrickscfg", fmt.Sprintf("[DEFAULT]\nhost = %s\ntoken = %s\n", w.URL, token.Value))
 	dir, err := state.Dir(cli.Options{Process: cli.Process{Env: a.environ}}, "DEFAULT")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &site{Workspace: w.Workspace, app: a, url: w.URL, ca: w.CA, state: dir}
+	s := &site{Workspace: w.Workspace, app: a, url: w.URL, ca: w.CA, state: dir}
+	a.write(t, ".databrickscfg", s.profile())
+	return s
+}
+
+// profile is a .databrickscfg with a new token.
+func (s *site) profile() string {
+	return fmt.Sprintf("[DEFAULT]\nhost = %s\ntoken = %s\n", s.url, s.Issue(workspacetest.IssueOptions{}).Value)
 }
 
 // minted counts the tokens that patrol has minted.
