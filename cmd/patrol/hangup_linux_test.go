@@ -93,3 +93,19 @@ func TestHangUpReadsAgain(t *testing.T) {
 	}
 	p.ends(t)
 }
+
+// A service that was told to wait tries again at once.
+func TestHangUpRotatesAgain(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, workspacetest.Config{})
+	s.Inject(workspacetest.Fault{
+		Path: "/api/2.0/token/create", Effect: workspacetest.Answer, Times: workspacetest.Always,
+		Status: http.StatusTooManyRequests, Header: http.Header{"Retry-After": {"600"}}, Body: `{"error_code":"REQUEST_LIMIT_EXCEEDED","message":"x"}`,
+	})
+	p := s.patrol(t, "serve", "--listen", "127.0.0.1:0")
+	await(t, func() bool { return strings.Contains(p.output(), "the rotation failed") })
+	s.Heal()
+	p.hangUp(t)
+	s.awaitReady(t)
+	p.ends(t)
+}
