@@ -130,7 +130,7 @@ func TestLogoutAfterChangeOfUser(t *testing.T) {
 		inHouse(t, func(h *house) {
 			h.changeUser()
 			if down {
-				h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Reset, Times: 40})
+				h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Reset, Times: 20})
 			}
 			d := h.logout()
 			if n := ends(d); !down && (n[rotator.EndRevoked] != 4 || len(d.Tokens) != 4) {

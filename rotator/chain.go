@@ -1,6 +1,7 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,8 +35,8 @@ type State struct {
 	// Previous is the token that was in use until Current came.
 	Previous Credential
 
-	// Last is the token that was in use until the user logged out. It is kept
-	// until it is revoked, because the others are revoked with it first.
+	// Last is the token that was in use until the user logged out: the others are
+	// revoked with it first.
 	Last pat.Token
 
 	// Err is why there is no token that works, and what to do about it; nil if
@@ -78,7 +79,8 @@ func (c *Chain) State() State {
 	return c.state
 }
 
-func (c *Chain) set(change func(s *State)) (old State) {
+// update changes the state, and returns the one before.
+func (c *Chain) update(change func(s *State)) (old State) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old = c.state
@@ -101,7 +103,7 @@ func (c *Chain) Use(next Credential, replaces *Credential) (old State, drained <
 	if drained, err = c.publishLocked(next.published(c.skew())); err != nil {
 		return State{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
 	}
-	old = c.set(func(s *State) { *s = State{Phase: Ready, Current: next, Previous: s.Current} })
+	old = c.update(func(s *State) { *s = State{Phase: Ready, Current: next, Previous: s.Current} })
 	return old, drained, nil
 }
 
@@ -122,7 +124,7 @@ func (c *Chain) Die(old Credential, why error) error {
 	// The proxy first: whoever sees the phase Dead may rely on it that no
 	// request is sent with the dead token any more.
 	c.publishNothingLocked()
-	if before := c.set(func(s *State) { s.Phase, s.Err = Dead, err }); before.Phase == Ready {
+	if before := c.update(func(s *State) { s.Phase, s.Err = Dead, err }); before.Phase == Ready {
 		c.log.Error("the token in use is dead", "token", old.Token, "err", err)
 	}
 	c.died()
@@ -132,7 +134,7 @@ func (c *Chain) Die(old Credential, why error) error {
 // Fail records why there is no token that works, unless one has come into use
 // since old was read. It returns what is recorded.
 func (c *Chain) Fail(old State, why error) error {
-	c.set(func(s *State) {
+	c.update(func(s *State) {
 		if !s.Current.Is(old.Current) || s.Phase == Ready {
 			return
 		}
@@ -144,25 +146,24 @@ func (c *Chain) Fail(old State, why error) error {
 	return c.State().Err
 }
 
-// LogOut gives the token in use up and tells the proxy so. It returns the last
-// token that there was. record is called before anything changes.
-func (c *Chain) LogOut(why error, record func()) (last pat.Token) {
+// LogOut gives the token in use up and tells the proxy so. That token, or spare if
+// there was none, is what the old ones are revoked with. record is called before
+// anything changes.
+func (c *Chain) LogOut(why error, spare pat.Token, record func()) {
 	c.publishMu.Lock()
 	defer c.publishMu.Unlock()
 	record()
 	c.publishNothingLocked()
-	old := c.set(func(s *State) { *s = State{Phase: LoggedOut, Err: why} })
-	if last = old.Current.Token; last.IsZero() {
-		last = old.Last
-	}
-	return last
+	c.update(func(s *State) {
+		*s = State{Phase: LoggedOut, Err: why, Last: cmp.Or(s.Current.Token, s.Last, spare)}
+	})
 }
 
-// KeepLast keeps the token that was last in use, because it is still to be revoked.
-func (c *Chain) KeepLast(t pat.Token) {
-	c.set(func(s *State) {
-		if s.Phase == LoggedOut {
-			s.Last = t
+// ForgetLast forgets t, if that was the last token in use: the workspace refuses it.
+func (c *Chain) ForgetLast(t pat.Token) {
+	c.update(func(s *State) {
+		if s.Last.Same(t) {
+			s.Last = pat.Token{}
 		}
 	})
 }

@@ -227,7 +227,8 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 		r.writeFiles()
 	}
 	r.retireReplaced(old, next, drained)
-	r.enqueuePending()
+	here, _ := r.candidates() // without it: they are revoked with the token in use
+	r.enqueuePending(here)
 	return next, nil
 }
 
@@ -271,9 +272,9 @@ func (r *Rotator) matchIntent(f candidate) (ledger.Entry, bool) {
 
 // enqueuePending puts into the queue what the ledger has from earlier runs, and what
 // it has taken over: tokens that were replaced and not yet revoked, tokens whose
-// rotation was cut off, and mints whose answer never came. The caller holds adoptMu.
-func (r *Rotator) enqueuePending() {
-	here, _ := r.candidates() // without it: they are revoked with the token in use
+// rotation was cut off, and mints whose answer never came. Those that stand on this
+// machine, here, have their values. The caller holds adoptMu.
+func (r *Rotator) enqueuePending(here []candidate) {
 	for _, e := range r.cfg.Ledger.Pending() {
 		if r.isTracked(e.Nonce) {
 			continue

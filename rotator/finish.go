@@ -41,9 +41,9 @@ func (r *Rotator) endToken(ctx context.Context, old Retiree) (ledger.Entry, erro
 }
 
 // ledgerUnwritten returns an error while the ledger can't be written: nothing is revoked
-// then, since no record says what took its place.
+// then, since no record says what took its place. After a logout nothing did.
 func (r *Rotator) ledgerUnwritten() error {
-	if err := r.cfg.Ledger.Err(); err != nil {
+	if err := r.cfg.Ledger.Err(); err != nil && r.chain.State().Phase != LoggedOut {
 		return fmt.Errorf("nothing is revoked until the ledger can be written: %w", err)
 	}
 	return nil
@@ -119,11 +119,14 @@ func queuedBeyondLifetime(e ledger.Entry, drained time.Time) bool {
 // is written, and the grace begins anew for whoever has just read it.
 func (r *Rotator) purgeFromFiles(e ledger.Entry) error {
 	const looking = "looking for it in the credential files: %w"
+	if r.chain.State().Phase == LoggedOut { // who has logged out wants it dead
+		return nil
+	}
 	paths, err := r.files.Holders(e.Hash)
 	if err != nil {
 		return fmt.Errorf(looking, err)
 	}
-	if len(paths) == 0 || r.chain.State().Phase == LoggedOut { // who has logged out wants it dead
+	if len(paths) == 0 {
 		return nil
 	}
 	infos := r.writeFiles()
@@ -207,7 +210,7 @@ func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
 	switch {
 	case err == nil:
 		return r.authority.actingWith(t), nil
-	case s.Phase == Dead && r.cfg.MintAs != nil:
+	case r.cfg.MintAs != nil && !errors.Is(err, errOthersFirst):
 		return principal{Session: r.cfg.MintAs}, nil
 	}
 	return principal{}, err
@@ -277,6 +280,7 @@ func (r *Rotator) handleDeadRevoker(ctx context.Context, e ledger.Entry, why err
 	if alive, err := r.authority.Alive(ctx, t); alive || err != nil {
 		return
 	}
+	r.chain.ForgetLast(t)
 	for _, old := range queue {
 		if !old.Token.Same(t) {
 			continue

@@ -73,16 +73,10 @@ type ends interface {
 	record(ledger.Entry)
 }
 
-func newQueued(c Credential) *queued {
-	return &queued{
-		Retiree: Retiree{Entry: c.Entry, Token: c.Token, Drained: time.Now()},
-	}
-}
-
 // Add puts a token into the queue. Its requests have drained when drained is
 // closed; nil: there are none.
 func (q *Queue) Add(c Credential, drained <-chan struct{}) {
-	t := newQueued(c)
+	t := &queued{Retiree: Retiree{Entry: c.Entry, Token: c.Token, Drained: time.Now()}}
 	if t.Entry.Stage != ledger.Intended && t.Entry.Stage != ledger.Retiring {
 		t.Entry.Stage = ledger.Retiring
 		q.ends.record(t.Entry)
@@ -102,15 +96,6 @@ func isClosed(ch <-chan struct{}) bool {
 	default:
 		return ch == nil
 	}
-}
-
-// AddFailed puts a token back that couldn't be revoked. Its grace counts as over.
-func (q *Queue) AddFailed(c Credential, why error) {
-	const pause = 10 * time.Second
-	t := newQueued(c)
-	t.Drained = time.Now().Add(-q.grace)
-	t.Failed, t.due = why.Error(), time.Now().Add(pause)
-	q.insert(t)
 }
 
 func (q *Queue) insert(t *queued) {
@@ -175,13 +160,16 @@ func (q *Queue) Remove(nonce string) {
 	q.items = slices.DeleteFunc(q.items, func(t *queued) bool { return t.Entry.Nonce == nonce })
 }
 
-// Clear empties the queue and returns what was in it.
-func (q *Queue) Clear() []Retiree {
-	all := q.Items()
-	for _, t := range all {
-		q.Remove(t.Entry.Nonce)
+// MakeDue has everything tried now: requests and graces are no longer waited for.
+func (q *Queue) MakeDue() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.mints.due = time.Time{}
+	for _, t := range q.items {
+		if t.due = (time.Time{}); !t.uncertain() {
+			t.Drained = time.Now().Add(-q.grace)
+		}
 	}
-	return all
 }
 
 // ForgetValue forgets the value of a token: the workspace refuses it.
@@ -230,15 +218,12 @@ func (q *Queue) finishDue(ctx context.Context) time.Duration {
 	const idle = time.Minute
 	wait := idle
 	q.mu.Lock()
-	items := slices.Clone(q.items)
+	items := slices.DeleteFunc(slices.Clone(q.items), func(t *queued) bool { return t.uncertain() })
+	uncertain := len(items) < len(q.items)
 	q.mu.Unlock()
-	uncertain := false
 	for _, t := range items {
 		if ctx.Err() != nil {
 			break
-		}
-		if uncertain = uncertain || t.uncertain(); t.uncertain() {
-			continue
 		}
 		if w := q.untilDue(t); w > 0 {
 			wait = min(wait, w)
@@ -256,11 +241,18 @@ func (q *Queue) finishDue(ctx context.Context) time.Duration {
 	return wait
 }
 
-// end takes a token out of the queue that has ended.
+// end takes a token out of the queue that has ended. What could not be revoked is tried
+// again: it may have waited for this one.
 func (q *Queue) end(e ledger.Entry) {
 	q.ends.record(e)
 	q.log.Info("an old token has ended", "token", tokenName(e), "end", e.Stage, "why", e.Reason)
 	q.Remove(e.Nonce)
+	q.mu.Lock()
+	for _, t := range q.items {
+		t.due = time.Time{}
+	}
+	q.mu.Unlock()
+	q.Wake()
 }
 
 // untilDue is how long t is not due yet.
@@ -273,15 +265,24 @@ func (q *Queue) untilDue(t *queued) time.Duration {
 	return max(time.Until(t.Drained.Add(q.grace)), time.Until(t.due))
 }
 
-// beginFinish returns what is to be finished; false if it has left the queue.
-func (q *Queue) beginFinish(t *queued) (Retiree, bool) {
+// beginFinish returns what is to be finished; false if it has left the queue, or somebody
+// else was at it, for whom it waits.
+func (q *Queue) beginFinish(ctx context.Context, t *queued) (Retiree, bool) {
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.findLocked(t.Entry.Nonce) != t {
-		return Retiree{}, false
+	other := t.finished
+	begins := other == nil && q.findLocked(t.Entry.Nonce) == t
+	if begins {
+		t.finished = make(chan struct{})
 	}
-	t.finished = make(chan struct{})
-	return t.Retiree, true
+	old := t.Retiree
+	q.mu.Unlock()
+	if other != nil {
+		select {
+		case <-other:
+		case <-ctx.Done():
+		}
+	}
+	return old, begins
 }
 
 func (q *Queue) endFinish(t *queued) {
@@ -313,8 +314,8 @@ var errGraceAnew = errors.New("a file still held it")
 
 // finishOne finishes one token, and returns when to look again.
 func (q *Queue) finishOne(ctx context.Context, t *queued) time.Duration {
-	old, begun := q.beginFinish(t)
-	if !begun { // it has come into use again meanwhile
+	old, begun := q.beginFinish(ctx, t)
+	if !begun {
 		return 0
 	}
 	defer q.endFinish(t)

@@ -22,7 +22,8 @@ func (r *Rotator) saveLedger() {
 	}
 	r.discovery.adoptMu.Lock()
 	defer r.discovery.adoptMu.Unlock()
-	r.enqueuePending()
+	here, _ := r.candidates() // as in adopt
+	r.enqueuePending(here)
 }
 
 // logUnsaved says so if it couldn't be recorded whether the user has logged out.
@@ -65,7 +66,8 @@ func (r *Rotator) rebuild(ctx context.Context) error {
 	var strays []pat.Info
 	for _, t := range list {
 		instance, nonce, minted := pat.ParseComment(t.Comment)
-		if !minted || instance != r.cfg.Ledger.Instance() || t.ID == c.Entry.ID || r.cfg.Ledger.Knows(t.ID) || r.cfg.Ledger.Has(nonce) {
+		_, known := r.cfg.Ledger.ByNonce(nonce)
+		if !minted || known || instance != r.cfg.Ledger.Instance() || t.ID == c.Entry.ID || r.cfg.Ledger.Knows(t.ID) {
 			continue
 		}
 		if _, ours := r.cfg.Ledger.MintedHere(t.Comment); !ours || !lost { // perhaps another machine's

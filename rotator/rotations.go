@@ -15,7 +15,7 @@ type request struct {
 	dead     error       // why that is dead; nil if it may live
 }
 
-// inflight is a rotation under way.
+// inflight is a rotation that is under way or has ended.
 type inflight struct {
 	done   chan struct{}
 	cancel context.CancelCauseFunc
@@ -28,13 +28,11 @@ type inflight struct {
 type rotations struct {
 	// mu guards all below. It is taken before the Chain's, so that a rotation's
 	// end and the token that it has put into use are seen together.
-	mu         sync.Mutex
-	running    *inflight // nil: none
-	closed     bool      // Close was called
-	loggingOut bool      // Logout is at work
-	minting    string    // the nonce of the last mint that was begun
-	last       Rotation
-	lastErr    error
+	mu      sync.Mutex
+	running *inflight // nil: none
+	last    inflight  // that has ended
+	refusal error     // why none may begin; nil: one may
+	minting string    // the nonce of the mint that the one under way has begun
 }
 
 func (s *rotations) setMinting(nonce string) {
@@ -53,19 +51,20 @@ func (s *rotations) isMinting(nonce string) bool {
 func (s *rotations) Last() (Rotation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last, s.lastErr
+	return s.last.result, s.last.err
 }
 
-// Close lets no further rotation begin and returns when the one under way ends;
-// nil: none is.
-func (s *rotations) Close() <-chan struct{} {
+// Refuse lets no rotation begin: whoever asks for one gets the error why. nil lets them
+// begin again. It returns the one that is under way, nil if none is. After errClosed
+// nothing changes any more.
+func (s *rotations) Refuse(why error) (underWay *inflight, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
-	if s.running == nil {
-		return nil
+	if errors.Is(s.refusal, errClosed) {
+		return nil, errClosed
 	}
-	return s.running.done
+	s.refusal = why
+	return s.running, nil
 }
 
 // Cancel ends the rotation that is under way and waits for its end.
@@ -79,30 +78,15 @@ func (s *rotations) Cancel(why error) {
 	}
 }
 
-// setLoggingOut says whether a logout is at work; during one no rotation begins.
-func (s *rotations) setLoggingOut(yes bool) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if yes && s.closed {
-		return errClosed
-	}
-	s.loggingOut = yes
-	return nil
-}
-
 // end notes how a rotation ended. It reports whether the one before ended with the
 // same error.
 func (s *rotations) end(f *inflight) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	again = errText(s.lastErr) == errText(f.err)
-	s.running, s.last, s.lastErr = nil, f.result, f.err
+	again = errText(s.last.err) == errText(f.err)
+	s.running, s.last, s.minting = nil, *f, ""
 	return again
 }
-
-// rotationTries is how often a rotation begins again because another token has come into
-// use meanwhile.
-const rotationTries = 3
 
 // Rotate mints a new token, puts it in the place of the one in use, and returns
 // after the credential files were written; the old token is then in the queue. If a
@@ -141,9 +125,9 @@ func (r *Rotator) begin(q request) (f *inflight, joined bool, err error) {
 	defer r.rotations.mu.Unlock()
 	s := r.chain.State()
 	switch {
-	case r.rotations.closed:
-		return nil, false, errClosed
-	case r.rotations.loggingOut, s.Phase == LoggedOut && !q.byUser:
+	case r.rotations.refusal != nil:
+		return nil, false, r.rotations.refusal
+	case s.Phase == LoggedOut && !q.byUser:
 		return nil, false, r.loggedOutError()
 	case r.rotations.running != nil:
 		return r.rotations.running, true, nil
@@ -160,31 +144,38 @@ func (r *Rotator) begin(q request) (f *inflight, joined bool, err error) {
 
 // runRotation runs one rotation and tells everyone who waits for it.
 func (r *Rotator) runRotation(ctx context.Context, f *inflight, q request, old Credential) {
+	const tries = 3
 	defer f.cancel(nil)
-	began, reason := r.now(), q.reason
-	o := &rotation{Rotator: r, old: old, dead: q.dead, byUser: q.byUser}
-	f.err = o.run(ctx)
-	for tries := 1; tries < rotationTries && errors.Is(f.err, errReplaced); tries++ {
-		// What a person has brought meanwhile is what is to be replaced.
-		old = r.chain.State().Current
-		o = &rotation{Rotator: r, old: old, byUser: q.byUser}
-		f.err = o.run(ctx)
+	began := r.now()
+	var o *rotation
+	for try := range tries {
+		if try > 0 { // what a person has brought meanwhile is what is to be replaced
+			old, q.dead = r.chain.State().Current, nil
+		}
+		o = &rotation{Rotator: r, old: old, dead: q.dead, byUser: q.byUser}
+		if f.err = o.run(ctx); !errors.Is(f.err, errReplaced) {
+			break
+		}
 	}
-	f.result = Rotation{Reason: reason, Began: began, Took: r.now().Sub(began), Old: old.published(r.skew()), Files: o.files}
+	f.result = Rotation{Reason: q.reason, Began: began, Took: r.now().Sub(began), Old: old.published(r.skew()), Files: o.files}
 	if f.err == nil {
 		f.result.Token = o.fresh.published(r.skew())
 	} else {
 		f.err = fmt.Errorf("rotating the token of %s: %w", r.host(), f.err)
 	}
-	again := r.rotations.end(f)
-	switch {
-	case f.err == nil:
-		r.cfg.Log.Info("rotated", "reason", reason, "old", f.result.Old, "new", f.result.Token, "took", f.result.Took)
-	case again || !r.schedule.running.Load(): // who asked is told
-		r.cfg.Log.Debug("the rotation failed", "reason", reason, "err", f.err)
-	default:
-		r.cfg.Log.Error("the rotation failed", "reason", reason, "token", old.Token, "err", f.err)
-	}
+	r.logRotation(f.result, f.err, r.rotations.end(f))
 	close(f.done)
 	r.wakeAll()
+}
+
+// logRotation logs how a rotation ended; again says that the one before ended likewise.
+func (r *Rotator) logRotation(result Rotation, err error, again bool) {
+	switch {
+	case err == nil:
+		r.cfg.Log.Info("rotated", "reason", result.Reason, "old", result.Old, "new", result.Token, "took", result.Took)
+	case again || !r.schedule.running.Load(): // who asked is told
+		r.cfg.Log.Debug("the rotation failed", "reason", result.Reason, "err", err)
+	default:
+		r.cfg.Log.Error("the rotation failed", "reason", result.Reason, "token", result.Old, "err", err)
+	}
 }

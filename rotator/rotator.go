@@ -193,9 +193,9 @@ func New(cfg Config) (*Rotator, error) {
 // everything else and leaves what is still to be revoked in the ledger.
 func (r *Rotator) Close() {
 	const patience = 10 * time.Second
-	if done := r.rotations.Close(); done != nil {
+	if f, _ := r.rotations.Refuse(errClosed); f != nil {
 		select {
-		case <-done:
+		case <-f.done:
 		case <-time.After(patience):
 		}
 	}

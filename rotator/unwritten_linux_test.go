@@ -96,3 +96,23 @@ func TestChainOutlivesTheDisk(t *testing.T) {
 		}
 	}
 }
+
+// TestLogoutWithoutADisk: who logs out wants every token dead, whether or not the ledger
+// can be written.
+func TestLogoutWithoutADisk(t *testing.T) {
+	if !processtest.Mounts(t) {
+		return
+	}
+	for name, disk := range brokenDisks {
+		onDisk(t, func(h *house) {
+			mend := disk.breakNow(h)
+			d := h.logout()
+			if live := h.ours(); len(live) > 0 {
+				t.Errorf("%s: %d tokens of ours live after %+v:\n%s", name, len(live), d, h.story())
+			}
+			if err := mend(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+}

@@ -95,5 +95,6 @@ func (l *Ledger) MintedHere(comment string) (nonce string, ours bool) {
 	if !ok || instance != l.instance {
 		return nonce, false
 	}
-	return nonce, l.Has(nonce) || FolderOf(nonce) == l.folder
+	_, known := l.ByNonce(nonce)
+	return nonce, known || FolderOf(nonce) == l.folder
 }

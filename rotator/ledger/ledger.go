@@ -376,12 +376,12 @@ func (l *Ledger) ByHash(hash string) (Entry, bool) {
 	return Entry{}, false
 }
 
-// Has reports whether there is an entry of this nonce, ended ones included.
-func (l *Ledger) Has(nonce string) bool {
+// ByNonce returns the entry of this nonce, ended ones included.
+func (l *Ledger) ByNonce(nonce string) (Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	_, ok := l.memory.entries[nonce]
-	return ok
+	e, ok := l.memory.entries[nonce]
+	return e.clone(), ok
 }
 
 // Knows reports whether the token whose value has this hash is or was ours to
