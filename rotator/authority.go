@@ -19,9 +19,8 @@ import (
 // principal is somebody who mints, lists and revokes.
 type principal struct {
 	*workspace.Session
-	id        string // of the token that it acts with; "" if it isn't known, or it is no token
-	user      string // as in ledger.Entry
-	userKnown bool   // user is as the ledger has it; else the workspace may be asked
+	id   string // of the token that it acts with; "" if it isn't known, or it is no token
+	user string // as in ledger.Entry; unknownUser: the workspace may be asked
 }
 
 // unknownUser begins an Entry.User where the user's name couldn't be read. A nonce
@@ -51,54 +50,40 @@ type Authority struct {
 	log       *slog.Logger
 
 	canList atomic.Bool // the workspace has listed its tokens for us once
-	twins   twins
-}
 
-// twins is what is known of other patrols that have this one's name, by the digits of
-// their state folders.
-type twins struct {
-	mu     sync.Mutex        // guards all below
-	nonces map[string]string // one of each folder
-	told   bool
-}
-
-// note reports whether a nonce shows for the first time that there is a twin. It takes
-// two nonces of one folder: version 1 made nonces without a folder's digits, so that a
-// single one shows nothing.
-func (t *twins) note(nonce string) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.nonces == nil {
-		t.nonces = map[string]string{}
-	}
-	folder := ledger.FolderOf(nonce)
-	first, seen := t.nonces[folder]
-	t.nonces[folder] = nonce
-	if t.told || !seen || first == nonce {
-		return false
-	}
-	t.told = true
-	return true
+	// twins has a nonce of each other patrol that has this one's name, by the digits of
+	// its state folder.
+	twins      sync.Map
+	toldOfTwin sync.Once
 }
 
 // actingWith returns the principal that acts with t.
 func (a *Authority) actingWith(t pat.Token) principal {
-	e, known := a.ledger.ByHash(t.Hash())
-	return principal{Session: a.workspace.As(t), id: t.ID, user: e.User, userKnown: known}
+	by := principal{Session: a.workspace.As(t), id: t.ID, user: unknownUser}
+	if e, known := a.ledger.ByHash(t.Hash()); known {
+		by.user = e.User
+	}
+	return by
 }
 
 // Alive reports whether the workspace takes t; an error says that it isn't known. That
 // the workspace answers is proof enough: a new token may be missing in its list for a
 // while.
 func (a *Authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
-	_, err := a.List(ctx, a.workspace.As(t))
+	_, alive, err := a.ListAlive(ctx, t)
+	return alive, err
+}
+
+// ListAlive is Alive. It also returns the list that the workspace answered with, if it did.
+func (a *Authority) ListAlive(ctx context.Context, t pat.Token) (list []pat.Info, alive bool, err error) {
+	list, err = a.List(ctx, a.workspace.As(t))
 	switch {
-	case err == nil, errors.Is(err, workspace.ErrPermission):
-		return true, nil // a narrowly scoped token may not list
 	case errors.Is(err, workspace.ErrInvalidToken):
-		return false, nil
+		return nil, false, nil
+	case errors.Is(err, workspace.ErrPermission):
+		return nil, true, nil // a narrowly scoped token may not list
 	}
-	return false, err
+	return list, err == nil, err
 }
 
 // List returns the tokens that the workspace lists. One that was minted a moment ago may be
@@ -106,13 +91,25 @@ func (a *Authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
 func (a *Authority) List(ctx context.Context, by *workspace.Session) ([]pat.Info, error) {
 	all, err := by.List(ctx)
 	for _, t := range all {
-		nonce, ours := a.ledger.MintedHere(t.Comment)
-		instance, _, minted := pat.ParseComment(t.Comment)
-		if minted && !ours && instance == a.ledger.Instance() && a.twins.note(nonce) {
-			a.log.Warn("another patrol has the same name as this one, so people can't tell their tokens apart: give one of them another with --instance", "instance", instance)
-		}
+		a.noteTwin(t.Comment)
 	}
 	return all, err
+}
+
+// noteTwin says so, once, if a token's comment shows that there is a twin. It takes two
+// nonces of one folder: version 1 made nonces without a folder's digits, so that a single
+// one shows nothing.
+func (a *Authority) noteTwin(comment string) {
+	nonce, ours := a.ledger.MintedHere(comment)
+	instance, _, minted := pat.ParseComment(comment)
+	if ours || !minted || instance != a.ledger.Instance() {
+		return
+	}
+	if before, seen := a.twins.Swap(ledger.FolderOf(nonce), nonce); seen && before != nonce {
+		a.toldOfTwin.Do(func() {
+			a.log.Warn("another patrol has the same name as this one, so people can't tell their tokens apart: give one of them another with --instance", "instance", instance)
+		})
+	}
 }
 
 // ListWhole returns the tokens that the workspace lists. A list without the principal's
@@ -137,47 +134,27 @@ func contains(all []pat.Info, id string) bool {
 // Revoke revokes e's token and makes sure of it. A token that the workspace doesn't
 // know is revoked, if by is its user: see trustNotFound.
 func (a *Authority) Revoke(ctx context.Context, by principal, e ledger.Entry) error {
-	if by.id == e.ID {
-		return a.revokeSelf(ctx, by, e)
-	}
+	self := by.id == e.ID
 	err := by.Revoke(ctx, e.ID)
-	if errors.Is(err, workspace.ErrNotFound) {
+	switch {
+	case errors.Is(err, workspace.ErrNotFound), self && errors.Is(err, workspace.ErrInvalidToken):
 		return a.trustNotFound(ctx, by, e)
-	}
-	if err != nil {
+	case err != nil:
 		return err
+	}
+	if self {
+		by.id = "" // a list without it is what is wanted
 	}
 	all, err := a.ListWhole(ctx, by)
-	if errors.Is(err, workspace.ErrPermission) && !a.canList.Load() {
-		return nil // a narrowly scoped token may not list
-	}
-	return a.checkRevoked(all, err, e.ID)
-}
-
-// revokeSelf revokes the token that by acts with, and makes sure of it.
-func (a *Authority) revokeSelf(ctx context.Context, by principal, e ledger.Entry) error {
-	err := by.Revoke(ctx, by.id)
 	switch {
-	case errors.Is(err, workspace.ErrInvalidToken), errors.Is(err, workspace.ErrNotFound):
-		return a.checkSameHost(e)
-	case err != nil:
-		return err
-	}
-	all, err := by.List(ctx)
-	if errors.Is(err, workspace.ErrInvalidToken) || errors.Is(err, workspace.ErrPermission) {
+	case self && errors.Is(err, workspace.ErrInvalidToken):
 		return nil
-	}
-	return a.checkRevoked(all, err, by.id)
-}
-
-// checkRevoked says so if a token that was revoked is listed still. err is how
-// asking for the list went.
-func (a *Authority) checkRevoked(all []pat.Info, err error, id string) error {
-	switch {
+	case errors.Is(err, workspace.ErrPermission) && (self || !a.canList.Load()):
+		return nil // a narrowly scoped token may not list
 	case err != nil:
-		return fmt.Errorf("making sure that token %s is revoked: %w", pat.ShortID(id), err)
-	case contains(all, id):
-		return fmt.Errorf("token %s was revoked, and %s still lists it", pat.ShortID(id), a.workspace.Host())
+		return fmt.Errorf("making sure that token %s is revoked: %w", pat.ShortID(e.ID), err)
+	case contains(all, e.ID):
+		return fmt.Errorf("token %s was revoked, and %s still lists it", pat.ShortID(e.ID), a.workspace.Host())
 	}
 	return nil
 }
@@ -190,28 +167,19 @@ func (a *Authority) checkMaybeSameHost(e ledger.Entry) error {
 	return fmt.Errorf("it came with another workspace, %s: %w", e.Host, errNotShown)
 }
 
-// checkSameHost returns nil if e's token is certainly one of this workspace: only then it
-// proves something that the workspace doesn't know it.
-func (a *Authority) checkSameHost(e ledger.Entry) error {
-	if e.Host.Same(a.workspace.Host()) {
-		return nil
-	}
-	return fmt.Errorf("it came with %s, and this is %s: %w", e.Host, a.workspace.Host(), errNotShown)
-}
-
-// trustNotFound returns nil if by acts for the user whose token e is, and in the same
-// workspace. The workspace hides the tokens of all others, so that "not found" proves
-// nothing about those.
+// trustNotFound returns nil if by acts for the user whose token e is, and in what is
+// certainly the same workspace. The workspace hides the tokens of all others, so that "not
+// found" proves nothing about those.
 func (a *Authority) trustNotFound(ctx context.Context, by principal, e ledger.Entry) error {
-	if err := a.checkSameHost(e); err != nil {
-		return err
+	if host := a.workspace.Host(); !e.Host.Same(host) {
+		return fmt.Errorf("it came with %s, and this is %s: %w", e.Host, host, errNotShown)
 	}
 	user := by.user
-	if !by.userKnown && userName(e) != "" {
+	if user == unknownUser && userName(e) != "" {
 		user = a.User(ctx, by)
 	}
 	switch {
-	case user == e.User && (by.userKnown || user != ""):
+	case user == e.User:
 		return nil
 	case userName(e) != "":
 		return fmt.Errorf("it is %s's: %w", e.User, errNotShown)
@@ -240,12 +208,8 @@ const settleTime = 2 * time.Minute
 // RevokeMint revokes the token of a mint whose answer never came, if the workspace
 // made one. list is what the workspace lists now.
 func (a *Authority) RevokeMint(ctx context.Context, by principal, e ledger.Entry, list []pat.Info, now time.Time) (ledger.Entry, error) {
-	for _, t := range list {
-		if e.ID == "" && t.Comment == e.Comment {
-			e.ID = t.ID
-		}
-	}
-	if e.ID != "" {
+	if i := slices.IndexFunc(list, func(t pat.Info) bool { return t.Comment == e.Comment }); i >= 0 {
+		e.ID = list[i].ID
 		if err := a.Revoke(ctx, by, e); err != nil {
 			return e, fmt.Errorf("revoking a token whose mint was cut off: %w", err)
 		}

@@ -3,7 +3,6 @@ package rotator
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -12,7 +11,6 @@ import (
 
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
-	"patrol/rotator/workspace"
 )
 
 // ConflictError says that this machine holds two tokens that work, and that
@@ -41,8 +39,7 @@ type discovery struct {
 	// before every other lock.
 	adoptMu sync.Mutex
 
-	ledgerWasEmpty bool // at the start
-	profile        profileWatch
+	profile profileWatch
 
 	mu                 sync.Mutex // guards all below
 	lastUntrackedAdopt time.Time  // when a token was last adopted whose id the workspace didn't tell
@@ -77,15 +74,15 @@ func (r *Rotator) Start(ctx context.Context) error { return r.pickToken(ctx, fal
 func (r *Rotator) pickToken(ctx context.Context, ask bool) error {
 	before := r.chain.State()
 	all, err := r.candidates()
-	if err == nil {
-		all = slices.DeleteFunc(all, r.blockedByLogout)
-		var choice candidate
-		if choice, err = r.choose(ctx, all, ask); err == nil {
-			_, err = r.adopt(ctx, choice)
-			return err
-		}
+	if err != nil {
+		return r.chain.Fail(before, err)
 	}
-	return r.chain.Fail(before, err)
+	choice, err := r.choose(ctx, slices.DeleteFunc(all, r.blockedByLogout), ask)
+	if err != nil {
+		return r.chain.Fail(before, err)
+	}
+	_, err = r.adopt(ctx, choice)
+	return err
 }
 
 // candidates returns the tokens on this machine, each value once. The one in use
@@ -159,21 +156,13 @@ func (f candidate) rank() int {
 
 // inspect asks the workspace whether the token works, and what it is.
 func (r *Rotator) inspect(ctx context.Context, f *candidate) (alive bool, err error) {
-	list, err := r.authority.List(ctx, r.cfg.Workspace.As(f.token))
-	switch {
-	case errors.Is(err, workspace.ErrInvalidToken):
-		return false, nil
-	case errors.Is(err, workspace.ErrPermission):
-		return true, nil // a narrowly scoped token may not list
-	case err != nil:
-		return false, err
-	}
+	list, alive, err := r.authority.ListAlive(ctx, f.token)
 	for _, t := range list {
 		if t.ID != "" && t.ID == f.token.Hash() || f.known && t.ID == f.entry.ID {
 			f.info, f.token.ID = t, t.ID
 		}
 	}
-	return true, nil
+	return alive, err
 }
 
 // needsLogin says what was tried and what to do.
@@ -186,29 +175,24 @@ func (r *Rotator) needsLogin(all []candidate) error {
 	}
 	var sources []string
 	for _, f := range all {
-		for _, source := range f.sources {
-			if source != inUse || len(all) == 1 && len(f.sources) == 1 {
-				sources = append(sources, source)
-			}
-		}
+		sources = append(sources, f.sources...)
 	}
+	sources = slices.DeleteFunc(sources, func(source string) bool { return source == inUse })
 	return fmt.Errorf("%w: %s refuses the one from %s as invalid, revoked or expired; run `patrol login`, or put a new token into the profile",
-		ErrNeedsLogin, r.host(), strings.Join(sources, " and the one from "))
+		ErrNeedsLogin, r.host(), cmp.Or(strings.Join(sources, " and the one from "), inUse))
 }
 
 // adopt makes a token that was found the one in use, and returns it.
 func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 	r.discovery.adoptMu.Lock()
 	defer r.discovery.adoptMu.Unlock()
-	f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()) // a Logout may have come between
-	if f.known && r.queue.Has(f.entry.Nonce) {
-		r.queue.TakeBack(f.entry.Nonce)
-		if f.entry, _ = r.cfg.Ledger.ByHash(f.token.Hash()); f.entry.Stage == ledger.Revoked {
-			return Credential{}, refusedError("patrol has just revoked this token on " + r.host().String() + ", as it had been replaced: bring another")
-		}
-	}
-	if r.blockedByLogout(f) {
+	if r.blockedByLogout(f) { // which may have come between
 		return Credential{}, r.loggedOutError()
+	}
+	before := f.entry.Stage
+	r.queue.TakeBack(f.entry.Nonce)
+	if f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()); f.entry.Stage == ledger.Revoked && before != ledger.Revoked {
+		return Credential{}, refusedError("patrol has just revoked this token on " + r.host().String() + ", as it had been replaced: bring another")
 	}
 	e := r.adoptedEntry(ctx, f)
 	r.record(e)
@@ -216,17 +200,9 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 	next := newCredential(f.token, e, r.cfg.Lifetime)
 	r.cfg.Log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry(r.skew()))
 	r.queue.Remove(e.Nonce)
-	old, drained, err := r.use(next, nil)
-	if err != nil {
-		if e.Ours() {
-			r.queue.Add(next, nil)
-		}
+	if _, err := r.use(next, nil); err != nil {
 		return Credential{}, err
 	}
-	if e.Ours() {
-		r.writeFiles()
-	}
-	r.retireReplaced(old, next, drained)
 	here, _ := r.candidates() // without it: they are revoked with the token in use
 	r.enqueuePending(here)
 	return next, nil
@@ -235,10 +211,8 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 // adoptedEntry is the ledger's entry of a token that comes into use.
 func (r *Rotator) adoptedEntry(ctx context.Context, f candidate) ledger.Entry {
 	e := f.entry
-	if intent, ours := r.matchIntent(f); ours && !f.known {
-		e = intent
-	} else if !f.known {
-		e = ledger.Entry{Nonce: ledger.RandomNonce(), Hash: f.token.Hash(), Found: f.sources}
+	if !f.known {
+		e = r.newEntry(f)
 	}
 	if f.info.ID != "" {
 		created := cmp.Or(f.info.Created, e.Created)
@@ -257,17 +231,17 @@ func (r *Rotator) adoptedEntry(ctx context.Context, f candidate) ledger.Entry {
 	return e
 }
 
-// matchIntent returns the entry of the mint that made a token, where the ledger
-// knows of no answer to it: the disk failed then, and patrol ended before it worked
-// again.
-func (r *Rotator) matchIntent(f candidate) (ledger.Entry, bool) {
+// newEntry is the entry of a token that the ledger doesn't know: that of the mint that
+// made it, if the ledger knows of no answer to that (the disk failed then, and patrol
+// ended before it worked again), else a new one.
+func (r *Rotator) newEntry(f candidate) ledger.Entry {
 	for _, e := range r.cfg.Ledger.Pending() {
 		if e.Stage == ledger.Intended && f.info.Comment != "" && e.Comment == f.info.Comment {
 			e.Hash = f.token.Hash()
-			return e, true
+			return e
 		}
 	}
-	return ledger.Entry{}, false
+	return ledger.Entry{Nonce: ledger.RandomNonce(), Hash: f.token.Hash(), Found: f.sources}
 }
 
 // enqueuePending puts into the queue what the ledger has from earlier runs, and what

@@ -211,7 +211,7 @@ func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
 	case err == nil:
 		return r.authority.actingWith(t), nil
 	case r.cfg.MintAs != nil && !errors.Is(err, errOthersFirst):
-		return principal{Session: r.cfg.MintAs}, nil
+		return principal{Session: r.cfg.MintAs, user: unknownUser}, nil
 	}
 	return principal{}, err
 }

@@ -61,8 +61,8 @@ func TestTokenComesBeforeRotation(t *testing.T) {
 	if _, _, err := r.chain.Use(c, nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := o.run(t.Context()); !errors.Is(err, errReplaced) {
-		t.Errorf("run = %v, want %v", err, errReplaced)
+	if err := o.takeSteps(t.Context()); !errors.Is(err, errReplaced) {
+		t.Errorf("takeSteps = %v, want %v", err, errReplaced)
 	}
 	if n := len(ws.Tokens()); n != 1 {
 		t.Errorf("%d tokens were minted", n-1)
@@ -177,7 +177,7 @@ func TestRetryPause(t *testing.T) {
 		asked10, asked120 := askedToWait(t, 10*time.Minute), askedToWait(t, 2*time.Hour)
 		forbidden := fmt.Errorf("minting: %w", workspace.ErrPermission)
 		unreachable := fmt.Errorf("minting: %w", workspace.ErrUnreachable)
-		preflight := fmt.Errorf("rotating: %w", &preflightError{failed})
+		preflight := fmt.Errorf("rotating: %w", errPreflight)
 		for name, test := range map[string]struct {
 			before, after int
 			err           error

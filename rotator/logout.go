@@ -71,10 +71,8 @@ func (r *Rotator) Logout(ctx context.Context) (LogoutResult, error) {
 	defer r.wakeAll()
 	defer func() { _, _ = r.rotations.Refuse(nil) }()
 	r.rotations.Cancel(errors.New("patrol logout"))
-	if r.cfg.Ledger.Incomplete() && r.Ready() == nil {
-		if err := r.rebuild(ctx); err != nil {
-			r.cfg.Log.Warn("the ledger has gaps still", "err", err)
-		}
+	if err := r.rebuildLedger(ctx); err != nil {
+		r.cfg.Log.Warn("the ledger has gaps still", "err", err)
 	}
 	here, err := r.candidates()
 	if err != nil {
@@ -101,7 +99,7 @@ func (r *Rotator) giveUp(here []candidate) {
 		best := slices.MinFunc(here, func(a, b candidate) int { return a.rank() - b.rank() })
 		spare, spare.ID = best.token, best.entry.ID
 	}
-	r.chain.LogOut(r.loggedOutError(), spare, func() { r.logUnsaved(r.cfg.Ledger.LogOut(seen)) })
+	r.chain.LogOut(r.loggedOutError(), spare, func() { _ = r.cfg.Ledger.LogOut(seen) })
 }
 
 // leaveForeign records which tokens are left alone, and returns them, with those on the
@@ -182,8 +180,8 @@ func (r *Rotator) blockedByLogout(f candidate) bool {
 	if f.brought || r.chain.State().Phase != LoggedOut {
 		return false
 	}
-	if f.known {
-		return f.entry.Stage.Ended() || f.entry.Stage == ledger.Retiring
+	if e, known := r.cfg.Ledger.ByHash(f.token.Hash()); known {
+		return e.Stage.Ended() || e.Stage == ledger.Retiring
 	}
 	_, seen := r.cfg.Ledger.LoggedOut()
 	return slices.Contains(seen, f.token.Hash())

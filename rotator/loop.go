@@ -314,10 +314,9 @@ func (l *loop) logSearch(ctx context.Context, err error) {
 // runUpkeep looks after the queue, the ledger and files that could not be written.
 func (r *Rotator) runUpkeep(ctx context.Context) {
 	u := &upkeep{Rotator: r, pause: retries(5 * time.Minute)}
-	u.gaps = r.cfg.Ledger.Incomplete() || r.discovery.ledgerWasEmpty
 	for {
 		u.saveLedger()
-		u.rebuildLedger(ctx)
+		u.fillGaps(ctx)
 		wait := r.queue.finishDue(ctx)
 		if next := u.retryFiles(); !next.IsZero() {
 			wait = min(wait, time.Until(next))
@@ -331,8 +330,7 @@ func (r *Rotator) runUpkeep(ctx context.Context) {
 // upkeep is what runUpkeep remembers from one round to the next.
 type upkeep struct {
 	*Rotator
-	gaps      bool   // the ledger may lack tokens of ours
-	logged    string // what the log says about that
+	logged    string // what the log says about gaps in the ledger
 	retryFrom time.Time
 	pause     *backoff.ExponentialBackOff
 }

@@ -39,6 +39,7 @@ func (t Retiree) uncertain() bool { return t.Entry.Stage == ledger.Intended }
 type queued struct {
 	Retiree
 	due      time.Time // when to try again
+	noGrace  bool      // it isn't waited for, nor are requests
 	failures int
 	finished chan struct{} // closed when its revocation that is under way has ended; nil: none is
 }
@@ -166,9 +167,7 @@ func (q *Queue) MakeDue() {
 	defer q.mu.Unlock()
 	q.mints.due = time.Time{}
 	for _, t := range q.items {
-		if t.due = (time.Time{}); !t.uncertain() {
-			t.Drained = time.Now().Add(-q.grace)
-		}
+		t.due, t.noGrace = time.Time{}, true
 	}
 }
 
@@ -196,7 +195,7 @@ func (q *Queue) InGrace(nonce string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t := q.findLocked(nonce)
-	return t != nil && time.Since(t.Drained) < q.grace
+	return t != nil && !t.noGrace && time.Since(t.Drained) < q.grace
 }
 
 // AwaitRevoked finishes what is due until the token with this hash has left the queue,
@@ -259,7 +258,10 @@ func (q *Queue) end(e ledger.Entry) {
 func (q *Queue) untilDue(t *queued) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	if t.Drained.IsZero() {
+	switch {
+	case t.noGrace:
+		return time.Until(t.due)
+	case t.Drained.IsZero():
 		return drainAtMost // awaitDrain wakes us
 	}
 	return max(time.Until(t.Drained.Add(q.grace)), time.Until(t.due))

@@ -30,38 +30,34 @@ type Rotation struct {
 	User, UserBefore string
 }
 
-// rotation is a rotation under way: what its steps hand on to one another.
+// rotation is one rotation: who asked for it, what its steps hand on to one another,
+// and how it ended.
 type rotation struct {
 	*Rotator
+	request
+	cancel context.CancelCauseFunc
+	done   chan struct{} // closed when it has ended: result and err don't change after that
+	result Rotation
+	err    error
+
 	old     Credential // the token to be replaced
-	dead    error      // why it is dead; nil if it may live
 	minter  principal
 	byOther bool       // the minter isn't the old token
-	byUser  bool       // who has reason to think that it works now
 	fresh   Credential // the new token
-	files   []FileInfo
-
-	replaced Credential      // what was in use until fresh was published
-	drained  <-chan struct{} // when its requests have drained
 }
 
 // steps are what a rotation does, in this order, each recorded in the ledger
 // before the next. A step that fails ends the rotation; then the old token stays
-// in use, and what was minted is in the queue.
+// in use, and what was minted is in the queue. The last one publishes, writes and retires.
 var steps = []func(*rotation, context.Context) error{
+	(*rotation).chooseMinter,
 	(*rotation).preflight,
 	(*rotation).mint,
 	(*rotation).probe,
-	(*rotation).publish,
-	(*rotation).write,
-	(*rotation).retire,
+	(*rotation).use,
 }
 
-// run takes the steps.
-func (o *rotation) run(ctx context.Context) (err error) {
-	if o.minter, err = o.chooseMinter(ctx); err != nil {
-		return err
-	}
+func (o *rotation) takeSteps(ctx context.Context) error {
 	for _, step := range steps {
 		if err := step(o, ctx); err != nil {
 			return err
@@ -70,36 +66,38 @@ func (o *rotation) run(ctx context.Context) (err error) {
 	return nil
 }
 
-// chooseMinter returns who mints: the token in use, or, if that is dead, whoever else
+// chooseMinter sets who mints: the token in use, or, if that is dead, whoever else
 // can.
-func (o *rotation) chooseMinter(ctx context.Context) (principal, error) {
+func (o *rotation) chooseMinter(ctx context.Context) error {
 	s := o.chain.State()
 	if s.Phase == Ready && !s.Current.Is(o.old) {
-		return principal{}, errReplaced
+		return errReplaced
 	}
-	if s.Phase == Ready && o.dead == nil {
-		return o.authority.actingWith(o.old.Token), nil
+	o.byOther = s.Phase != Ready || o.dead != nil
+	if !o.byOther {
+		o.minter = o.authority.actingWith(o.old.Token)
+		return nil
 	}
 	if by, ok := o.otherMinter(ctx); ok {
-		return by, nil
+		o.minter = by
+		return nil
 	}
 	if o.dead != nil {
-		return principal{}, o.chain.Die(o.old, o.dead)
+		return o.chain.Die(o.old, o.dead)
 	}
-	return principal{}, s.Err
+	return s.Err
 }
 
 // otherMinter returns who mints when the token in use is dead: an old one that lives
 // still, or the mint profile.
 func (o *rotation) otherMinter(ctx context.Context) (principal, bool) {
-	o.byOther = true
 	if t := o.livingOld(ctx); !t.IsZero() {
 		return o.authority.actingWith(t), true
 	}
 	if o.cfg.MintAs == nil {
 		return principal{}, false
 	}
-	by := principal{Session: o.cfg.MintAs, userKnown: true}
+	by := principal{Session: o.cfg.MintAs}
 	by.user = cmp.Or(o.authority.User(context.WithoutCancel(ctx), by), unknownMinter)
 	return by, true
 }
@@ -127,23 +125,39 @@ func (r *Rotator) livingOld(ctx context.Context) pat.Token {
 // written. A broken agent file delays a mint until a quarter of the old token's
 // life is left; then it is left out.
 func (o *rotation) preflight(ctx context.Context) error {
-	profile, agents := o.Rotator.files.Check()
-	agents = errors.Join(agents, o.refuseForeignProfile())
+	profile, agents := o.files.Check()
+	err := errors.Join(agents, o.checkProfileOurs())
+	if profile != nil {
+		err = fmt.Errorf("%w: %w", errPreflight, profile)
+	} else {
+		err = o.unlessTimeIsShort(err)
+	}
+	if err != nil && o.provenDead(ctx, o.old, err) {
+		return o.chain.Die(o.old, err)
+	}
+	return err
+}
+
+// errPreflight is what a rotation ends with that has minted nothing since something on
+// this machine has to be mended first.
+var errPreflight = errors.New("nothing was minted")
+
+// unlessTimeIsShort returns why nothing is minted although err could be borne, nil once
+// time is short.
+func (o *rotation) unlessTimeIsShort(err error) error {
 	switch {
-	case profile != nil:
-		return o.dieIfDead(ctx, o.old, &preflightError{fmt.Errorf("nothing was minted: %w", profile)})
-	case agents == nil:
+	case err == nil:
 		return nil
 	case !o.timeIsShort():
-		return o.dieIfDead(ctx, o.old, &preflightError{fmt.Errorf("nothing was minted, and there is time to mend it: %w", agents)})
+		return fmt.Errorf("%w, and there is time to mend it: %w", errPreflight, err)
 	}
-	o.cfg.Log.Warn("a credential file can't be written and time is short: rotating without it", "err", agents)
+	o.cfg.Log.Warn("something can't be written and time is short: rotating without it", "err", err)
 	return nil
 }
 
-// refuseForeignProfile returns an error if the profile holds a token that isn't patrol's to
+// checkProfileOurs returns an error if the profile holds a token that isn't patrol's to
 // replace.
-func (o *rotation) refuseForeignProfile() error {
+func (o *rotation) checkProfileOurs() error {
 	f, there, err := o.noteProfileToken()
 	switch {
 	case err != nil:
@@ -153,11 +167,6 @@ func (o *rotation) refuseForeignProfile() error {
 	}
 	return fmt.Errorf("%s holds %w: it is used once the workspace takes it, and replaced once the workspace calls it invalid; or take it out", f.sources[0], pat.ErrForeign)
 }
-
-// preflightError says why nothing was minted before the workspace was asked.
-type preflightError struct{ error }
-
-func (e *preflightError) Unwrap() error { return e.error }
 
 // timeIsShort reports whether less than a quarter of the old token's life is left.
 // A token that was found may live for months: nobody waits that long.
@@ -177,10 +186,9 @@ func (o *rotation) mint(ctx context.Context) error {
 	err := o.mintBy(ctx)
 	if err != nil && !o.byOther && o.provenDead(ctx, o.old, err) {
 		o.dead = err
-		if o.minter, err = o.chooseMinter(ctx); err != nil {
-			return err
+		if err = o.chooseMinter(ctx); err == nil {
+			err = o.mintBy(ctx)
 		}
-		err = o.mintBy(ctx)
 	}
 	if err != nil && o.dead != nil && !errors.Is(err, errReplaced) {
 		_ = o.chain.Die(o.old, o.dead)
@@ -228,17 +236,13 @@ func (o *rotation) intend() (ledger.Entry, error) {
 	if err := o.cfg.Ledger.Locked(); err != nil {
 		return e, fmt.Errorf("nothing was minted, since another patrol may be using the state folder: %w", err)
 	}
-	err := o.cfg.Ledger.Put(e)
-	switch {
-	case err == nil:
-		return e, nil
-	case o.timeIsShort():
-		// The comment says whose the token is, and the ledger writes the entry later.
-		o.cfg.Log.Warn("the ledger can't be written and time is short: rotating without it", "err", err)
-		return e, nil
+	// If it can't be written the comment says whose the token is, and the ledger writes
+	// the entry later.
+	err := o.unlessTimeIsShort(o.cfg.Ledger.Put(e))
+	if err != nil {
+		_ = o.cfg.Ledger.Put(asNeverMinted(e))
 	}
-	_ = o.cfg.Ledger.Put(asNeverMinted(e))
-	return e, fmt.Errorf("nothing was minted, and there is time to mend it: %w", err)
+	return e, err
 }
 
 // create asks for the token that e intends. If the workspace has no room for it,
@@ -273,29 +277,24 @@ func (r *Rotator) revokeForQuota(ctx context.Context, by principal) (room bool) 
 	return room
 }
 
-// probe makes sure that the new token works before anyone gets it. One that
-// doesn't is revoked. A token may take a moment to be known everywhere, so it has a
+// probe makes sure that the new token works before anyone gets it. One that doesn't is
+// put into the queue. A token may take a moment to be known everywhere, so it has a
 // few tries.
 func (o *rotation) probe(ctx context.Context) error {
 	const tries = 5
-	_, err := backoff.Retry(ctx, func() (struct{}, error) {
-		alive, err := o.authority.Alive(ctx, o.fresh.Token)
+	_, err := backoff.Retry(ctx, func() (alive bool, err error) {
+		alive, err = o.authority.Alive(ctx, o.fresh.Token)
 		if err == nil && !alive {
 			err = errors.New("the workspace doesn't take it")
 		}
-		return struct{}{}, err
+		return alive, err
 	}, backoff.WithBackOff(retries(4*time.Second)), backoff.WithMaxTries(tries))
-	if err == nil {
-		o.recordStage(ledger.Probed)
-		return nil
-	}
-	err = fmt.Errorf("the new token was given up: %w", err)
-	if o.ledgerUnwritten() != nil || o.authority.Revoke(ctx, o.minter, o.fresh.Entry) != nil {
+	if err != nil {
 		o.queue.Add(o.fresh, nil)
-		return err
+		return fmt.Errorf("the new token was given up: %w", err)
 	}
-	o.record(withEnd(o.fresh.Entry, ledger.Revoked, "it did not work"))
-	return err
+	o.recordStage(ledger.Probed)
+	return nil
 }
 
 // recordStage records how far the new token has come.
@@ -304,47 +303,39 @@ func (o *rotation) recordStage(stage ledger.Stage) {
 	o.record(o.fresh.Entry)
 }
 
-// publish makes the new token the one in use.
-func (o *rotation) publish(context.Context) (err error) {
+// use puts the new token into use.
+func (o *rotation) use(context.Context) (err error) {
 	o.recordStage(ledger.Published)
 	if o.byOther {
 		o.refusals.setMinted(o.now())
 	}
-	if o.replaced, o.drained, err = o.use(o.fresh, &o.old); err != nil {
-		o.queue.Add(o.fresh, nil)
-	}
+	o.result.Files, err = o.Rotator.use(o.fresh, &o.old)
 	return err
 }
 
-// write writes the credential files. One that can't be written is tried again
-// while the Rotator runs.
-func (o *rotation) write(context.Context) error {
-	o.files = o.writeFiles()
-	return nil
-}
-
-// retire puts the token that was in use into the queue.
-func (o *rotation) retire(context.Context) error {
-	o.retireReplaced(o.replaced, o.fresh, o.drained)
-	return nil
-}
-
-// use makes a token the one in use, and returns the one that was, and when its
-// requests have drained. replaces is as for Chain.Use.
-func (r *Rotator) use(next Credential, replaces *Credential) (replaced Credential, drained <-chan struct{}, err error) {
+// use makes a token the one in use: it is published, written into the files if patrol
+// minted it (else the next one is, in a moment), and what was in use is put into the
+// queue. A file that can't be written is tried again while the Rotator runs. replaces is
+// as for Chain.Use; after an error it is next that is in the queue.
+func (r *Rotator) use(next Credential, replaces *Credential) (written []FileInfo, err error) {
 	old, drained, err := r.chain.Use(next, replaces)
-	if err == nil && old.Phase == LoggedOut {
-		r.logUnsaved(r.cfg.Ledger.LogIn())
-	}
 	r.queue.AskAboutMints() // the new token may be allowed to ask
-	return old.Current, drained, err
-}
-
-// retireReplaced puts a token into the queue that next has replaced.
-func (r *Rotator) retireReplaced(old, next Credential, drained <-chan struct{}) {
-	if !old.IsZero() && !old.Token.Same(next.Token) {
-		r.queue.Add(old, drained)
+	if err != nil {
+		if next.Entry.Ours() {
+			r.queue.Add(next, nil)
+		}
+		return nil, err
 	}
+	if old.Phase == LoggedOut {
+		_ = r.cfg.Ledger.LogIn()
+	}
+	if next.Entry.Ours() {
+		written = r.writeFiles()
+	}
+	if replaced := old.Current; !replaced.IsZero() && !replaced.Token.Same(next.Token) {
+		r.queue.Add(replaced, drained)
+	}
+	return written, nil
 }
 
 // provenDead reports whether the workspace calls a token invalid. It is asked only where
@@ -357,14 +348,6 @@ func (r *Rotator) provenDead(ctx context.Context, c Credential, err error) bool 
 	}
 	alive, doubt := r.authority.Alive(ctx, c.Token)
 	return !alive && doubt == nil
-}
-
-// dieIfDead ends the chain if the token in use is dead.
-func (r *Rotator) dieIfDead(ctx context.Context, c Credential, err error) error {
-	if r.provenDead(ctx, c, err) {
-		return r.chain.Die(c, err)
-	}
-	return err
 }
 
 // retries is a back-off that starts at a quarter of a second and is capped.

@@ -15,24 +15,17 @@ type request struct {
 	dead     error       // why that is dead; nil if it may live
 }
 
-// inflight is a rotation that is under way or has ended.
-type inflight struct {
-	done   chan struct{}
-	cancel context.CancelCauseFunc
-	result Rotation
-	err    error
-}
-
 // rotations sees to it that one rotation runs at a time, and keeps how the last
 // one ended.
 type rotations struct {
 	// mu guards all below. It is taken before the Chain's, so that a rotation's
 	// end and the token that it has put into use are seen together.
 	mu      sync.Mutex
-	running *inflight // nil: none
-	last    inflight  // that has ended
+	running *rotation // nil: none
 	refusal error     // why none may begin; nil: one may
 	minting string    // the nonce of the mint that the one under way has begun
+	last    Rotation  // that has ended
+	lastErr error
 }
 
 func (s *rotations) setMinting(nonce string) {
@@ -51,13 +44,13 @@ func (s *rotations) isMinting(nonce string) bool {
 func (s *rotations) Last() (Rotation, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.last.result, s.last.err
+	return s.last, s.lastErr
 }
 
 // Refuse lets no rotation begin: whoever asks for one gets the error why. nil lets them
 // begin again. It returns the one that is under way, nil if none is. After errClosed
 // nothing changes any more.
-func (s *rotations) Refuse(why error) (underWay *inflight, err error) {
+func (s *rotations) Refuse(why error) (underWay *rotation, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if errors.Is(s.refusal, errClosed) {
@@ -70,21 +63,21 @@ func (s *rotations) Refuse(why error) (underWay *inflight, err error) {
 // Cancel ends the rotation that is under way and waits for its end.
 func (s *rotations) Cancel(why error) {
 	s.mu.Lock()
-	f := s.running
+	o := s.running
 	s.mu.Unlock()
-	if f != nil {
-		f.cancel(why)
-		<-f.done
+	if o != nil {
+		o.cancel(why)
+		<-o.done
 	}
 }
 
-// end notes how a rotation ended. It reports whether the one before ended with the
+// end notes how the rotation ended. It reports whether the one before ended with the
 // same error.
-func (s *rotations) end(f *inflight) (again bool) {
+func (s *rotations) end(o *rotation) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	again = errText(s.last.err) == errText(f.err)
-	s.running, s.last, s.minting = nil, *f, ""
+	again = errText(s.lastErr) == errText(o.err)
+	s.running, s.minting, s.last, s.lastErr = nil, "", o.result, o.err
 	return again
 }
 
@@ -104,15 +97,15 @@ func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
 // rotate rotates, or joins the rotation that is under way. If what the request is to
 // replace has been replaced already, there is nothing to do.
 func (r *Rotator) rotate(ctx context.Context, q request) (Rotation, error) {
-	f, joined, err := r.begin(q)
-	if f == nil {
+	o, joined, err := r.begin(q)
+	if o == nil {
 		return Rotation{Token: r.chain.State().InUse().published(r.skew()), Joined: joined}, err
 	}
 	select {
-	case <-f.done:
-		result := f.result
+	case <-o.done:
+		result := o.result
 		result.Joined = joined
-		return result, f.err
+		return result, o.err
 	case <-ctx.Done():
 		return Rotation{}, fmt.Errorf("waiting for the rotation, which goes on: %w", context.Cause(ctx))
 	}
@@ -120,7 +113,7 @@ func (r *Rotator) rotate(ctx context.Context, q request) (Rotation, error) {
 
 // begin returns the rotation that serves a request, which it begins if none is
 // under way. It returns nil without an error if there is nothing to do.
-func (r *Rotator) begin(q request) (f *inflight, joined bool, err error) {
+func (r *Rotator) begin(q request) (o *rotation, joined bool, err error) {
 	r.rotations.mu.Lock()
 	defer r.rotations.mu.Unlock()
 	s := r.chain.State()
@@ -134,48 +127,41 @@ func (r *Rotator) begin(q request) (f *inflight, joined bool, err error) {
 	case q.replaces != nil && s.Phase == Ready && !s.Current.Is(*q.replaces):
 		return nil, true, nil
 	}
-	f = &inflight{done: make(chan struct{})}
+	o = &rotation{Rotator: r, request: q, old: s.Current, done: make(chan struct{})}
 	var ctx context.Context
-	ctx, f.cancel = context.WithCancelCause(r.work.ctx)
-	r.rotations.running = f
-	r.work.Go(func(context.Context) { r.runRotation(ctx, f, q, s.Current) })
-	return f, false, nil
+	ctx, o.cancel = context.WithCancelCause(r.work.ctx)
+	r.rotations.running = o
+	r.work.Go(func(context.Context) { o.run(ctx) })
+	return o, false, nil
 }
 
-// runRotation runs one rotation and tells everyone who waits for it.
-func (r *Rotator) runRotation(ctx context.Context, f *inflight, q request, old Credential) {
+// run takes the steps, tells everyone who waits how that went, and logs it.
+func (o *rotation) run(ctx context.Context) {
 	const tries = 3
-	defer f.cancel(nil)
-	began := r.now()
-	var o *rotation
-	for try := range tries {
-		if try > 0 { // what a person has brought meanwhile is what is to be replaced
-			old, q.dead = r.chain.State().Current, nil
-		}
-		o = &rotation{Rotator: r, old: old, dead: q.dead, byUser: q.byUser}
-		if f.err = o.run(ctx); !errors.Is(f.err, errReplaced) {
+	defer o.cancel(nil)
+	o.result = Rotation{Reason: o.reason, Began: o.now()}
+	for range tries {
+		if o.err = o.takeSteps(ctx); !errors.Is(o.err, errReplaced) {
 			break
 		}
+		// What a person has brought meanwhile is what is to be replaced.
+		o.old, o.dead = o.chain.State().Current, nil
 	}
-	f.result = Rotation{Reason: q.reason, Began: began, Took: r.now().Sub(began), Old: old.published(r.skew()), Files: o.files}
-	if f.err == nil {
-		f.result.Token = o.fresh.published(r.skew())
+	o.result.Took, o.result.Old = o.now().Sub(o.result.Began), o.old.published(o.skew())
+	if o.err == nil {
+		o.result.Token = o.fresh.published(o.skew())
 	} else {
-		f.err = fmt.Errorf("rotating the token of %s: %w", r.host(), f.err)
+		o.err = fmt.Errorf("rotating the token of %s: %w", o.host(), o.err)
 	}
-	r.logRotation(f.result, f.err, r.rotations.end(f))
-	close(f.done)
-	r.wakeAll()
-}
-
-// logRotation logs how a rotation ended; again says that the one before ended likewise.
-func (r *Rotator) logRotation(result Rotation, err error, again bool) {
+	again := o.rotations.end(o)
 	switch {
-	case err == nil:
-		r.cfg.Log.Info("rotated", "reason", result.Reason, "old", result.Old, "new", result.Token, "took", result.Took)
-	case again || !r.schedule.running.Load(): // who asked is told
-		r.cfg.Log.Debug("the rotation failed", "reason", result.Reason, "err", err)
+	case o.err == nil:
+		o.cfg.Log.Info("rotated", "reason", o.reason, "old", o.result.Old, "new", o.result.Token, "took", o.result.Took)
+	case again || !o.schedule.running.Load(): // who asked is told
+		o.cfg.Log.Debug("the rotation failed", "reason", o.reason, "err", o.err)
 	default:
-		r.cfg.Log.Error("the rotation failed", "reason", result.Reason, "token", result.Old, "err", err)
+		o.cfg.Log.Error("the rotation failed", "reason", o.reason, "token", o.result.Old, "err", o.err)
 	}
+	close(o.done)
+	o.wakeAll()
 }

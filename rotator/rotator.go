@@ -141,12 +141,6 @@ type background struct {
 // Go runs f until it returns; ctx is done once Close is called.
 func (b *background) Go(f func(ctx context.Context)) { b.wg.Go(func() { f(b.ctx) }) }
 
-// Close ends the context and waits for all.
-func (b *background) Close() {
-	b.cancel()
-	b.wg.Wait()
-}
-
 // withDefaults checks a Config and fills in what isn't set.
 func (cfg Config) withDefaults() (Config, error) {
 	switch {
@@ -177,7 +171,6 @@ func New(cfg Config) (*Rotator, error) {
 	r := &Rotator{cfg: cfg, work: new(background)}
 	r.work.ctx, r.work.cancel = context.WithCancel(context.Background())
 	r.schedule.wake = make(chan struct{}, 1)
-	r.discovery.ledgerWasEmpty = len(cfg.Ledger.Pending()) == 0
 	r.chain = &Chain{host: r.host(), handovers: cfg.Handovers, ctx: r.work.ctx, skew: r.skew, died: func() { wake(r.schedule.wake) }, log: cfg.Log}
 	r.chain.state.Err = errors.New("patrol is only starting: it is still looking for its token; ask again in a moment")
 	if out, _ := cfg.Ledger.LoggedOut(); out {
@@ -193,13 +186,14 @@ func New(cfg Config) (*Rotator, error) {
 // everything else and leaves what is still to be revoked in the ledger.
 func (r *Rotator) Close() {
 	const patience = 10 * time.Second
-	if f, _ := r.rotations.Refuse(errClosed); f != nil {
+	if o, _ := r.rotations.Refuse(errClosed); o != nil {
 		select {
-		case <-f.done:
+		case <-o.done:
 		case <-time.After(patience):
 		}
 	}
-	r.work.Close()
+	r.work.cancel()
+	r.work.wg.Wait()
 }
 
 // Current returns the token in use, the zero Token if there is none that
@@ -262,12 +256,7 @@ func sleep(ctx context.Context, change <-chan struct{}, atMost time.Duration) bo
 // host is the workspace's.
 func (r *Rotator) host() pat.Host { return r.cfg.Workspace.Host() }
 
-// record puts e into the ledger. If that fails the step goes on: the ledger keeps
-// e in memory and Run has it written later. If patrol crashes before that, the
+// record puts e into the ledger. If that fails the step goes on: the ledger says so,
+// keeps e in memory and Run has it written later. If patrol crashes before that, the
 // nonce in the token's comment is what it is found by.
-func (r *Rotator) record(e ledger.Entry) {
-	before := r.cfg.Ledger.Err()
-	if err := r.cfg.Ledger.Put(e); err != nil && errText(err) != errText(before) {
-		r.cfg.Log.Error("the ledger can't be written: it is kept in memory and will be tried again", "stage", e.Stage, "err", err)
-	}
-}
+func (r *Rotator) record(e ledger.Entry) { _ = r.cfg.Ledger.Put(e) }

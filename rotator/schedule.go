@@ -155,7 +155,7 @@ func RetryPause(f Failures, left time.Duration, neverExpires bool) time.Duration
 	switch {
 	case errors.Is(f.Err, workspace.ErrUnreachable):
 		return min(pauseBefore.After(f.BeforeExpiry+f.AfterExpiry), pauseUnreachable)
-	case left > 0 && errors.As(f.Err, new(*preflightError)):
+	case left > 0 && errors.Is(f.Err, errPreflight):
 		return min(pauseBefore.After(f.BeforeExpiry), pausePreflight)
 	case neverExpires && errors.Is(f.Err, workspace.ErrPermission):
 		return pauseForbidden

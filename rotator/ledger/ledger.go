@@ -153,8 +153,6 @@ func Open(cfg Config) (*Ledger, error) {
 	defer l.diskMu.Unlock()
 	if err := l.saveLocked(l.rewriteLocked); err != nil && !atomicfile.IsDiskError(err) {
 		return nil, errors.Join(err, lock.Close())
-	} else if err != nil {
-		l.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "folder", l.dir, "err", err)
 	}
 	return l, nil
 }
@@ -257,10 +255,18 @@ func (l *Ledger) save(write func() error) error {
 	}
 }
 
+// setErr notes how a write went, and logs it if that is new.
 func (l *Ledger) setErr(err error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	before := l.memory.err
 	l.memory.err = err
+	l.mu.Unlock()
+	switch {
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		l.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "folder", l.dir, "err", err)
+	case err == nil && before != nil:
+		l.log.Info("the ledger is written again", "folder", l.dir)
+	}
 }
 
 // saveLocked writes, and notes how that went. The caller holds diskMu.
