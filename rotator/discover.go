@@ -34,16 +34,14 @@ const fromLogin = "login"
 
 // discovery is what is remembered of tokens that turned up on this machine.
 type discovery struct {
+	profile profileWatch
+	warned  sync.Map // what was last warned about, by the warning
+
 	// adoptMu has adopting a token and logging out exclude each other. It is held
 	// over network calls, 30 seconds at most; no request waits for it. It is taken
-	// before every other lock.
-	adoptMu sync.Mutex
-
-	profile profileWatch
-
-	mu                 sync.Mutex // guards all below
-	lastUntrackedAdopt time.Time  // when a token was last adopted whose id the workspace didn't tell
-	warnedAbout        string     // what was last warned about
+	// before every other lock. It guards all below.
+	adoptMu            sync.Mutex
+	lastUntrackedAdopt time.Time // when a token was last adopted whose id the workspace didn't tell
 }
 
 // candidate is a token that stands on this machine, at one place or more.
@@ -266,14 +264,14 @@ func (r *Rotator) enqueuePending(here []candidate) {
 // minted, in use, about to join the queue, or in it.
 func (r *Rotator) isTracked(nonce string) bool {
 	s := r.chain.State()
-	return nonce == s.Current.Entry.Nonce || nonce == s.Previous.Entry.Nonce || r.rotations.isMinting(nonce) || r.queue.Has(nonce)
+	return nonce == s.Current.Entry.Nonce || nonce == s.Previous.Entry.Nonce || nonce == r.rotations.minting.Load() || r.queue.Has(nonce)
 }
 
 // beginUntrackedAdopt reports whether a token may be adopted now whose id the
 // workspace didn't tell, and notes that it is.
 func (d *discovery) beginUntrackedAdopt() bool {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.adoptMu.Lock()
+	defer d.adoptMu.Unlock()
 	if !d.lastUntrackedAdopt.IsZero() && time.Since(d.lastUntrackedAdopt) < forcedEvery {
 		return false
 	}
@@ -283,11 +281,7 @@ func (d *discovery) beginUntrackedAdopt() bool {
 
 // warnOnce logs a warning about something, once as long as it is the same.
 func (r *Rotator) warnOnce(what, about string) {
-	r.discovery.mu.Lock()
-	again := r.discovery.warnedAbout == about
-	r.discovery.warnedAbout = about
-	r.discovery.mu.Unlock()
-	if !again {
+	if before, _ := r.discovery.warned.Swap(what, about); before != about {
 		r.cfg.Log.Warn(what, "about", about) //nolint:sloglint // the callers' messages are static
 	}
 }

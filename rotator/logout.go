@@ -114,11 +114,9 @@ func (r *Rotator) leaveForeign(here []candidate) []LogoutToken {
 		}
 	}
 	for _, f := range here {
-		switch {
-		case !f.known:
-			left = append(left, LogoutToken{Found: f.sources, End: EndLeft, Why: "patrol did not mint it"})
-		case f.entry.Stage == ledger.Left:
-			left = append(left, LogoutToken{ID: f.entry.ID, Found: f.sources, Expires: f.entry.Expiry, End: EndLeft, Why: f.entry.Reason})
+		if !f.known || f.entry.Stage == ledger.Left {
+			why := cmp.Or(f.entry.Reason, "patrol did not mint it")
+			left = append(left, LogoutToken{ID: f.entry.ID, Found: f.sources, Expires: f.entry.Expiry, End: EndLeft, Why: why})
 		}
 	}
 	return left

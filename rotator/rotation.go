@@ -232,7 +232,7 @@ func (o *rotation) intend() (ledger.Entry, error) {
 	e := ledger.Entry{Nonce: o.cfg.Ledger.NewNonce(), Stage: ledger.Intended, Host: o.host(), User: o.minter.user}
 	e.Comment, e.Scopes = pat.Comment(o.cfg.Ledger.Instance(), e.Nonce), o.old.Entry.Scopes
 	e.At = o.now() // Put sets that of its own copy, and this one may go into the queue
-	o.rotations.setMinting(e.Nonce)
+	o.rotations.minting.Store(e.Nonce)
 	if err := o.cfg.Ledger.Locked(); err != nil {
 		return e, fmt.Errorf("nothing was minted, since another patrol may be using the state folder: %w", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 )
 
 // request is a wish to rotate.
@@ -18,26 +19,15 @@ type request struct {
 // rotations sees to it that one rotation runs at a time, and keeps how the last
 // one ended.
 type rotations struct {
+	minting atomic.Value // the nonce of the mint that the one under way has begun; "": none
+
 	// mu guards all below. It is taken before the Chain's, so that a rotation's
 	// end and the token that it has put into use are seen together.
 	mu      sync.Mutex
 	running *rotation // nil: none
 	refusal error     // why none may begin; nil: one may
-	minting string    // the nonce of the mint that the one under way has begun
 	last    Rotation  // that has ended
 	lastErr error
-}
-
-func (s *rotations) setMinting(nonce string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.minting = nonce
-}
-
-func (s *rotations) isMinting(nonce string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return nonce == s.minting
 }
 
 // Last returns the last rotation that has ended, and how.
@@ -77,7 +67,8 @@ func (s *rotations) end(o *rotation) (again bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	again = errText(s.lastErr) == errText(o.err)
-	s.running, s.minting, s.last, s.lastErr = nil, "", o.result, o.err
+	s.running, s.last, s.lastErr = nil, o.result, o.err
+	s.minting.Store("")
 	return again
 }
 

@@ -14,9 +14,9 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"time"
@@ -110,9 +110,6 @@ type Config struct {
 	Log *slog.Logger // nil discards
 }
 
-// DefaultLifetime is how long tokens live if Config.Lifetime is 0.
-const DefaultLifetime = 4 * time.Hour
-
 // Rotator keeps one workspace token fresh. Start, Run and Rotate may be used
 // alone (one-shot commands: Start, Rotate) or together (the service).
 type Rotator struct {
@@ -143,15 +140,10 @@ func (b *background) Go(f func(ctx context.Context)) { b.wg.Go(func() { f(b.ctx)
 
 // withDefaults checks a Config and fills in what isn't set.
 func (cfg Config) withDefaults() (Config, error) {
-	switch {
-	case cfg.Workspace == nil, cfg.Ledger == nil, cfg.Profile == nil, cfg.Candidates == nil:
+	if cfg.Workspace == nil || cfg.Ledger == nil || cfg.Profile == nil || cfg.Candidates == nil {
 		return cfg, errors.New("rotator.Config needs Workspace, Ledger, Profile and Candidates")
-	case cfg.Lifetime < 0, cfg.Grace < 0:
-		return cfg, fmt.Errorf("lifetime %v and grace %v must not be negative", cfg.Lifetime, cfg.Grace)
 	}
-	if cfg.Lifetime == 0 {
-		cfg.Lifetime = DefaultLifetime
-	}
+	cfg.Lifetime = cmp.Or(cfg.Lifetime, 4*time.Hour)
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
