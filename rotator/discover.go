@@ -3,6 +3,7 @@ package rotator
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,18 +14,8 @@ import (
 	"patrol/rotator/pat"
 )
 
-// ConflictError says that this machine holds two tokens that work, and that
-// nothing tells which of them to use.
-type ConflictError struct {
-	Host          string
-	First, Second string // where they were found
-}
-
-func (e *ConflictError) Error() string {
-	return fmt.Sprintf("%s and %s hold two different tokens for %s, and both work: "+
-		"unset the variable to use the file's, or take the token out of the file to use the variable's, or name another profile with --profile",
-		e.First, e.Second, e.Host)
-}
+// ErrConflict is wrapped by Start's error if nothing tells which of two tokens to use.
+var ErrConflict = errors.New("two different tokens, and both work")
 
 // inUse is where the token in use was found: in memory.
 const inUse = "patrol's memory"
@@ -62,7 +53,7 @@ type candidate struct {
 // profile's, if the ledger knows it; the environment's; the profile's.
 //
 // The error wraps ErrNeedsLogin if there is no token or the workspace takes
-// none of them; it is a *ConflictError if nothing tells which to use. Any
+// none of them; it wraps ErrConflict if nothing tells which to use. Any
 // other error (no network, a file that can't be read) may pass by itself: Run
 // goes on trying.
 func (r *Rotator) Start(ctx context.Context) error { return r.pickToken(ctx, false) }
@@ -131,7 +122,8 @@ func (r *Rotator) choose(ctx context.Context, all []candidate, ask bool) (candid
 	case len(works) == 1 && doubt == nil, len(works) > 0 && !works[0].pinned:
 		return works[0], nil
 	case len(works) > 1:
-		return candidate{}, &ConflictError{Host: r.host().String(), First: works[0].sources[0], Second: works[1].sources[0]}
+		return candidate{}, fmt.Errorf("%s and %s hold %w on %s: unset the variable to use the file's, or take the token out of the file to use the variable's, or name another profile with --profile",
+			works[0].sources[0], works[1].sources[0], ErrConflict, r.host())
 	case doubt != nil:
 		return candidate{}, doubt
 	}

@@ -24,6 +24,10 @@ type FileInfo struct {
 	// Written is when the file was last found or made to hold what it should;
 	// zero if that never was since the start.
 	Written time.Time `json:"written,omitzero"`
+
+	// Cleared says, of a logout only, that a token stood where patrol puts it. If there
+	// is an error too, the file may hold it still.
+	Cleared bool `json:"cleared,omitempty"`
 }
 
 // files are the credential files, and how their last writes went.
@@ -98,14 +102,15 @@ func (f *files) NoteProfile(err error) { f.note(0, nil, err) }
 
 // Clear takes the tokens out of every file that gone knows by their hash, and
 // returns how each fared. One that fails holds back no other.
-func (f *files) Clear(gone func(hash string) bool) []ClearedFile {
+func (f *files) Clear(gone func(hash string) bool) (all []FileInfo) {
 	f.writeMu.Lock()
 	defer f.writeMu.Unlock()
-	var all []ClearedFile
 	for i, file := range f.all {
 		cleared, left, err := file.Clear(gone)
 		f.note(i, left, err)
-		all = append(all, ClearedFile{Name: file.Name(), Path: file.Path(), Cleared: cleared, Left: left, Error: errText(err)})
+		info := f.Infos()[i]
+		info.Cleared = cleared
+		all = append(all, info)
 	}
 	return all
 }

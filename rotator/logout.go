@@ -14,17 +14,8 @@ import (
 
 // LogoutResult is what Logout did. There is no token's value in it.
 type LogoutResult struct {
-	Files  []ClearedFile `json:"files"` // the profile's first
+	Files  []FileInfo    `json:"files"` // the profile's first
 	Tokens []LogoutToken `json:"tokens"`
-}
-
-// ClearedFile is how taking the tokens out of one credential file went.
-type ClearedFile struct {
-	Name    string   `json:"name"`
-	Path    string   `json:"path"`
-	Cleared bool     `json:"cleared"` // there was one
-	Left    []string `json:"left_alone,omitempty"`
-	Error   string   `json:"error,omitempty"` // it may hold one still
 }
 
 // The ends of a LogoutToken.

@@ -253,7 +253,7 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 	}
 	l.search.asked = there.String()
 	err := l.pickToken(ctx, true)
-	if err != nil && l.hasOtherMinter() && s.Phase != LoggedOut && !errors.As(err, new(*ConflictError)) {
+	if err != nil && l.hasOtherMinter() && s.Phase != LoggedOut && !errors.Is(err, ErrConflict) {
 		err = l.mintByOther(ctx, s, err)
 	}
 	if err == nil {

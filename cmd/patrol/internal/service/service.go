@@ -236,7 +236,7 @@ func (s *Service) receive(ctx context.Context) (stop func(), done <-chan error) 
 func (s *Service) rotate(ctx context.Context) error {
 	defer s.Rotator.Close()
 	err := s.Rotator.Start(ctx)
-	if _, ok := errors.AsType[*rotator.ConflictError](err); ok {
+	if errors.Is(err, rotator.ErrConflict) {
 		return session.AtEdge(err)
 	}
 	return s.Rotator.Run(ctx) // which says what Start could not find

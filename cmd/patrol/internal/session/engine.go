@@ -189,7 +189,7 @@ func AtEdge(err error) error {
 	if errors.Is(err, rotator.ErrNeedsLogin) {
 		return cli.NeedsLogin(err, "")
 	}
-	if _, ok := errors.AsType[*rotator.ConflictError](err); ok {
+	if errors.Is(err, rotator.ErrConflict) {
 		return cli.Usage("", "%w", err)
 	}
 	return err

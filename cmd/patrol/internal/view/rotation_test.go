@@ -20,10 +20,10 @@ func TestLogout(t *testing.T) {
 	}{
 		{name: "nothing", want: []string{"nothing to do"}},
 		{name: "left only", d: rotator.LogoutResult{Tokens: []rotator.LogoutToken{{Found: []string{"DATABRICKS_TOKEN"}, End: rotator.EndLeft, Why: "it is kept"}}}, want: []string{"left  token id unknown from DATABRICKS_TOKEN: it is kept", "nothing to do"}},
-		{name: "all", d: rotator.LogoutResult{Files: []rotator.ClearedFile{{Path: "/f", Cleared: true}, {Path: "/g"}}, Tokens: []rotator.LogoutToken{revoked}}, want: []string{"cleared  /f", "revoked  token aaaa", "logged out"}},
+		{name: "all", d: rotator.LogoutResult{Files: []rotator.FileInfo{{Path: "/f", Cleared: true}, {Path: "/g"}}, Tokens: []rotator.LogoutToken{revoked}}, want: []string{"cleared  /f", "revoked  token aaaa", "logged out"}},
 		{
 			name: "a file", fail: true,
-			d:    rotator.LogoutResult{Files: []rotator.ClearedFile{{Path: "/f", Error: "it holds dapi0123456789abcdef"}}, Tokens: []rotator.LogoutToken{revoked}},
+			d:    rotator.LogoutResult{Files: []rotator.FileInfo{{Path: "/f", Error: "it holds dapi0123456789abcdef"}}, Tokens: []rotator.LogoutToken{revoked}},
 			want: []string{"NOT CLEARED  /f  it holds dapi…", "revoked      token aaaa"},
 		},
 		{
