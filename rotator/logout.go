@@ -14,7 +14,7 @@ import (
 
 // LogoutResult is what Logout did. There is no token's value in it.
 type LogoutResult struct {
-	Files  []FileInfo    `json:"files"` // the profile's first
+	Files  []FileInfo    `json:"files"` // the profile first
 	Tokens []LogoutToken `json:"tokens"`
 }
 
@@ -71,9 +71,13 @@ func (r *Rotator) Logout(ctx context.Context) (LogoutResult, error) {
 	}
 	r.giveUp(here)
 	left := r.leaveForeign(here)
+	ours := r.cfg.Ledger.Pending()
 	r.enqueuePending(here)
 	cleared := r.files.Clear(r.isGone)
-	return LogoutResult{Files: cleared, Tokens: append(left, r.revokeQueued(ctx)...)}, nil
+	tokens := r.revokeNow(ctx, ours)
+	pending := len(r.queue.Items())
+	r.cfg.Log.Info("logged out", "revoked", len(ours)-pending, "left", len(left), "pending", pending)
+	return LogoutResult{Files: cleared, Tokens: append(left, tokens...)}, nil
 }
 
 // giveUp gives the token in use up, and records which tokens were on the machine
@@ -131,11 +135,11 @@ func (r *Rotator) isGone(hash string) bool {
 	return known && e.Stage != ledger.Left && e.Stage != ledger.Current
 }
 
-// revokeQueued revokes what is in the queue, with a few tries, and says what became of
-// it. What couldn't be revoked stays there.
-func (r *Rotator) revokeQueued(ctx context.Context) (tokens []LogoutToken) {
+// revokeNow revokes tokens that are in the queue, with a few tries, and says what became
+// of them. Those that couldn't be revoked stay there.
+func (r *Rotator) revokeNow(ctx context.Context, ours []ledger.Entry) (tokens []LogoutToken) {
 	const tries = 3
-	all, pause := r.queue.Items(), retries(time.Second)
+	pause := retries(time.Second)
 	for try := range tries {
 		if try > 0 && (len(r.queue.Items()) == 0 || !sleep(ctx, nil, pause.NextBackOff())) {
 			break
@@ -147,19 +151,20 @@ func (r *Rotator) revokeQueued(ctx context.Context) (tokens []LogoutToken) {
 	for _, old := range r.queue.Items() {
 		pending[old.Entry.Nonce] = old
 	}
-	for _, old := range all {
-		e, _ := r.cfg.Ledger.ByNonce(old.Entry.Nonce)
+	for _, e := range ours {
+		e, _ = r.cfg.Ledger.ByNonce(e.Nonce)
 		t := LogoutToken{ID: e.ID, Found: e.Found, Expires: e.Expiry, End: EndRevoked, Why: e.Reason}
-		if old, waits := pending[e.Nonce]; waits {
+		old, waits := pending[e.Nonce]
+		switch {
+		case waits:
 			t.End, t.Why = EndPending, cmp.Or(old.Failed, errText(context.Cause(ctx)))
-		} else if e.ID == "" {
-			continue // it was a mint that came to nothing
-		} else if e.Stage == ledger.Left {
+		case e.Stage == ledger.Left:
 			t.End = EndLeft
+		case e.ID == "":
+			continue // it was a mint that came to nothing
 		}
 		tokens = append(tokens, t)
 	}
-	r.cfg.Log.Info("logged out", "tokens", len(all), "pending", len(pending))
 	return tokens
 }
 
