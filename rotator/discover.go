@@ -180,11 +180,12 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 		return Credential{}, r.loggedOutError()
 	}
 	before := f.entry.Stage
-	r.queue.TakeBack(f.entry.Nonce)
+	e, _ := r.cfg.Ledger.ByHash(f.token.Hash())
+	r.queue.TakeBack(e.Nonce)
 	if f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()); f.entry.Stage == ledger.Revoked && before != ledger.Revoked {
 		return Credential{}, refusedError("patrol has just revoked this token on " + r.host().String() + ", as it had been replaced: bring another")
 	}
-	e := r.adoptedEntry(ctx, f)
+	e = r.adoptedEntry(ctx, f)
 	r.record(e)
 	f.token.ID = e.ID
 	next := newCredential(f.token, e, r.cfg.Lifetime)

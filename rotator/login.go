@@ -36,11 +36,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 		return Rotation{}, refusedError(r.host().String() + " refuses this token as invalid, revoked or expired; make one there under Settings, Developer, Access tokens")
 	}
 	f.user = r.authority.User(ctx, r.authority.actingWith(t))
-	before := r.chain.State().Current
-	userBefore := userName(before.Entry)
-	if userBefore == "" && !before.IsZero() {
-		userBefore = r.authority.User(ctx, r.authority.actingWith(before.Token))
-	}
+	userBefore := r.userInUse(ctx)
 	if userBefore != "" && f.user != "" && f.user != userBefore {
 		r.cfg.Log.Warn("the new token is another user's", "user", f.user, "before", userBefore)
 	}
@@ -58,4 +54,13 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 		rotation.Files = r.writeFiles()
 	}
 	return rotation, err
+}
+
+// userInUse is whose the token in use is; "" where that isn't known.
+func (r *Rotator) userInUse(ctx context.Context) string {
+	c := r.chain.State().Current
+	if user := userName(c.Entry); user != "" || c.IsZero() {
+		return user
+	}
+	return r.authority.User(ctx, r.authority.actingWith(c.Token))
 }
