@@ -60,15 +60,12 @@ func (f *files) Check() (profile, agents error) {
 	defer f.writeMu.Unlock()
 	for i, file := range f.all {
 		err := file.Check()
-		switch {
-		case err == nil:
-			continue
-		case i == 0:
+		if i == 0 {
 			profile = err
-		default:
+		} else {
 			agents = errors.Join(agents, err)
 		}
-		if info := f.Infos()[i]; info.Error == "" {
+		if info := f.Infos()[i]; err != nil && info.Error == "" {
 			f.note(i, info.Left, err)
 		}
 	}
@@ -87,11 +84,11 @@ func (f *files) Write(mayReplace func(hash string) bool, hold error) (written Cr
 		return written, f.Infos()
 	}
 	for i, file := range f.all {
-		if i == 0 && hold != nil {
-			f.note(i, nil, hold)
-			continue
+		var left []string
+		err := hold
+		if i > 0 || hold == nil {
+			left, err = file.Write(written.Token, mayReplace)
 		}
-		left, err := file.Write(written.Token, mayReplace)
 		f.note(i, left, err)
 	}
 	return written, f.Infos()
