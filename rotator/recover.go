@@ -37,10 +37,11 @@ func (u *upkeep) fillGaps(ctx context.Context) {
 // gaps doesn't know, and calls the ledger complete. It waits until there is a token in
 // use, and it is certain which that is.
 func (r *Rotator) rebuildLedger(ctx context.Context) error {
-	if !r.cfg.Ledger.Incomplete() || r.Ready() != nil {
+	s := r.chain.State()
+	if !r.cfg.Ledger.Incomplete() || s.Phase != Ready {
 		return nil
 	}
-	c := r.chain.State().Current
+	c := s.Current
 	hashes := c.Entry.ID == c.Entry.Hash // the workspace's ids are those of the values
 	if c.Entry.ID == "" || !hashes && !c.Entry.Ours() {
 		return errors.New("the workspace's list doesn't tell which token is the one in use: it will once that is replaced")
