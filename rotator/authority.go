@@ -42,9 +42,9 @@ func userName(e ledger.Entry) string {
 // nothing: it hides the tokens of other users, and of other workspaces.
 var errNotShown = errors.New("a workspace shows and revokes only its own tokens and the user's own, and it may be another's: left to expire, unless somebody revokes it by hand")
 
-// Authority asks the workspace which tokens there are, and revokes them. It knows
+// authority asks the workspace which tokens there are, and revokes them. It knows
 // whose tokens a principal may judge.
-type Authority struct {
+type authority struct {
 	workspace *workspace.Client
 	ledger    *ledger.Ledger
 	log       *slog.Logger
@@ -58,7 +58,7 @@ type Authority struct {
 }
 
 // actingWith returns the principal that acts with t.
-func (a *Authority) actingWith(t pat.Token) principal {
+func (a *authority) actingWith(t pat.Token) principal {
 	by := principal{Session: a.workspace.As(t), id: t.ID, user: unknownUser}
 	if e, known := a.ledger.ByHash(t.Hash()); known {
 		by.user = e.User
@@ -69,13 +69,13 @@ func (a *Authority) actingWith(t pat.Token) principal {
 // Alive reports whether the workspace takes t; an error says that it isn't known. That
 // the workspace answers is proof enough: a new token may be missing in its list for a
 // while.
-func (a *Authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
+func (a *authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
 	_, alive, err := a.ListAlive(ctx, t)
 	return alive, err
 }
 
 // ListAlive is Alive. It also returns the list that the workspace answered with, if it did.
-func (a *Authority) ListAlive(ctx context.Context, t pat.Token) (list []pat.Info, alive bool, err error) {
+func (a *authority) ListAlive(ctx context.Context, t pat.Token) (list []pat.Info, alive bool, err error) {
 	list, err = a.List(ctx, a.workspace.As(t))
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
@@ -88,7 +88,7 @@ func (a *Authority) ListAlive(ctx context.Context, t pat.Token) (list []pat.Info
 
 // List returns the tokens that the workspace lists. One that was minted a moment ago may be
 // missing.
-func (a *Authority) List(ctx context.Context, by *workspace.Session) ([]pat.Info, error) {
+func (a *authority) List(ctx context.Context, by *workspace.Session) ([]pat.Info, error) {
 	all, err := by.List(ctx)
 	for _, t := range all {
 		a.noteTwin(t.Comment)
@@ -99,7 +99,7 @@ func (a *Authority) List(ctx context.Context, by *workspace.Session) ([]pat.Info
 // noteTwin says so, once, if a token's comment shows that there is a twin. It takes two
 // nonces of one folder: version 1 made nonces without a folder's digits, so that a single
 // one shows nothing.
-func (a *Authority) noteTwin(comment string) {
+func (a *authority) noteTwin(comment string) {
 	nonce, ours := a.ledger.MintedHere(comment)
 	instance, _, minted := pat.ParseComment(comment)
 	if ours || !minted || instance != a.ledger.Instance() {
@@ -115,7 +115,7 @@ func (a *Authority) noteTwin(comment string) {
 // ListWhole returns the tokens that the workspace lists. A list without the principal's
 // own is an error: an answer that is empty by mistake must not pass for the news
 // that nothing is left to be revoked.
-func (a *Authority) ListWhole(ctx context.Context, by principal) ([]pat.Info, error) {
+func (a *authority) ListWhole(ctx context.Context, by principal) ([]pat.Info, error) {
 	all, err := a.List(ctx, by.Session)
 	if err != nil {
 		return nil, err
@@ -133,7 +133,7 @@ func contains(all []pat.Info, id string) bool {
 
 // Revoke revokes e's token and makes sure of it. A token that the workspace doesn't
 // know is revoked, if by is its user: see trustNotFound.
-func (a *Authority) Revoke(ctx context.Context, by principal, e ledger.Entry) error {
+func (a *authority) Revoke(ctx context.Context, by principal, e ledger.Entry) error {
 	self := by.id == e.ID
 	err := by.Revoke(ctx, e.ID)
 	switch {
@@ -160,7 +160,7 @@ func (a *Authority) Revoke(ctx context.Context, by principal, e ledger.Entry) er
 }
 
 // checkMaybeSameHost returns nil if e's token may be one of this workspace.
-func (a *Authority) checkMaybeSameHost(e ledger.Entry) error {
+func (a *authority) checkMaybeSameHost(e ledger.Entry) error {
 	if e.Host.MaySame(a.workspace.Host()) {
 		return nil
 	}
@@ -170,7 +170,7 @@ func (a *Authority) checkMaybeSameHost(e ledger.Entry) error {
 // trustNotFound returns nil if by acts for the user whose token e is, and in what is
 // certainly the same workspace. The workspace hides the tokens of all others, so that "not
 // found" proves nothing about those.
-func (a *Authority) trustNotFound(ctx context.Context, by principal, e ledger.Entry) error {
+func (a *authority) trustNotFound(ctx context.Context, by principal, e ledger.Entry) error {
 	if host := a.workspace.Host(); !e.Host.Same(host) {
 		return fmt.Errorf("it came with %s, and this is %s: %w", e.Host, host, errNotShown)
 	}
@@ -188,7 +188,7 @@ func (a *Authority) trustNotFound(ctx context.Context, by principal, e ledger.En
 }
 
 // User asks the workspace for the user that by acts for; "" if that can't be had now.
-func (a *Authority) User(ctx context.Context, by principal) string {
+func (a *authority) User(ctx context.Context, by principal) string {
 	const patience = 5 * time.Second // it is good to know, and no more
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
@@ -207,7 +207,7 @@ const settleTime = 2 * time.Minute
 
 // RevokeMint revokes the token of a mint whose answer never came, if the workspace
 // made one. list is what the workspace lists now.
-func (a *Authority) RevokeMint(ctx context.Context, by principal, e ledger.Entry, list []pat.Info, now time.Time) (ledger.Entry, error) {
+func (a *authority) RevokeMint(ctx context.Context, by principal, e ledger.Entry, list []pat.Info, now time.Time) (ledger.Entry, error) {
 	if i := slices.IndexFunc(list, func(t pat.Info) bool { return t.Comment == e.Comment }); i >= 0 {
 		e.ID = list[i].ID
 		if err := a.Revoke(ctx, by, e); err != nil {

@@ -12,28 +12,28 @@ import (
 	"patrol/rotator/pat"
 )
 
-// Phase says whether there is a token in use.
-type Phase uint8
+// phase says whether there is a token in use.
+type phase uint8
 
-// The phases of a Chain.
+// The phases of a chain.
 const (
-	Starting  Phase = iota // none has been found yet
-	Ready                  // there is one that works
-	Dead                   // the workspace refuses all that are known
-	LoggedOut              // the user has logged out
+	phaseStarting  phase = iota // none has been found yet
+	phaseReady                  // there is one that works
+	phaseDead                   // the workspace refuses all that are known
+	phaseLoggedOut              // the user has logged out
 )
 
-// State is what a Chain knows at one instant. It is a value: it is replaced as a
+// state is what a chain knows at one instant. It is a value: it is replaced as a
 // whole, and never changed.
-type State struct {
-	Phase Phase
+type state struct {
+	Phase phase
 
 	// Current is the token in use if the phase is Ready, the one that died if
 	// it is Dead, else zero.
-	Current Credential
+	Current credential
 
 	// Previous is the token that was in use until Current came.
-	Previous Credential
+	Previous credential
 
 	// Last is the token that was in use until the user logged out: the others are
 	// revoked with it first.
@@ -45,20 +45,20 @@ type State struct {
 }
 
 // InUse returns the token in use, zero if there is none that works.
-func (s State) InUse() Credential {
-	if s.Phase != Ready {
-		return Credential{}
+func (s state) InUse() credential {
+	if s.Phase != phaseReady {
+		return credential{}
 	}
 	return s.Current
 }
 
-// Chain owns the token in use, or the reason why there is none. Nothing else
+// chain owns the token in use, or the reason why there is none. Nothing else
 // publishes a token.
-type Chain struct {
+type chain struct {
 	host      pat.Host
 	handovers chan<- pat.Handover // nil: no proxy runs in this process
 	ctx       context.Context     // ends with the process: until then a handover that has begun is waited for
-	skew      func() Skew
+	skew      func() skew
 	died      func() // called when the token in use is found dead
 	log       *slog.Logger
 
@@ -69,18 +69,18 @@ type Chain struct {
 	publishMu sync.Mutex
 
 	mu    sync.Mutex // guards state; held over nothing that blocks
-	state State
+	state state
 }
 
 // State returns the state as it is now. It doesn't block.
-func (c *Chain) State() State {
+func (c *chain) State() state {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	return c.state
 }
 
 // update changes the state, and returns the one before.
-func (c *Chain) update(change func(s *State)) (old State) {
+func (c *chain) update(change func(s *state)) (old state) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	old = c.state
@@ -94,16 +94,16 @@ func (c *Chain) update(change func(s *State)) (old State) {
 //
 // If replaces isn't nil, it must still be the token in use; otherwise nothing
 // changes, and the error is errReplaced.
-func (c *Chain) Use(next Credential, replaces *Credential) (old State, drained <-chan struct{}, err error) {
+func (c *chain) Use(next credential, replaces *credential) (old state, drained <-chan struct{}, err error) {
 	c.publishMu.Lock()
 	defer c.publishMu.Unlock()
 	if s := c.State(); replaces != nil && !s.Current.Is(*replaces) {
-		return State{}, nil, errReplaced
+		return state{}, nil, errReplaced
 	}
 	if drained, err = c.publishLocked(next.published(c.skew())); err != nil {
-		return State{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
+		return state{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
 	}
-	old = c.update(func(s *State) { *s = State{Phase: Ready, Current: next, Previous: s.Current} })
+	old = c.update(func(s *state) { *s = state{Phase: phaseReady, Current: next, Previous: s.Current} })
 	return old, drained, nil
 }
 
@@ -113,7 +113,7 @@ var errReplaced = errors.New("another token has come into use meanwhile")
 // Die records that the workspace refuses old, the token in use, and tells the proxy
 // to send nothing with it. If another token has come into use, nothing changes. It
 // returns, for users, what is wrong and what to do.
-func (c *Chain) Die(old Credential, why error) error {
+func (c *chain) Die(old credential, why error) error {
 	err := fmt.Errorf("%w: %s refuses the one in use (%v) as invalid, revoked or expired, so it can't mint the next one; run `patrol login`, or put a new token into the profile: %w",
 		ErrNeedsLogin, c.host, old.Token, why)
 	c.publishMu.Lock()
@@ -124,7 +124,7 @@ func (c *Chain) Die(old Credential, why error) error {
 	// The proxy first: whoever sees the phase Dead may rely on it that no
 	// request is sent with the dead token any more.
 	c.publishNothingLocked()
-	if before := c.update(func(s *State) { s.Phase, s.Err = Dead, err }); before.Phase == Ready {
+	if before := c.update(func(s *state) { s.Phase, s.Err = phaseDead, err }); before.Phase == phaseReady {
 		c.log.Error("the token in use is dead", "token", old.Token, "err", err)
 	}
 	c.died()
@@ -133,14 +133,14 @@ func (c *Chain) Die(old Credential, why error) error {
 
 // Fail records why there is no token that works, unless one has come into use
 // since old was read. It returns what is recorded.
-func (c *Chain) Fail(old State, why error) error {
-	c.update(func(s *State) {
-		if !s.Current.Is(old.Current) || s.Phase == Ready {
+func (c *chain) Fail(old state, why error) error {
+	c.update(func(s *state) {
+		if !s.Current.Is(old.Current) || s.Phase == phaseReady {
 			return
 		}
 		s.Err = why
-		if s.Phase == Starting && errors.Is(why, ErrNeedsLogin) {
-			s.Phase = Dead
+		if s.Phase == phaseStarting && errors.Is(why, ErrNeedsLogin) {
+			s.Phase = phaseDead
 		}
 	})
 	return c.State().Err
@@ -149,19 +149,19 @@ func (c *Chain) Fail(old State, why error) error {
 // LogOut gives the token in use up and tells the proxy so. That token, or spare if
 // there was none, is what the old ones are revoked with. record is called before
 // anything changes.
-func (c *Chain) LogOut(why error, spare pat.Token, record func()) {
+func (c *chain) LogOut(why error, spare pat.Token, record func()) {
 	c.publishMu.Lock()
 	defer c.publishMu.Unlock()
 	record()
 	c.publishNothingLocked()
-	c.update(func(s *State) {
-		*s = State{Phase: LoggedOut, Err: why, Last: cmp.Or(s.Current.Token, s.Last, spare)}
+	c.update(func(s *state) {
+		*s = state{Phase: phaseLoggedOut, Err: why, Last: cmp.Or(s.Current.Token, s.Last, spare)}
 	})
 }
 
 // ForgetLast forgets t, if that was the last token in use: the workspace refuses it.
-func (c *Chain) ForgetLast(t pat.Token) {
-	c.update(func(s *State) {
+func (c *chain) ForgetLast(t pat.Token) {
+	c.update(func(s *state) {
 		if s.Last.Same(t) {
 			s.Last = pat.Token{}
 		}
@@ -170,7 +170,7 @@ func (c *Chain) ForgetLast(t pat.Token) {
 
 // publishNothingLocked tells the proxy that there is no token. The caller holds
 // publishMu.
-func (c *Chain) publishNothingLocked() {
+func (c *chain) publishNothingLocked() {
 	if _, err := c.publishLocked(pat.Token{Host: c.host}); err != nil {
 		c.log.Error("the proxy could not be told that there is no token", "err", err)
 	}
@@ -178,7 +178,7 @@ func (c *Chain) publishNothingLocked() {
 
 // publishLocked hands t to the proxy, if there is one. The caller holds
 // publishMu.
-func (c *Chain) publishLocked(t pat.Token) (drained <-chan struct{}, err error) {
+func (c *chain) publishLocked(t pat.Token) (drained <-chan struct{}, err error) {
 	if c.handovers == nil {
 		return nil, nil
 	}
@@ -187,7 +187,7 @@ func (c *Chain) publishLocked(t pat.Token) (drained <-chan struct{}, err error) 
 
 // NoteWritten notes in which files the credential stands, if it is still the one
 // in use. It returns its entry, and whether that is new to the ledger.
-func (c *Chain) NoteWritten(written Credential, files []string) (e ledger.Entry, isNew bool) {
+func (c *chain) NoteWritten(written credential, files []string) (e ledger.Entry, isNew bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	current := &c.state.Current

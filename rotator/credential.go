@@ -7,8 +7,8 @@ import (
 	"patrol/rotator/pat"
 )
 
-// Credential is a token that this process has, with what the ledger knows of it.
-type Credential struct {
+// credential is a token that this process has, with what the ledger knows of it.
+type credential struct {
 	Token pat.Token
 	Entry ledger.Entry
 	Since time.Time // when this process got it, with its monotonic reading
@@ -24,28 +24,28 @@ type Credential struct {
 
 // newCredential returns t, got just now; lifetime is how long patrol's own
 // tokens live.
-func newCredential(t pat.Token, e ledger.Entry, lifetime time.Duration) Credential {
+func newCredential(t pat.Token, e ledger.Entry, lifetime time.Duration) credential {
 	if life := e.Expiry.Sub(e.Created); !e.Expiry.IsZero() && !e.Created.IsZero() {
 		lifetime = life
 	}
-	return Credential{Token: t, Entry: e, Since: time.Now(), Lifetime: lifetime}
+	return credential{Token: t, Entry: e, Since: time.Now(), Lifetime: lifetime}
 }
 
 // IsZero reports whether there is no token.
-func (c Credential) IsZero() bool { return c.Token.IsZero() }
+func (c credential) IsZero() bool { return c.Token.IsZero() }
 
 // Is reports whether both are the same token, under the same entry.
-func (c Credential) Is(o Credential) bool { return c.Entry.Nonce == o.Entry.Nonce }
+func (c credential) Is(o credential) bool { return c.Entry.Nonce == o.Entry.Nonce }
 
-// Skew is by how much the workspace's clock is ahead of this machine's.
-type Skew struct {
+// skew is by how much the workspace's clock is ahead of this machine's.
+type skew struct {
 	Ahead time.Duration
 	Known bool
 }
 
 // Expiry is when the token expires by this machine's clock. Where the workspace
 // doesn't say, it is when a token of patrol's own would.
-func (c Credential) Expiry(skew Skew) time.Time {
+func (c credential) Expiry(skew skew) time.Time {
 	switch {
 	case skew.Known && !c.Entry.Expiry.IsZero():
 		return c.Entry.Expiry.Add(-skew.Ahead)
@@ -58,17 +58,17 @@ func (c Credential) Expiry(skew Skew) time.Time {
 }
 
 // Deadline is when the token is rotated, whatever the schedule says.
-func (c Credential) Deadline(skew Skew) time.Time {
+func (c credential) Deadline(skew skew) time.Time {
 	return c.Expiry(skew).Add(UsableLife(c.Lifetime) - c.Lifetime)
 }
 
 // NeverExpires reports whether the workspace has named no expiry: the token never
 // expires, or nobody knows when.
-func (c Credential) NeverExpires() bool { return c.Entry.Expiry.IsZero() }
+func (c credential) NeverExpires() bool { return c.Entry.Expiry.IsZero() }
 
 // published is the token for the proxy, with its expiry by this machine's clock:
 // the proxy has no other.
-func (c Credential) published(skew Skew) pat.Token {
+func (c credential) published(skew skew) pat.Token {
 	t := c.Token
 	if !c.Entry.Expiry.IsZero() {
 		t.Expiry = c.Expiry(skew)

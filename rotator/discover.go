@@ -157,7 +157,7 @@ func (r *Rotator) inspect(ctx context.Context, f *candidate) (alive bool, err er
 
 // needsLogin says what was tried and what to do.
 func (r *Rotator) needsLogin(all []candidate) error {
-	if len(all) == 0 && r.chain.State().Phase == LoggedOut {
+	if len(all) == 0 && r.chain.State().Phase == phaseLoggedOut {
 		return r.loggedOutError()
 	}
 	if len(all) == 0 {
@@ -173,17 +173,17 @@ func (r *Rotator) needsLogin(all []candidate) error {
 }
 
 // adopt makes a token that was found the one in use, and returns it.
-func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
+func (r *Rotator) adopt(ctx context.Context, f candidate) (credential, error) {
 	r.discovery.adoptMu.Lock()
 	defer r.discovery.adoptMu.Unlock()
 	if r.blockedByLogout(f) { // which may have come between
-		return Credential{}, r.loggedOutError()
+		return credential{}, r.loggedOutError()
 	}
 	before := f.entry.Stage
 	e, _ := r.cfg.Ledger.ByHash(f.token.Hash())
 	r.queue.TakeBack(e.Nonce)
 	if f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()); f.entry.Stage == ledger.Revoked && before != ledger.Revoked {
-		return Credential{}, refusedError("patrol has just revoked this token on " + r.host().String() + ", as it had been replaced: bring another")
+		return credential{}, refusedError("patrol has just revoked this token on " + r.host().String() + ", as it had been replaced: bring another")
 	}
 	e = r.adoptedEntry(ctx, f)
 	r.record(e)
@@ -192,7 +192,7 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (Credential, error) {
 	r.cfg.Log.Info("using a token", "token", f.token, "from", f.sources, "ours", e.Ours(), "expires", next.Expiry(r.skew()))
 	r.queue.Remove(e.Nonce)
 	if _, err := r.use(next, nil); err != nil {
-		return Credential{}, err
+		return credential{}, err
 	}
 	here, _ := r.candidates() // without it: they are revoked with the token in use
 	r.enqueuePending(here)
@@ -244,7 +244,7 @@ func (r *Rotator) enqueuePending(here []candidate) {
 		if r.isTracked(e.Nonce) {
 			continue
 		}
-		c := Credential{Entry: e}
+		c := credential{Entry: e}
 		if i := slices.IndexFunc(here, func(f candidate) bool { return f.token.Hash() == e.Hash }); i >= 0 {
 			c.Token = here[i].token
 			c.Token.ID = e.ID

@@ -33,19 +33,19 @@ type FileInfo struct {
 // files are the credential files, and how their last writes went.
 type files struct {
 	all   []File // the profile first: it is where a restart finds its token
-	inUse func() Credential
+	inUse func() credential
 	log   *slog.Logger
 
 	// writeMu is held while the files are read and written: one token at a time,
 	// or an older could overwrite a newer. It is held over the disk, and taken
-	// before mu and before the Chain's.
+	// before mu and before the chain's.
 	writeMu sync.Mutex
 
 	mu    sync.Mutex // guards infos; held over nothing that blocks
 	infos []FileInfo // as all
 }
 
-func newFiles(profile File, agents []File, inUse func() Credential, log *slog.Logger) *files {
+func newFiles(profile File, agents []File, inUse func() credential, log *slog.Logger) *files {
 	f := &files{all: append([]File{profile}, agents...), inUse: inUse, log: log}
 	for _, file := range f.all {
 		f.infos = append(f.infos, FileInfo{Name: file.Name(), Path: file.Path()})
@@ -76,7 +76,7 @@ func (f *files) Check() (profile, agents error) {
 // into each of them. It returns which token that was, and how each file fared.
 // One that fails holds back no other. mayReplace is as for File.Write; hold is why the
 // profile is not to be written now, nil if it is.
-func (f *files) Write(mayReplace func(hash string) bool, hold error) (written Credential, infos []FileInfo) {
+func (f *files) Write(mayReplace func(hash string) bool, hold error) (written credential, infos []FileInfo) {
 	f.writeMu.Lock()
 	defer f.writeMu.Unlock()
 	written = f.inUse()
@@ -170,7 +170,7 @@ func (f *files) Holders(hash string) ([]string, error) {
 // writeFiles writes the token in use into the files, and records that it stands
 // in the profile once it does.
 func (r *Rotator) writeFiles() []FileInfo {
-	f, there, _ := r.noteProfileToken()
+	f, there, _ := r.observeProfile()
 	written, infos := r.files.Write(r.mayReplace, r.discovery.profile.beingTyped())
 	if infos[0].Error != "" && there && !f.known && r.discovery.profile.timesAsked() == 0 {
 		r.CheckProfile() // it may be somebody's who wants it used
@@ -194,7 +194,7 @@ func (r *Rotator) writeFiles() []FileInfo {
 // files that are new. Whoever has just read an old token there gets another grace.
 // After a logout it takes tokens out of them instead.
 func (r *Rotator) repairFiles() {
-	if r.chain.State().Phase == LoggedOut {
+	if r.chain.State().Phase == phaseLoggedOut {
 		r.files.Clear(r.isGone)
 		return
 	}

@@ -24,11 +24,11 @@ const propagation = time.Minute
 // endToken makes sure that an old token is used nowhere, and revokes it. It returns
 // its entry as it ended. A token that nobody can revoke, because it may be another
 // user's or another workspace's or because the workspace forbids it, ends by itself.
-func (r *Rotator) endToken(ctx context.Context, old Retiree) (ledger.Entry, error) {
+func (r *Rotator) endToken(ctx context.Context, old retiree) (ledger.Entry, error) {
 	end, err := r.revokeUnused(ctx, old)
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
-		r.handleDeadRevoker(ctx, old.Entry, err)
+		r.dropRevokerIfDead(ctx, old.Entry, err)
 	case errors.Is(err, workspace.ErrPermission) && queuedBeyondLifetime(end, old.Drained):
 		return withEnd(end, ledger.Expired, err.Error()), nil
 	case !errors.Is(err, errNotShown):
@@ -43,7 +43,7 @@ func (r *Rotator) endToken(ctx context.Context, old Retiree) (ledger.Entry, erro
 // ledgerUnwritten returns an error while the ledger can't be written: nothing is revoked
 // then, since no record says what took its place. After a logout nothing did.
 func (r *Rotator) ledgerUnwritten() error {
-	if err := r.cfg.Ledger.Err(); err != nil && r.chain.State().Phase != LoggedOut {
+	if err := r.cfg.Ledger.Err(); err != nil && r.chain.State().Phase != phaseLoggedOut {
 		return fmt.Errorf("nothing is revoked until the ledger can be written: %w", err)
 	}
 	return nil
@@ -51,7 +51,7 @@ func (r *Rotator) ledgerUnwritten() error {
 
 // revokeUnused makes sure that nobody holds the token, and revokes it if that is
 // patrol's to do.
-func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, error) {
+func (r *Rotator) revokeUnused(ctx context.Context, old retiree) (ledger.Entry, error) {
 	e := old.Entry
 	if err := r.ledgerUnwritten(); err != nil {
 		return e, err
@@ -59,7 +59,7 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	if err := r.authority.checkMaybeSameHost(e); err != nil {
 		return e, err
 	}
-	if err := r.discovery.profile.unknown(); err != nil && r.chain.State().Phase != LoggedOut {
+	if err := r.discovery.profile.unknown(); err != nil && r.chain.State().Phase != phaseLoggedOut {
 		return e, err
 	}
 	if err := r.purgeFromFiles(e); err != nil {
@@ -75,7 +75,7 @@ func (r *Rotator) revokeUnused(ctx context.Context, old Retiree) (ledger.Entry, 
 	if err != nil {
 		return e, err
 	}
-	if reason := r.notOurs(e); reason != "" {
+	if reason := r.reasonToLeave(e); reason != "" {
 		return withEnd(e, ledger.Left, reason), nil
 	}
 	by, err := r.revoker(e)
@@ -119,7 +119,7 @@ func queuedBeyondLifetime(e ledger.Entry, drained time.Time) bool {
 // is written, and the grace begins anew for whoever has just read it.
 func (r *Rotator) purgeFromFiles(e ledger.Entry) error {
 	const looking = "looking for it in the credential files: %w"
-	if r.chain.State().Phase == LoggedOut { // who has logged out wants it dead
+	if r.chain.State().Phase == phaseLoggedOut { // who has logged out wants it dead
 		return nil
 	}
 	paths, err := r.files.Holders(e.Hash)
@@ -161,10 +161,10 @@ func (r *Rotator) identify(ctx context.Context, e ledger.Entry) (ledger.Entry, e
 	return e, nil
 }
 
-// notOurs says why a token isn't patrol's to revoke, "" if it is. patrol revokes
+// reasonToLeave says why a token isn't patrol's to revoke, "" if it is. patrol revokes
 // what it minted. Of the tokens that were found on this machine it revokes those whose
 // id is certain, unless they stand in a place that it can't write.
-func (r *Rotator) notOurs(e ledger.Entry) string {
+func (r *Rotator) reasonToLeave(e ledger.Entry) string {
 	switch {
 	case e.Ours():
 		return ""
@@ -218,17 +218,17 @@ func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
 
 // revokingToken returns the token that revokes e's. It is a function of its arguments
 // alone.
-func revokingToken(s State, queue []Retiree, e ledger.Entry) (pat.Token, error) {
-	ready := s.Phase == Ready
+func revokingToken(s state, queue []retiree, e ledger.Entry) (pat.Token, error) {
+	ready := s.Phase == phaseReady
 	if ready && s.Current.Entry.User == e.User {
 		return s.Current.Token, nil
 	}
-	if ready || s.Phase == LoggedOut {
+	if ready || s.Phase == phaseLoggedOut {
 		if t, err := newestOfUser(queue, e); err != nil || !t.IsZero() {
 			return t, err
 		}
 	}
-	others := func(old Retiree) bool { return old.Entry.Nonce != e.Nonce && old.Entry.Host.MaySame(e.Host) }
+	others := func(old retiree) bool { return old.Entry.Nonce != e.Nonce && old.Entry.Host.MaySame(e.Host) }
 	switch {
 	case ready:
 		return s.Current.Token, nil
@@ -242,9 +242,9 @@ func revokingToken(s State, queue []Retiree, e ledger.Entry) (pat.Token, error) 
 
 // newestOfUser returns the newest token in the queue that is of e's user and whose
 // value is at hand, zero if there is none.
-func newestOfUser(queue []Retiree, e ledger.Entry) (pat.Token, error) {
+func newestOfUser(queue []retiree, e ledger.Entry) (pat.Token, error) {
 	others := false
-	var newest Retiree
+	var newest retiree
 	for _, old := range queue {
 		if old.Entry.User != e.User || !old.Entry.Host.MaySame(e.Host) {
 			continue
@@ -260,10 +260,10 @@ func newestOfUser(queue []Retiree, e ledger.Entry) (pat.Token, error) {
 	return newest.Token, nil
 }
 
-// handleDeadRevoker is called when the workspace has called the token invalid that was to
+// dropRevokerIfDead is called when the workspace has called the token invalid that was to
 // revoke e's, and makes sure of that. If it is the token in use, another is minted or the
 // chain is dead; if it is an old one, nothing is revoked with it any more.
-func (r *Rotator) handleDeadRevoker(ctx context.Context, e ledger.Entry, why error) {
+func (r *Rotator) dropRevokerIfDead(ctx context.Context, e ledger.Entry, why error) {
 	s, queue := r.chain.State(), r.queue.Items()
 	t, err := revokingToken(s, queue, e)
 	if err != nil {

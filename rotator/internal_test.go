@@ -98,38 +98,38 @@ func TestCloseEndsRun(t *testing.T) {
 func TestPlanNext(t *testing.T) {
 	const life, expires = 4 * time.Hour, "the token is about to expire"
 	base := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	ours := Credential{Since: base, Lifetime: life, Entry: ledger.Entry{Nonce: "n", Info: pat.Info{Created: base, Expiry: base.Add(life)}}}
+	ours := credential{Since: base, Lifetime: life, Entry: ledger.Entry{Nonce: "n", Info: pat.Info{Created: base, Expiry: base.Add(life)}}}
 	found, minted, short := ours, ours, ours
 	found.Entry.Found = []string{"profile"}
 	minted.Minted = base
 	short.Minted, short.Lifetime, short.Entry.Expiry = base, time.Minute, base.Add(time.Minute)
 	for name, test := range map[string]struct {
-		plan      Plan
+		plan      plan
 		now, mono time.Duration // since the token was made
 		wait      time.Duration
 		reason    string
 	}{
-		"an eighth of the life before expiry": {Plan{Credential: ours}, 0, 0, 210 * time.Minute, expires},
-		"due by deadline":                     {Plan{Credential: ours}, 210 * time.Minute, 210 * time.Minute, 0, expires},
-		"due by the wall clock":               {Plan{Credential: ours}, 5 * time.Hour, 0, 0, expires},
-		"due by the monotonic clock":          {Plan{Credential: ours}, 0, 5 * time.Hour, 0, expires},
-		"the workspace's clock is ahead":      {Plan{Credential: ours, Skew: Skew{Ahead: time.Hour, Known: true}}, 0, 0, 150 * time.Minute, expires},
-		"tick to come":                        {Plan{Credential: ours, Tick: base.Add(time.Hour)}, 0, 0, time.Hour, "schedule"},
-		"due by tick":                         {Plan{Credential: ours, Tick: base.Add(time.Hour)}, time.Hour, time.Hour, 0, "schedule"},
-		"tick after deadline":                 {Plan{Credential: ours, Tick: base.Add(life)}, 0, 0, 210 * time.Minute, expires},
-		"tick before, deadline is over":       {Plan{Credential: ours, Tick: base.Add(time.Hour)}, life, life, 0, expires},
-		"wanted":                              {Plan{Credential: ours, Wanted: "asked"}, 0, 0, 0, "asked"},
-		"wanted, deadline is over":            {Plan{Credential: ours, Wanted: "asked"}, life, life, 0, expires},
-		"not ours":                            {Plan{Credential: found}, 0, 0, 0, "the token is not patrol's own"},
-		"impossible expiry":                   {Plan{Credential: ours}, -time.Hour, time.Minute, time.Minute, "its expiry can't be right: the clock was set"},
-		"impossible expiry for two minutes":   {Plan{Credential: ours}, -time.Hour, 2 * time.Minute, 0, "its expiry can't be right: the clock was set"},
-		"expiry a minute too late":            {Plan{Credential: ours}, -time.Minute, 0, 210 * time.Minute, expires},
-		"not before":                          {Plan{Credential: ours, Wanted: "asked", NotBefore: base.Add(time.Hour)}, 0, 20 * time.Minute, 40 * time.Minute, "asked"},
-		"not before is over":                  {Plan{Credential: ours, Wanted: "asked", NotBefore: base.Add(time.Hour)}, 0, time.Hour, 0, "asked"},
-		"just minted, and wanted":             {Plan{Credential: minted, Wanted: "asked"}, time.Minute, time.Minute, 0, "asked"},
-		"just minted, and a tick":             {Plan{Credential: minted, Tick: base.Add(time.Second)}, 2 * time.Second, 2 * time.Second, 0, "schedule"},
-		"just minted, expired by the clock":   {Plan{Credential: minted}, 365 * 24 * time.Hour, 0, 2 * time.Minute, expires},
-		"just minted, and short-lived":        {Plan{Credential: short}, time.Hour, 0, 30 * time.Second, expires},
+		"an eighth of the life before expiry": {plan{Credential: ours}, 0, 0, 210 * time.Minute, expires},
+		"due by deadline":                     {plan{Credential: ours}, 210 * time.Minute, 210 * time.Minute, 0, expires},
+		"due by the wall clock":               {plan{Credential: ours}, 5 * time.Hour, 0, 0, expires},
+		"due by the monotonic clock":          {plan{Credential: ours}, 0, 5 * time.Hour, 0, expires},
+		"the workspace's clock is ahead":      {plan{Credential: ours, Skew: skew{Ahead: time.Hour, Known: true}}, 0, 0, 150 * time.Minute, expires},
+		"tick to come":                        {plan{Credential: ours, Tick: base.Add(time.Hour)}, 0, 0, time.Hour, "schedule"},
+		"due by tick":                         {plan{Credential: ours, Tick: base.Add(time.Hour)}, time.Hour, time.Hour, 0, "schedule"},
+		"tick after deadline":                 {plan{Credential: ours, Tick: base.Add(life)}, 0, 0, 210 * time.Minute, expires},
+		"tick before, deadline is over":       {plan{Credential: ours, Tick: base.Add(time.Hour)}, life, life, 0, expires},
+		"wanted":                              {plan{Credential: ours, Wanted: "asked"}, 0, 0, 0, "asked"},
+		"wanted, deadline is over":            {plan{Credential: ours, Wanted: "asked"}, life, life, 0, expires},
+		"not ours":                            {plan{Credential: found}, 0, 0, 0, "the token is not patrol's own"},
+		"impossible expiry":                   {plan{Credential: ours}, -time.Hour, time.Minute, time.Minute, "its expiry can't be right: the clock was set"},
+		"impossible expiry for two minutes":   {plan{Credential: ours}, -time.Hour, 2 * time.Minute, 0, "its expiry can't be right: the clock was set"},
+		"expiry a minute too late":            {plan{Credential: ours}, -time.Minute, 0, 210 * time.Minute, expires},
+		"not before":                          {plan{Credential: ours, Wanted: "asked", NotBefore: base.Add(time.Hour)}, 0, 20 * time.Minute, 40 * time.Minute, "asked"},
+		"not before is over":                  {plan{Credential: ours, Wanted: "asked", NotBefore: base.Add(time.Hour)}, 0, time.Hour, 0, "asked"},
+		"just minted, and wanted":             {plan{Credential: minted, Wanted: "asked"}, time.Minute, time.Minute, 0, "asked"},
+		"just minted, and a tick":             {plan{Credential: minted, Tick: base.Add(time.Second)}, 2 * time.Second, 2 * time.Second, 0, "schedule"},
+		"just minted, expired by the clock":   {plan{Credential: minted}, 365 * 24 * time.Hour, 0, 2 * time.Minute, expires},
+		"just minted, and short-lived":        {plan{Credential: short}, time.Hour, 0, 30 * time.Second, expires},
 	} {
 		wait, reason := test.plan.Next(base.Add(test.now), base.Add(test.mono))
 		if wait != test.wait || reason != test.reason {
@@ -209,7 +209,7 @@ func TestRetryPause(t *testing.T) {
 			"a file is to be mended, many":        {9, 0, preflight, day, false, time.Minute},
 			"a file is to be mended, and expired": {9, 9, preflight, over, false, 15 * time.Minute},
 		} {
-			got := RetryPause(Failures{BeforeExpiry: test.before, AfterExpiry: test.after, Err: test.err}, test.left, test.never)
+			got := retryPause(failureCount{BeforeExpiry: test.before, AfterExpiry: test.after, Err: test.err}, test.left, test.never)
 			if got != test.want {
 				t.Errorf("%s: RetryPause = %v, want %v", name, got, test.want)
 			}
@@ -219,41 +219,41 @@ func TestRetryPause(t *testing.T) {
 
 func TestRevokingToken(t *testing.T) {
 	base := time.Date(2030, 1, 1, 0, 0, 0, 0, time.UTC)
-	credential := func(name, user string, age int) Credential {
+	named := func(name, user string, age int) credential {
 		tok := pat.New(name, testHost)
 		tok.ID = name
-		return Credential{Token: tok, Entry: ledger.Entry{
+		return credential{Token: tok, Entry: ledger.Entry{
 			Nonce: name, User: user, Host: tok.Host, Info: pat.Info{ID: name, Created: base.Add(-time.Duration(age) * time.Hour)},
 		}}
 	}
-	withValue := func(c Credential) Retiree { return Retiree{Entry: c.Entry, Token: c.Token} }
-	withoutValue := func(c Credential) Retiree { return Retiree{Entry: c.Entry} }
-	current := credential("current", "a", 0)
-	sameUsers := credential("same user's", "a", 1)
-	newer, older := credential("newer", "b", 2), credential("older", "b", 3)
-	ready := State{Phase: Ready, Current: current}
-	dead := State{Phase: Dead, Current: current, Err: errors.New("it is dead")}
-	out := State{Phase: LoggedOut, Err: errors.New("logged out")}
-	outWithLast := State{Phase: LoggedOut, Last: current.Token, Err: out.Err}
+	withValue := func(c credential) retiree { return retiree{Entry: c.Entry, Token: c.Token} }
+	withoutValue := func(c credential) retiree { return retiree{Entry: c.Entry} }
+	current := named("current", "a", 0)
+	sameUsers := named("same user's", "a", 1)
+	newer, older := named("newer", "b", 2), named("older", "b", 3)
+	ready := state{Phase: phaseReady, Current: current}
+	dead := state{Phase: phaseDead, Current: current, Err: errors.New("it is dead")}
+	out := state{Phase: phaseLoggedOut, Err: errors.New("logged out")}
+	outWithLast := state{Phase: phaseLoggedOut, Last: current.Token, Err: out.Err}
 	for name, test := range map[string]struct {
-		state State
-		queue []Retiree
-		of    Credential // which is to be revoked
+		state state
+		queue []retiree
+		of    credential // which is to be revoked
 		want  pat.Token
 		err   error
 	}{
-		"same user":                          {ready, []Retiree{withValue(sameUsers)}, sameUsers, current.Token, nil},
-		"other user, older one":              {ready, []Retiree{withValue(newer), withValue(older)}, older, newer.Token, nil},
-		"other user, newest one":             {ready, []Retiree{withValue(older), withValue(newer)}, newer, pat.Token{}, errOthersFirst},
-		"other user, last one":               {ready, []Retiree{withValue(newer), withValue(sameUsers)}, newer, newer.Token, nil},
-		"other user, no value":               {ready, []Retiree{withoutValue(newer)}, newer, current.Token, nil},
-		"dead":                               {dead, []Retiree{withValue(sameUsers)}, sameUsers, pat.Token{}, dead.Err},
-		"logged out, nothing is known":       {out, []Retiree{withoutValue(sameUsers)}, sameUsers, pat.Token{}, out.Err},
-		"logged out, an old one":             {outWithLast, []Retiree{withoutValue(sameUsers), withoutValue(current)}, sameUsers, current.Token, nil},
-		"logged out, the last one":           {outWithLast, []Retiree{withoutValue(current)}, current, current.Token, nil},
-		"logged out, others first":           {outWithLast, []Retiree{withoutValue(current), withoutValue(newer)}, current, pat.Token{}, errOthersFirst},
-		"logged out, others of its user":     {outWithLast, []Retiree{withValue(current), withoutValue(sameUsers)}, current, pat.Token{}, errOthersFirst},
-		"logged out, the other user's value": {outWithLast, []Retiree{withValue(newer), withoutValue(older)}, older, newer.Token, nil},
+		"same user":                          {ready, []retiree{withValue(sameUsers)}, sameUsers, current.Token, nil},
+		"other user, older one":              {ready, []retiree{withValue(newer), withValue(older)}, older, newer.Token, nil},
+		"other user, newest one":             {ready, []retiree{withValue(older), withValue(newer)}, newer, pat.Token{}, errOthersFirst},
+		"other user, last one":               {ready, []retiree{withValue(newer), withValue(sameUsers)}, newer, newer.Token, nil},
+		"other user, no value":               {ready, []retiree{withoutValue(newer)}, newer, current.Token, nil},
+		"dead":                               {dead, []retiree{withValue(sameUsers)}, sameUsers, pat.Token{}, dead.Err},
+		"logged out, nothing is known":       {out, []retiree{withoutValue(sameUsers)}, sameUsers, pat.Token{}, out.Err},
+		"logged out, an old one":             {outWithLast, []retiree{withoutValue(sameUsers), withoutValue(current)}, sameUsers, current.Token, nil},
+		"logged out, the last one":           {outWithLast, []retiree{withoutValue(current)}, current, current.Token, nil},
+		"logged out, others first":           {outWithLast, []retiree{withoutValue(current), withoutValue(newer)}, current, pat.Token{}, errOthersFirst},
+		"logged out, others of its user":     {outWithLast, []retiree{withValue(current), withoutValue(sameUsers)}, current, pat.Token{}, errOthersFirst},
+		"logged out, the other user's value": {outWithLast, []retiree{withValue(newer), withoutValue(older)}, older, newer.Token, nil},
 	} {
 		got, err := revokingToken(test.state, test.queue, test.of.Entry)
 		if !errors.Is(err, test.err) || got.Expose() != test.want.Expose() {

@@ -27,7 +27,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	f.entry, f.known = r.cfg.Ledger.ByHash(t.Hash())
 	// What stands in the profile now is what the login replaces, and not what somebody
 	// puts there later.
-	standing, _, _ := r.noteProfileToken()
+	standing, _, _ := r.observeProfile()
 	alive, err := r.inspect(ctx, &f)
 	switch {
 	case err != nil:

@@ -102,7 +102,7 @@ func (r *Rotator) giveUp(here []candidate) {
 func (r *Rotator) leaveForeign(here []candidate) []LogoutToken {
 	left := []LogoutToken{}
 	for _, e := range r.cfg.Ledger.Pending() {
-		if reason := r.keepReason(e); reason != "" {
+		if reason := r.reasonToLeaveAtLogout(e); reason != "" {
 			r.queue.Remove(e.Nonce)
 			r.record(withEnd(e, ledger.Left, reason))
 			left = append(left, LogoutToken{ID: e.ID, Found: e.Found, Expires: e.Expiry, End: EndLeft, Why: reason})
@@ -117,13 +117,13 @@ func (r *Rotator) leaveForeign(here []candidate) []LogoutToken {
 	return left
 }
 
-// keepReason says why a token isn't to be revoked by Logout, "" if it is.
-func (r *Rotator) keepReason(e ledger.Entry) string {
+// reasonToLeaveAtLogout says why a token isn't to be revoked by Logout, "" if it is.
+func (r *Rotator) reasonToLeaveAtLogout(e ledger.Entry) string {
 	if e.Stage == ledger.Intended {
 		return ""
 	}
 	login := len(e.Found) == 1 && e.Found[0] == fromLogin
-	if reason := r.notOurs(e); reason != "" || e.Ours() || login || e.Stage == ledger.Retiring {
+	if reason := r.reasonToLeave(e); reason != "" || e.Ours() || login || e.Stage == ledger.Retiring {
 		return reason
 	}
 	return "patrol did not mint it, and has not replaced it"
@@ -147,7 +147,7 @@ func (r *Rotator) revokeNow(ctx context.Context, ours []ledger.Entry) (tokens []
 		r.queue.MakeDue()
 		r.queue.finishDue(ctx)
 	}
-	pending := map[string]Retiree{}
+	pending := map[string]retiree{}
 	for _, old := range r.queue.Items() {
 		pending[old.Entry.Nonce] = old
 	}
@@ -171,7 +171,7 @@ func (r *Rotator) revokeNow(ctx context.Context, ours []ledger.Entry) (tokens []
 // blockedByLogout reports whether a token isn't to be used unless a person brings
 // it: the user has logged out, and patrol knew it then.
 func (r *Rotator) blockedByLogout(f candidate) bool {
-	if f.brought || r.chain.State().Phase != LoggedOut {
+	if f.brought || r.chain.State().Phase != phaseLoggedOut {
 		return false
 	}
 	if e, known := r.cfg.Ledger.ByHash(f.token.Hash()); known {

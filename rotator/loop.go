@@ -79,9 +79,9 @@ type clocks struct{ wall, mono time.Time }
 // retry is about a rotation that is wanted, or has failed.
 type retry struct {
 	reason   string
-	of       Credential // what it is to replace
+	of       credential // what it is to replace
 	at       time.Time  // when to try again
-	failures Failures
+	failures failureCount
 }
 
 // search is the search for a token while there is none.
@@ -106,7 +106,7 @@ func (r *Rotator) runLoop(ctx context.Context) {
 			l.tryNow()
 		}
 		var wait time.Duration
-		if s := r.chain.State(); s.Phase == Ready {
+		if s := r.chain.State(); s.Phase == phaseReady {
 			wait = l.rotateIfDue(ctx)
 		} else {
 			wait = l.findToken(ctx, s)
@@ -118,7 +118,7 @@ func (r *Rotator) runLoop(ctx context.Context) {
 }
 
 // want asks for a rotation.
-func (l *loop) want(reason string, of Credential) { l.retry.reason, l.retry.of = reason, of }
+func (l *loop) want(reason string, of credential) { l.retry.reason, l.retry.of = reason, of }
 
 // planTick sets the next tick.
 func (l *loop) planTick() {
@@ -152,7 +152,7 @@ func (l *loop) compareClocks() {
 		l.cfg.Workspace.ForgetTime()
 		l.askTime = askTime{at: time.Now().Add(askTimeAfter)}
 		l.tryNow()
-		l.retry.failures, l.search.failures = Failures{}, 0
+		l.retry.failures, l.search.failures = failureCount{}, 0
 	}
 	l.clocks = now
 }
@@ -177,7 +177,7 @@ const askTimeAfter = time.Minute
 // learnTime asks the workspace something if its time isn't known, because each answer
 // tells it. By this machine's clock alone nobody can say when the token expires: it may
 // have been set while patrol didn't run.
-func (l *loop) learnTime(ctx context.Context, c Credential) {
+func (l *loop) learnTime(ctx context.Context, c credential) {
 	_, known := l.cfg.Workspace.Time()
 	if known || time.Now().Before(l.askTime.at) || l.now().After(c.Expiry(l.skew())) { // tries to rotate ask then
 		return
@@ -200,7 +200,7 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	if !l.retry.of.Is(c) {
 		l.retry = retry{of: c} // somebody else has replaced the token
 	}
-	plan := Plan{Credential: c, Skew: l.skew(), Tick: l.tick, Wanted: l.retry.reason, NotBefore: l.retry.at}
+	plan := plan{Credential: c, Skew: l.skew(), Tick: l.tick, Wanted: l.retry.reason, NotBefore: l.retry.at}
 	wait, reason := plan.Next(l.now(), time.Now())
 	if wait > 0 {
 		l.learnTime(ctx, c)
@@ -226,7 +226,7 @@ func (l *loop) lookAfterFiles(ctx context.Context) {
 }
 
 // tryToRotate rotates once and plans another try if that failed.
-func (l *loop) tryToRotate(ctx context.Context, reason string, c Credential) {
+func (l *loop) tryToRotate(ctx context.Context, reason string, c credential) {
 	_, err := l.rotate(ctx, request{reason: reason, replaces: &c})
 	if err == nil {
 		l.retry = retry{}
@@ -236,12 +236,12 @@ func (l *loop) tryToRotate(ctx context.Context, reason string, c Credential) {
 	l.want(reason, c)
 	left := c.Expiry(l.skew()).Sub(l.now())
 	l.retry.failures.Add(err, left)
-	l.retry.at = time.Now().Add(withJitter(RetryPause(l.retry.failures, left, c.NeverExpires())))
+	l.retry.at = time.Now().Add(withJitter(retryPause(l.retry.failures, left, c.NeverExpires())))
 }
 
 // findToken looks for a token that works, and mints by the mint profile if
 // there is none. It returns how long to wait before it is called again.
-func (l *loop) findToken(ctx context.Context, s State) time.Duration {
+func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 	var there strings.Builder
 	if all, err := l.candidates(); err == nil {
 		for _, f := range all {
@@ -253,7 +253,7 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 	}
 	l.search.asked = there.String()
 	err := l.pickToken(ctx, true)
-	if err != nil && l.hasOtherMinter() && s.Phase != LoggedOut && !errors.Is(err, ErrConflict) {
+	if err != nil && l.hasOtherMinter() && s.Phase != phaseLoggedOut && !errors.Is(err, ErrConflict) {
 		err = l.mintByOther(ctx, s, err)
 	}
 	if err == nil {
@@ -272,7 +272,7 @@ func (l *loop) findToken(ctx context.Context, s State) time.Duration {
 
 // searchPause is how long to wait before the workspace is asked again. Once the last
 // token has expired, it is asked less often.
-func (l *loop) searchPause(s State, err error) time.Duration {
+func (l *loop) searchPause(s state, err error) time.Duration {
 	f, pauses, c := &l.search.failures, pauseSearch, s.Current
 	switch {
 	case c.IsZero() || c.NeverExpires():
@@ -290,7 +290,7 @@ func (l *loop) searchPause(s State, err error) time.Duration {
 
 // mintByOther has an old token or the mint profile mint, unless one did so a moment ago;
 // why is why no token was found.
-func (l *loop) mintByOther(ctx context.Context, s State, why error) error {
+func (l *loop) mintByOther(ctx context.Context, s state, why error) error {
 	if wait := l.mintCooldown(); wait != nil {
 		return l.chain.Fail(s, fmt.Errorf("%w; %w", why, wait))
 	}
@@ -305,7 +305,7 @@ func (l *loop) logSearch(ctx context.Context, err error) {
 	}
 	l.search.logged = err.Error()
 	level := slog.LevelError
-	if l.chain.State().Phase == LoggedOut {
+	if l.chain.State().Phase == phaseLoggedOut {
 		level = slog.LevelInfo // as its user wants it
 	}
 	l.cfg.Log.Log(ctx, level, "there is no token to work with: looking for one", "err", err)

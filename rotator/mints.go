@@ -20,7 +20,7 @@ type mintRound struct {
 }
 
 // Uncertain is how many mints of a user there are without an answer.
-func (q *Queue) Uncertain(user string) (n int) {
+func (q *queue) Uncertain(user string) (n int) {
 	for _, t := range q.Items() {
 		if t.uncertain() && t.Entry.User == user {
 			n++
@@ -30,7 +30,7 @@ func (q *Queue) Uncertain(user string) (n int) {
 }
 
 // untilMintsDue is how long nothing is to be asked about mints.
-func (q *Queue) untilMintsDue() time.Duration {
+func (q *queue) untilMintsDue() time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return time.Until(q.mints.due)
@@ -38,7 +38,7 @@ func (q *Queue) untilMintsDue() time.Duration {
 
 // AskAboutMints has Run ask soon about the mints without an answer: another token is in
 // use, which may be allowed to see more.
-func (q *Queue) AskAboutMints() {
+func (q *queue) AskAboutMints() {
 	q.mu.Lock()
 	q.mints = mintRound{}
 	q.mu.Unlock()
@@ -46,8 +46,8 @@ func (q *Queue) AskAboutMints() {
 
 // FinishMints asks about all mints without an answer, and returns when to do so again.
 // by does it; nil: whoever revokes old tokens. The error is why something is left.
-func (q *Queue) FinishMints(ctx context.Context, by *principal) (time.Duration, error) {
-	mints := slices.DeleteFunc(q.Items(), func(t Retiree) bool { return !t.uncertain() })
+func (q *queue) FinishMints(ctx context.Context, by *principal) (time.Duration, error) {
+	mints := slices.DeleteFunc(q.Items(), func(t retiree) bool { return !t.uncertain() })
 	ended, err := q.ends.endMints(ctx, mints, by)
 	for _, e := range ended {
 		q.end(e)
@@ -78,7 +78,7 @@ func (q *Queue) FinishMints(ctx context.Context, by *principal) (time.Duration, 
 // endMints asks for one list for all mints without an answer, and revokes what
 // they have made. A mint of which nothing can be learned ends when its token must have
 // expired.
-func (r *Rotator) endMints(ctx context.Context, mints []Retiree, by *principal) (done []ledger.Entry, err error) {
+func (r *Rotator) endMints(ctx context.Context, mints []retiree, by *principal) (done []ledger.Entry, err error) {
 	if err := r.ledgerUnwritten(); err != nil {
 		return nil, err
 	}
@@ -128,7 +128,7 @@ func (o *mintSearch) endMint(ctx context.Context, e ledger.Entry) (ledger.Entry,
 		list.tokens, list.err = o.listForMints(ctx, by)
 		o.lists[key] = list
 		if errors.Is(list.err, workspace.ErrInvalidToken) && o.by == nil {
-			o.handleDeadRevoker(ctx, e, list.err)
+			o.dropRevokerIfDead(ctx, e, list.err)
 		}
 	}
 	if list.err != nil {

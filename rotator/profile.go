@@ -127,9 +127,9 @@ func (r *Rotator) mayReplace(hash string) bool {
 	return r.cfg.Ledger.Knows(hash) || r.discovery.profile.permits(hash)
 }
 
-// noteProfileToken returns the token that stands in the profile, and notes it; false if there
+// observeProfile returns the token that stands in the profile, and notes it; false if there
 // is none.
-func (r *Rotator) noteProfileToken() (candidate, bool, error) {
+func (r *Rotator) observeProfile() (candidate, bool, error) {
 	all, err := r.candidates()
 	if err != nil {
 		return candidate{}, false, err
@@ -149,7 +149,7 @@ func (r *Rotator) noteProfileToken() (candidate, bool, error) {
 // replaced; a token that patrol has never seen, and that works, was put there by somebody
 // who wants it used.
 func (r *Rotator) reconcileProfile(ctx context.Context) {
-	f, there, err := r.noteProfileToken()
+	f, there, err := r.observeProfile()
 	current := r.chain.State().InUse()
 	switch {
 	case err != nil: // the rotation's preflight will say so

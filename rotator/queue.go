@@ -18,9 +18,9 @@ import (
 // revocation.
 const drainAtMost = 10 * time.Minute
 
-// Retiree is a token that is no longer in use and has to be revoked, or a mint
+// retiree is a token that is no longer in use and has to be revoked, or a mint
 // of which it isn't known whether it made a token.
-type Retiree struct {
+type retiree struct {
 	Entry ledger.Entry
 	Token pat.Token // zero if its value isn't at hand
 
@@ -32,21 +32,21 @@ type Retiree struct {
 }
 
 // uncertain reports whether it isn't known if there is a token.
-func (t Retiree) uncertain() bool { return t.Entry.Stage == ledger.Intended }
+func (t retiree) uncertain() bool { return t.Entry.Stage == ledger.Intended }
 
-// queued is a Retiree in the queue. Its times keep their monotonic reading: a
+// queued is a retiree in the queue. Its times keep their monotonic reading: a
 // clock that is set back must not stretch a grace by hours.
 type queued struct {
-	Retiree
+	retiree
 	due      time.Time // when to try again
 	noGrace  bool      // it isn't waited for, nor are requests
 	failures int
 	finished chan struct{} // closed when its revocation that is under way has ended; nil: none is
 }
 
-// Queue owns the old tokens until they have ended. It knows neither the workspace
+// queue owns the old tokens until they have ended. It knows neither the workspace
 // nor the files: how a token ends is finish's to say.
-type Queue struct {
+type queue struct {
 	grace time.Duration
 	log   *slog.Logger
 	work  *background
@@ -59,16 +59,16 @@ type Queue struct {
 	mints mintRound
 }
 
-// ends is what a Queue needs to bring what is in it to its end.
+// ends is what a queue needs to bring what is in it to its end.
 type ends interface {
 	// endToken makes sure that nobody uses a token any more and revokes it. It returns
 	// its entry as it ended.
-	endToken(context.Context, Retiree) (ledger.Entry, error)
+	endToken(context.Context, retiree) (ledger.Entry, error)
 
 	// endMints finds out at once of all mints without an answer whether they have
 	// made a token, and revokes those. by does it; nil: whoever revokes old tokens. It
 	// returns what has ended; the error is why something hasn't.
-	endMints(ctx context.Context, mints []Retiree, by *principal) ([]ledger.Entry, error)
+	endMints(ctx context.Context, mints []retiree, by *principal) ([]ledger.Entry, error)
 
 	// record is told of each end.
 	record(ledger.Entry)
@@ -76,8 +76,8 @@ type ends interface {
 
 // Add puts a token into the queue. Its requests have drained when drained is
 // closed; nil: there are none.
-func (q *Queue) Add(c Credential, drained <-chan struct{}) {
-	t := &queued{Retiree: Retiree{Entry: c.Entry, Token: c.Token, Drained: time.Now()}}
+func (q *queue) Add(c credential, drained <-chan struct{}) {
+	t := &queued{retiree: retiree{Entry: c.Entry, Token: c.Token, Drained: time.Now()}}
 	if t.Entry.Stage != ledger.Intended && t.Entry.Stage != ledger.Retiring {
 		t.Entry.Stage = ledger.Retiring
 		q.ends.record(t.Entry)
@@ -99,7 +99,7 @@ func isClosed(ch <-chan struct{}) bool {
 	}
 }
 
-func (q *Queue) insert(t *queued) {
+func (q *queue) insert(t *queued) {
 	q.mu.Lock()
 	q.items = slices.DeleteFunc(q.items, func(old *queued) bool { return old.Entry.Nonce == t.Entry.Nonce })
 	q.items = append(q.items, t)
@@ -111,7 +111,7 @@ func (q *Queue) insert(t *queued) {
 }
 
 // awaitDrain notes when no request carries t any more.
-func (q *Queue) awaitDrain(ctx context.Context, t *queued, drained <-chan struct{}) {
+func (q *queue) awaitDrain(ctx context.Context, t *queued, drained <-chan struct{}) {
 	select {
 	case <-drained:
 	case <-time.After(drainAtMost):
@@ -126,27 +126,27 @@ func (q *Queue) awaitDrain(ctx context.Context, t *queued, drained <-chan struct
 }
 
 // Wake has Run look at once at what is due. It doesn't block.
-func (q *Queue) Wake() { wake(q.wake) }
+func (q *queue) Wake() { wake(q.wake) }
 
 // Items returns the tokens in the queue, oldest first.
-func (q *Queue) Items() []Retiree {
+func (q *queue) Items() []retiree {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	all := make([]Retiree, len(q.items))
+	all := make([]retiree, len(q.items))
 	for i, t := range q.items {
-		all[i] = t.Retiree
+		all[i] = t.retiree
 	}
 	return all
 }
 
 // Has reports whether the token is in the queue.
-func (q *Queue) Has(nonce string) bool {
+func (q *queue) Has(nonce string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	return q.findLocked(nonce) != nil
 }
 
-func (q *Queue) findLocked(nonce string) *queued {
+func (q *queue) findLocked(nonce string) *queued {
 	i := slices.IndexFunc(q.items, func(t *queued) bool { return t.Entry.Nonce == nonce })
 	if i < 0 {
 		return nil
@@ -155,14 +155,14 @@ func (q *Queue) findLocked(nonce string) *queued {
 }
 
 // Remove takes a token out of the queue: it has ended, or is in use again.
-func (q *Queue) Remove(nonce string) {
+func (q *queue) Remove(nonce string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.items = slices.DeleteFunc(q.items, func(t *queued) bool { return t.Entry.Nonce == nonce })
 }
 
 // MakeDue has everything tried now: requests and graces are no longer waited for.
-func (q *Queue) MakeDue() {
+func (q *queue) MakeDue() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.mints.due = time.Time{}
@@ -172,7 +172,7 @@ func (q *Queue) MakeDue() {
 }
 
 // ForgetValue forgets the value of a token: the workspace refuses it.
-func (q *Queue) ForgetValue(nonce string) {
+func (q *queue) ForgetValue(nonce string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if t := q.findLocked(nonce); t != nil {
@@ -182,7 +182,7 @@ func (q *Queue) ForgetValue(nonce string) {
 
 // SeenInFile begins the grace of a token anew: a file held it until now, and
 // whoever has just read it there may use it.
-func (q *Queue) SeenInFile(nonce string) {
+func (q *queue) SeenInFile(nonce string) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	if t := q.findLocked(nonce); t != nil && !t.Drained.IsZero() {
@@ -191,7 +191,7 @@ func (q *Queue) SeenInFile(nonce string) {
 }
 
 // InGrace reports whether the grace of a token isn't over.
-func (q *Queue) InGrace(nonce string) bool {
+func (q *queue) InGrace(nonce string) bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	t := q.findLocked(nonce)
@@ -200,10 +200,10 @@ func (q *Queue) InGrace(nonce string) bool {
 
 // AwaitRevoked finishes what is due until the token with this hash has left the queue,
 // or ctx is done. It must not be used while Run is at work.
-func (q *Queue) AwaitRevoked(ctx context.Context, t pat.Token) error {
+func (q *queue) AwaitRevoked(ctx context.Context, t pat.Token) error {
 	for {
 		wait := q.finishDue(ctx)
-		if !slices.ContainsFunc(q.Items(), func(old Retiree) bool { return old.Entry.Hash == t.Hash() }) {
+		if !slices.ContainsFunc(q.Items(), func(old retiree) bool { return old.Entry.Hash == t.Hash() }) {
 			return nil
 		}
 		if !sleep(ctx, q.wake, wait) {
@@ -213,7 +213,7 @@ func (q *Queue) AwaitRevoked(ctx context.Context, t pat.Token) error {
 }
 
 // finishDue finishes each token that is due, and returns how long to wait for the next.
-func (q *Queue) finishDue(ctx context.Context) time.Duration {
+func (q *queue) finishDue(ctx context.Context) time.Duration {
 	const idle = time.Minute
 	wait := idle
 	q.mu.Lock()
@@ -242,7 +242,7 @@ func (q *Queue) finishDue(ctx context.Context) time.Duration {
 
 // end takes a token out of the queue that has ended. What could not be revoked is tried
 // again: it may have waited for this one.
-func (q *Queue) end(e ledger.Entry) {
+func (q *queue) end(e ledger.Entry) {
 	q.ends.record(e)
 	q.log.Info("an old token has ended", "token", tokenName(e), "end", e.Stage, "why", e.Reason)
 	q.Remove(e.Nonce)
@@ -255,7 +255,7 @@ func (q *Queue) end(e ledger.Entry) {
 }
 
 // untilDue is how long t is not due yet.
-func (q *Queue) untilDue(t *queued) time.Duration {
+func (q *queue) untilDue(t *queued) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
@@ -269,14 +269,14 @@ func (q *Queue) untilDue(t *queued) time.Duration {
 
 // beginFinish returns what is to be finished; false if it has left the queue, or somebody
 // else was at it, for whom it waits.
-func (q *Queue) beginFinish(ctx context.Context, t *queued) (Retiree, bool) {
+func (q *queue) beginFinish(ctx context.Context, t *queued) (retiree, bool) {
 	q.mu.Lock()
 	other := t.finished
 	begins := other == nil && q.findLocked(t.Entry.Nonce) == t
 	if begins {
 		t.finished = make(chan struct{})
 	}
-	old := t.Retiree
+	old := t.retiree
 	q.mu.Unlock()
 	if other != nil {
 		select {
@@ -287,7 +287,7 @@ func (q *Queue) beginFinish(ctx context.Context, t *queued) (Retiree, bool) {
 	return old, begins
 }
 
-func (q *Queue) endFinish(t *queued) {
+func (q *queue) endFinish(t *queued) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	close(t.finished)
@@ -296,7 +296,7 @@ func (q *Queue) endFinish(t *queued) {
 
 // TakeBack takes a token out of the queue that is to come into use again. It waits for a
 // revocation that is under way, which may end the token.
-func (q *Queue) TakeBack(nonce string) {
+func (q *queue) TakeBack(nonce string) {
 	for {
 		q.mu.Lock()
 		t := q.findLocked(nonce)
@@ -315,7 +315,7 @@ func (q *Queue) TakeBack(nonce string) {
 var errGraceAnew = errors.New("a file still held it")
 
 // finishOne finishes one token, and returns when to look again.
-func (q *Queue) finishOne(ctx context.Context, t *queued) time.Duration {
+func (q *queue) finishOne(ctx context.Context, t *queued) time.Duration {
 	old, begun := q.beginFinish(ctx, t)
 	if !begun {
 		return 0

@@ -38,7 +38,7 @@ func (u *upkeep) fillGaps(ctx context.Context) {
 // use, and it is certain which that is.
 func (r *Rotator) rebuildLedger(ctx context.Context) error {
 	s := r.chain.State()
-	if !r.cfg.Ledger.Incomplete() || s.Phase != Ready {
+	if !r.cfg.Ledger.Incomplete() || s.Phase != phaseReady {
 		return nil
 	}
 	c := s.Current
@@ -63,14 +63,14 @@ func (r *Rotator) rebuildLedger(ctx context.Context) error {
 			return err
 		}
 		r.cfg.Log.Info("a token of ours that the ledger had lost", "token", t, "comment", t.Comment)
-		r.queue.Add(Credential{Entry: e}, nil)
+		r.queue.Add(credential{Entry: e}, nil)
 	}
 	return r.cfg.Ledger.MarkComplete()
 }
 
 // allWritten makes sure that each file holds the token in use, and so no other of
 // ours. Files can't be searched for a token whose hash isn't known.
-func (r *Rotator) allWritten(c Credential) error {
+func (r *Rotator) allWritten(c credential) error {
 	err := failures(r.files.Infos())
 	if c.Entry.Stage != ledger.Current || err != nil {
 		return errors.Join(errors.New("a credential file may hold a token that the ledger has lost"), err)

@@ -52,14 +52,14 @@ type probe struct {
 func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok bool) {
 	s := r.chain.State()
 	switch {
-	case s.Phase != Ready:
+	case s.Phase != phaseReady:
 		return pat.Token{}, false
 	case !s.Current.Token.Same(t):
 		return s.Current.Token, true
 	}
 	previous := s.Previous
 	if !r.queue.Has(previous.Entry.Nonce) {
-		previous = Credential{}
+		previous = credential{}
 	}
 	p, err := r.probeInUse(ctx, s.Current, previous)
 	young := time.Since(s.Current.Since) < propagation
@@ -85,7 +85,7 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 
 // replaceDead has another mint than the token in use, which is dead, or ends the chain
 // if nobody can or one did a moment ago. It returns the token that is in use then.
-func (r *Rotator) replaceDead(ctx context.Context, dead Credential, why error) (pat.Token, error) {
+func (r *Rotator) replaceDead(ctx context.Context, dead credential, why error) (pat.Token, error) {
 	if r.mintCooldown() != nil || !r.hasOtherMinter() {
 		return pat.Token{}, r.chain.Die(dead, why)
 	}
@@ -97,12 +97,12 @@ func (r *Rotator) replaceDead(ctx context.Context, dead Credential, why error) (
 
 // hasOtherMinter reports whether anybody but the token in use may be able to mint.
 func (r *Rotator) hasOtherMinter() bool {
-	return r.cfg.MintAs != nil || slices.ContainsFunc(r.queue.Items(), func(t Retiree) bool { return !t.Token.IsZero() && !r.expired(t.Entry) })
+	return r.cfg.MintAs != nil || slices.ContainsFunc(r.queue.Items(), func(t retiree) bool { return !t.Token.IsZero() && !r.expired(t.Entry) })
 }
 
 // probeInUse finds out whether the token in use works, and if it doesn't, the one
 // before it, if there is one; once for all who ask.
-func (r *Rotator) probeInUse(ctx context.Context, current, previous Credential) (*probe, error) {
+func (r *Rotator) probeInUse(ctx context.Context, current, previous credential) (*probe, error) {
 	p, isNew := r.refusals.join(current.Entry.Hash)
 	if isNew {
 		r.work.Go(func(bg context.Context) {

@@ -40,10 +40,10 @@ type rotation struct {
 	result Rotation
 	err    error
 
-	old     Credential // the token to be replaced
+	old     credential // the token to be replaced
 	minter  principal
 	byOther bool       // the minter isn't the old token
-	fresh   Credential // the new token
+	fresh   credential // the new token
 }
 
 // steps are what a rotation does, in this order, each recorded in the ledger
@@ -70,10 +70,10 @@ func (o *rotation) takeSteps(ctx context.Context) error {
 // can.
 func (o *rotation) chooseMinter(ctx context.Context) error {
 	s := o.chain.State()
-	if s.Phase == Ready && !s.Current.Is(o.old) {
+	if s.Phase == phaseReady && !s.Current.Is(o.old) {
 		return errReplaced
 	}
-	o.byOther = s.Phase != Ready || o.dead != nil
+	o.byOther = s.Phase != phaseReady || o.dead != nil
 	if !o.byOther {
 		o.minter = o.authority.actingWith(o.old.Token)
 		return nil
@@ -106,7 +106,7 @@ func (o *rotation) otherMinter(ctx context.Context) (principal, bool) {
 // and that the workspace takes, zero if there is none.
 func (r *Rotator) livingOld(ctx context.Context) pat.Token {
 	s := r.chain.State()
-	if s.Phase == LoggedOut { // the user has given all of them up
+	if s.Phase == phaseLoggedOut { // the user has given all of them up
 		return pat.Token{}
 	}
 	user := s.Current.Entry.User
@@ -158,7 +158,7 @@ func (o *rotation) unlessTimeIsShort(err error) error {
 // checkProfileOurs returns an error if the profile holds a token that isn't patrol's to
 // replace.
 func (o *rotation) checkProfileOurs() error {
-	f, there, err := o.noteProfileToken()
+	f, there, err := o.observeProfile()
 	switch {
 	case err != nil:
 		return fmt.Errorf("reading the profile: %w", err)
@@ -210,7 +210,7 @@ func (o *rotation) mintBy(ctx context.Context) error {
 	t, info, err := o.create(ctx, e)
 	if err != nil {
 		if errors.Is(err, workspace.ErrUncertain) {
-			o.queue.Add(Credential{Entry: e}, nil)
+			o.queue.Add(credential{Entry: e}, nil)
 		} else {
 			o.record(asNeverMinted(e))
 		}
@@ -267,7 +267,7 @@ func (r *Rotator) revokeForQuota(ctx context.Context, by principal) (room bool) 
 	}
 	for _, old := range r.queue.Items() {
 		e := old.Entry
-		if old.Drained.IsZero() || e.ID == "" || e.ID == by.id || !e.Host.MaySame(r.host()) || r.notOurs(e) != "" || r.purgeFromFiles(e) != nil {
+		if old.Drained.IsZero() || e.ID == "" || e.ID == by.id || !e.Host.MaySame(r.host()) || r.reasonToLeave(e) != "" || r.purgeFromFiles(e) != nil {
 			continue
 		}
 		if r.authority.Revoke(ctx, by, e) == nil {
@@ -316,8 +316,8 @@ func (o *rotation) use(context.Context) (err error) {
 // use makes a token the one in use: it is published, written into the files if patrol
 // minted it (else the next one is, in a moment), and what was in use is put into the
 // queue. A file that can't be written is tried again while the Rotator runs. replaces is
-// as for Chain.Use; after an error it is next that is in the queue.
-func (r *Rotator) use(next Credential, replaces *Credential) (written []FileInfo, err error) {
+// as for chain.Use; after an error it is next that is in the queue.
+func (r *Rotator) use(next credential, replaces *credential) (written []FileInfo, err error) {
 	old, drained, err := r.chain.Use(next, replaces)
 	r.queue.AskAboutMints() // the new token may be allowed to ask
 	if err != nil {
@@ -326,7 +326,7 @@ func (r *Rotator) use(next Credential, replaces *Credential) (written []FileInfo
 		}
 		return nil, err
 	}
-	if old.Phase == LoggedOut {
+	if old.Phase == phaseLoggedOut {
 		_ = r.cfg.Ledger.LogIn()
 	}
 	if next.Entry.Ours() {
@@ -340,7 +340,7 @@ func (r *Rotator) use(next Credential, replaces *Credential) (written []FileInfo
 
 // provenDead reports whether the workspace calls a token invalid. It is asked only where
 // the error or the clock suggests that, and not where it has just failed to answer.
-func (r *Rotator) provenDead(ctx context.Context, c Credential, err error) bool {
+func (r *Rotator) provenDead(ctx context.Context, c credential, err error) bool {
 	silent := errors.Is(err, workspace.ErrUncertain) || errors.Is(err, workspace.ErrUnreachable)
 	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent
 	if !suspect || c.IsZero() {

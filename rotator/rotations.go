@@ -12,7 +12,7 @@ import (
 type request struct {
 	reason   string
 	byUser   bool        // patrol itself doesn't rotate for a user who has logged out
-	replaces *Credential // what is to be replaced; nil is whatever is in use
+	replaces *credential // what is to be replaced; nil is whatever is in use
 	dead     error       // why that is dead; nil if it may live
 }
 
@@ -21,7 +21,7 @@ type request struct {
 type rotations struct {
 	minting atomic.Value // the nonce of the mint that the one under way has begun; "": none
 
-	// mu guards all below. It is taken before the Chain's, so that a rotation's
+	// mu guards all below. It is taken before the chain's, so that a rotation's
 	// end and the token that it has put into use are seen together.
 	mu      sync.Mutex
 	running *rotation // nil: none
@@ -111,11 +111,11 @@ func (r *Rotator) begin(q request) (o *rotation, joined bool, err error) {
 	switch {
 	case r.rotations.refusal != nil:
 		return nil, false, r.rotations.refusal
-	case s.Phase == LoggedOut && !q.byUser:
+	case s.Phase == phaseLoggedOut && !q.byUser:
 		return nil, false, r.loggedOutError()
 	case r.rotations.running != nil:
 		return r.rotations.running, true, nil
-	case q.replaces != nil && s.Phase == Ready && !s.Current.Is(*q.replaces):
+	case q.replaces != nil && s.Phase == phaseReady && !s.Current.Is(*q.replaces):
 		return nil, true, nil
 	}
 	o = &rotation{Rotator: r, request: q, old: s.Current, done: make(chan struct{})}

@@ -8,8 +8,8 @@
 // file holds it, and revokes it. Each step is recorded in the ledger before
 // the next is begun, so that a start after a crash finishes or undoes it.
 //
-// Each fact that changes has one owner: the Chain has the token in use, the
-// Queue the old ones, rotations the one rotation that may run, files the
+// Each fact that changes has one owner: the chain has the token in use, the
+// queue the old ones, rotations the one rotation that may run, files the
 // credential files. The Rotator wires them.
 package rotator
 
@@ -115,10 +115,10 @@ type Config struct {
 type Rotator struct {
 	cfg Config
 
-	chain     *Chain     // the token in use
-	queue     *Queue     // old tokens
+	chain     *chain     // the token in use
+	queue     *queue     // old tokens
 	files     *files     // the credential files
-	authority *Authority // the workspace's side
+	authority *authority // the workspace's side
 	rotations rotations  // one at a time
 	schedule  schedule   // when the next one is
 	discovery discovery  // tokens that turn up on this machine
@@ -163,14 +163,14 @@ func New(cfg Config) (*Rotator, error) {
 	r := &Rotator{cfg: cfg, work: new(background)}
 	r.work.ctx, r.work.cancel = context.WithCancel(context.Background())
 	r.schedule.wake = make(chan struct{}, 1)
-	r.chain = &Chain{host: r.host(), handovers: cfg.Handovers, ctx: r.work.ctx, skew: r.skew, died: func() { wake(r.schedule.wake) }, log: cfg.Log}
+	r.chain = &chain{host: r.host(), handovers: cfg.Handovers, ctx: r.work.ctx, skew: r.skew, died: func() { wake(r.schedule.wake) }, log: cfg.Log}
 	r.chain.state.Err = errors.New("patrol is only starting: it is still looking for its token; ask again in a moment")
 	if out, _ := cfg.Ledger.LoggedOut(); out {
-		r.chain.state.Phase = LoggedOut
+		r.chain.state.Phase = phaseLoggedOut
 	}
-	r.queue = &Queue{grace: cfg.Grace, log: cfg.Log, work: r.work, wake: make(chan struct{}, 1), ends: r}
-	r.files = newFiles(cfg.Profile, cfg.Agents, func() Credential { return r.chain.State().InUse() }, cfg.Log)
-	r.authority = &Authority{workspace: cfg.Workspace, ledger: cfg.Ledger, log: cfg.Log}
+	r.queue = &queue{grace: cfg.Grace, log: cfg.Log, work: r.work, wake: make(chan struct{}, 1), ends: r}
+	r.files = newFiles(cfg.Profile, cfg.Agents, func() credential { return r.chain.State().InUse() }, cfg.Log)
+	r.authority = &authority{workspace: cfg.Workspace, ledger: cfg.Ledger, log: cfg.Log}
 	return r, nil
 }
 
@@ -208,14 +208,14 @@ func (r *Rotator) now() time.Time { return r.cfg.Now().Round(0) }
 
 // skew is by how much the workspace's clock is ahead of this machine's. Less than 90
 // seconds count as none: an answer may have been that long on its way.
-func (r *Rotator) skew() Skew {
+func (r *Rotator) skew() skew {
 	const least = 90 * time.Second
 	at, known := r.cfg.Workspace.Time()
 	ahead := at.Sub(r.now())
 	if !known || ahead.Abs() < least {
 		ahead = 0
 	}
-	return Skew{Ahead: ahead, Known: known}
+	return skew{Ahead: ahead, Known: known}
 }
 
 // wakeAll has the schedule and the queue look again.

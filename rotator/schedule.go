@@ -37,10 +37,10 @@ func LongestGap(schedule cron.Schedule, now time.Time) time.Duration {
 // schedule says. In the rest there is time to try again after a failure.
 func UsableLife(life time.Duration) time.Duration { return life - life/8 }
 
-// Plan is what decides when a token is rotated.
-type Plan struct {
-	Credential Credential
-	Skew       Skew
+// plan is what decides when a token is rotated.
+type plan struct {
+	Credential credential
+	Skew       skew
 	Tick       time.Time // the schedule's next, wall time; zero: there is no schedule
 	Wanted     string    // why it is to be rotated, if something else has come up
 	NotBefore  time.Time // a rotation has failed: when to try again, by the monotonic clock
@@ -49,7 +49,7 @@ type Plan struct {
 // Next returns how long the token is not to be rotated yet, and why it is then; 0 is
 // at once. Both clocks count: the wall clock, now, goes on while a laptop sleeps, and
 // the monotonic one, mono, can't be set.
-func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
+func (p plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
 	const tolerance = 2 * time.Minute // more than Skew leaves out
 	c := p.Credential
 	deadline := min(c.Deadline(p.Skew).Sub(now), c.Since.Add(UsableLife(c.Lifetime)).Sub(mono))
@@ -75,16 +75,16 @@ func (p Plan) Next(now, mono time.Time) (wait time.Duration, reason string) {
 // leastAge is how long a token that was just minted is not called about to expire.
 const leastAge = 2 * time.Minute
 
-// Failures is how often in a row something has been tried in vain, and what the
+// failureCount is how often in a row something has been tried in vain, and what the
 // workspace said the last time.
-type Failures struct {
+type failureCount struct {
 	BeforeExpiry int // while the token in use had life left
 	AfterExpiry  int
 	Err          error
 }
 
 // Add counts a failure; left is how much life the token in use has.
-func (f *Failures) Add(err error, left time.Duration) {
+func (f *failureCount) Add(err error, left time.Duration) {
 	f.Err = err
 	if left > 0 {
 		f.BeforeExpiry++
@@ -146,10 +146,10 @@ func (p pauses) After(failures int) time.Duration {
 	return time.Duration(min(pause, float64(p.most)))
 }
 
-// RetryPause is how long to wait before a rotation that has failed is tried again;
+// retryPause is how long to wait before a rotation that has failed is tried again;
 // left is how much life the token in use has. It heeds the workspace's Retry-After,
 // but for no longer than a quarter of what is left.
-func RetryPause(f Failures, left time.Duration, neverExpires bool) time.Duration {
+func retryPause(f failureCount, left time.Duration, neverExpires bool) time.Duration {
 	const part, least = 4, 2 * time.Minute
 	asked := min(workspace.RetryAfter(f.Err), retryAfterAtMost)
 	switch {

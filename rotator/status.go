@@ -62,7 +62,7 @@ func (r *Rotator) Status() Status {
 	s := Status{
 		Host:     r.host().String(),
 		Instance: r.cfg.Ledger.Instance(),
-		Ready:    chain.Phase == Ready,
+		Ready:    chain.Phase == phaseReady,
 		Next:     r.schedule.Next(),
 		Last:     RotationStatus{Reason: last.Reason, Began: last.Began, Error: errText(lastErr)},
 		Problem:  errText(chain.Err),
@@ -82,7 +82,7 @@ func (r *Rotator) Status() Status {
 
 // waitsFor says what a token in the queue waits for before it is revoked, "" if
 // that has been tried and failed.
-func (r *Rotator) waitsFor(old Retiree) string {
+func (r *Rotator) waitsFor(old retiree) string {
 	switch {
 	case old.Failed != "":
 		return ""
