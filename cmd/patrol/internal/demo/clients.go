@@ -23,7 +23,6 @@ type client struct {
 	doomed bool   // it holds the first token and asks the workspace itself
 	next   func() (request, error)
 
-	work   sync.WaitGroup
 	mu     sync.Mutex // guards counts
 	counts counts
 }
@@ -45,14 +44,11 @@ type request struct {
 // environment or its files.
 func (d *demo) clients() []*client {
 	const chat = "/serving-endpoints/chat/completions"
-	direct := request{url: d.ws.URL + chat, token: d.first.Value}
-	// The environment of a shell, as it was when the shell started.
-	shell := map[string]string{"DATABRICKS_HOST": d.ws.URL, "DATABRICKS_TOKEN": d.first.Value}
+	// What the first two read when they started, one of them from its environment.
+	frozen := func() (request, error) { return request{url: d.ws.URL + chat, token: d.first.Value}, nil }
 	return []*client{
-		{name: "first token, asks the workspace", column: "direct", doomed: true, next: func() (request, error) { return direct, nil }},
-		{name: "frozen shell, asks the workspace", column: "shell", doomed: true, next: func() (request, error) {
-			return request{url: shell["DATABRICKS_HOST"] + chat, token: shell["DATABRICKS_TOKEN"]}, nil
-		}},
+		{name: "first token, asks the workspace", column: "direct", doomed: true, next: frozen},
+		{name: "frozen shell, asks the workspace", column: "shell", doomed: true, next: frozen},
 		{name: "first token, asks patrol's proxy", column: "proxy", next: func() (request, error) {
 			return request{url: d.proxy + "/v1/chat/completions", token: d.first.Value, stream: true}, nil
 		}},
@@ -73,21 +69,19 @@ func (d *demo) clients() []*client {
 	}
 }
 
-// begin sends requests until ctx is done. One that is under way then ends.
-func (c *client) begin(ctx context.Context) {
-	c.work.Go(func() {
-		for ctx.Err() == nil {
-			q, err := c.next()
-			if err == nil {
-				err = q.send(context.WithoutCancel(ctx))
-			}
-			c.note(err)
-			select {
-			case <-ctx.Done():
-			case <-time.After(pause):
-			}
+// run sends requests until ctx is done. One that is under way then ends.
+func (c *client) run(ctx context.Context) {
+	for ctx.Err() == nil {
+		q, err := c.next()
+		if err == nil {
+			err = q.send(context.WithoutCancel(ctx))
 		}
-	})
+		c.note(err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
 }
 
 func (c *client) note(err error) {
@@ -124,13 +118,15 @@ func (q request) send(ctx context.Context) error {
 	}
 	defer func() { _ = resp.Body.Close() }()
 	answer, err := io.ReadAll(resp.Body)
-	if err == nil && resp.StatusCode != http.StatusOK {
+	switch {
+	case err != nil:
+		return err
+	case resp.StatusCode != http.StatusOK:
 		return refusal(resp.StatusCode, answer)
+	case q.stream && !bytes.Contains(answer, []byte("data: [DONE]")) && !bytes.Contains(answer, []byte("event: message_stop")):
+		return errors.New("the stream was cut off")
 	}
-	if err == nil && q.stream && !bytes.Contains(answer, []byte("data: [DONE]")) && !bytes.Contains(answer, []byte("event: message_stop")) {
-		err = errors.New("the stream was cut off")
-	}
-	return err
+	return nil
 }
 
 // local goes to this machine and nowhere else, so no proxy is asked.

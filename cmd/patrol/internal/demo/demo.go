@@ -1,15 +1,19 @@
 // Package demo shows patrol's main job on a machine of its own: a home folder, a
-// workspace in memory, this very program as its service, and five clients.
+// workspace in memory, the service, and five clients.
 package demo
 
 import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
+	"strings"
+	"sync"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
@@ -24,47 +28,35 @@ const (
 	pause    = 100 * time.Millisecond // between two requests of a client
 )
 
+// Serve is "patrol serve" with these flags, until ctx is done.
+type Serve func(ctx context.Context, p cli.Process, flags ...string) error
+
 // Run shows it all. Its error says which client failed that should not.
-func Run(ctx context.Context, p cli.Process) (err error) {
+func Run(ctx context.Context, s cli.Streams, serve Serve) (err error) {
 	d, err := open()
 	if err != nil {
 		return fmt.Errorf("setting up the demo: %w", err)
 	}
 	defer func() { err = errors.Join(err, d.close()) }()
-	if err := d.serve(); err != nil {
-		return err
-	}
-	if err := d.findProxy(ctx); err != nil {
-		return err
-	}
-	clients := d.clients()
-	s := &screen{Streams: p.Streams, clients: clients, began: time.Now()}
-	s.begin()
-	working, stop := context.WithTimeout(ctx, duration)
-	defer stop()
-	for _, c := range clients {
-		c.begin(working)
-	}
-	d.watch(working, s)
-	for _, c := range clients {
-		c.work.Wait()
-	}
-	if ctx.Err() != nil {
-		return errors.New("the demo was interrupted")
-	}
-	return s.end(len(d.ws.Tokens()) - 1) // the first was made by hand
+	g, ctx := errgroup.WithContext(ctx)
+	serving, end := context.WithCancel(ctx)
+	g.Go(func() error {
+		p := cli.Process{Env: Environ(d.home), Streams: cli.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard}}
+		return serve(serving, p, "--schedule", schedule, "--grace", grace, "--lifetime", "1m", "--listen", "127.0.0.1:0", "--state-dir", d.stateDir())
+	})
+	g.Go(func() error {
+		defer end()
+		return d.show(ctx, s)
+	})
+	return g.Wait()
 }
 
-// A demo is a machine of its own: a home folder, a workspace, a patrol.
+// A demo is a machine of its own: a home folder, and a workspace.
 type demo struct {
 	home  string
 	ws    *workspacetest.Server
 	first workspacetest.Token // which everybody was signed in with
-	proxy string              // the base URL of the child's proxy
-
-	log    *os.File
-	end    context.CancelFunc // has the child end
-	exited chan struct{}
+	proxy string              // the base URL of the service's proxy
 }
 
 // open makes a home folder with what a user has there: a profile and Claude's
@@ -76,7 +68,7 @@ func open() (*demo, error) {
 	}
 	d := &demo{home: home}
 	if d.ws, err = workspacetest.Start(workspacetest.Config{KeepRequests: -1, EventDelay: 10 * time.Millisecond}); err != nil {
-		return nil, errors.Join(err, d.close())
+		return nil, errors.Join(err, os.RemoveAll(home))
 	}
 	d.first = d.ws.Issue(workspacetest.IssueOptions{Comment: "made by hand", Lifetime: time.Hour})
 	for path, content := range map[string]string{
@@ -85,9 +77,6 @@ func open() (*demo, error) {
 			d.ws.URL+"/serving-endpoints/anthropic", d.first.Value),
 	} {
 		err = errors.Join(err, os.MkdirAll(filepath.Dir(path), 0o700), os.WriteFile(path, []byte(content), 0o600))
-	}
-	if err == nil {
-		d.log, err = os.Create(filepath.Join(d.home, "log"))
 	}
 	if err != nil {
 		return nil, errors.Join(err, d.close())
@@ -99,31 +88,8 @@ func (d *demo) configPath() string { return filepath.Join(d.home, ".databrickscf
 func (d *demo) claudePath() string { return filepath.Join(d.home, ".claude", "settings.json") }
 func (d *demo) stateDir() string   { return filepath.Join(d.home, "state") }
 
-// serve starts this very program as the service of the demo's home.
-func (d *demo) serve() error {
-	self, err := os.Executable()
-	if err != nil {
-		return fmt.Errorf("looking for patrol itself: %w", err)
-	}
-	ctx, end := context.WithCancel(context.Background())
-	patrol := exec.CommandContext(ctx, self, "serve", "--schedule", schedule, "--grace", grace, "--lifetime", "1m",
-		"--listen", "127.0.0.1:0", "--state-dir", d.stateDir())
-	patrol.Cancel = func() error { return patrol.Process.Signal(os.Interrupt) }
-	patrol.WaitDelay = 3 * time.Second // then it is killed
-	patrol.Env = Environ(d.home)
-	patrol.Stdout, patrol.Stderr = d.log, d.log
-	endWithParent(patrol)
-	if err := patrol.Start(); err != nil {
-		end()
-		return fmt.Errorf("starting patrol serve: %w", err)
-	}
-	d.end, d.exited = end, make(chan struct{})
-	go func() {
-		_ = patrol.Wait() // how it ended is seen in the log
-		close(d.exited)
-	}()
-	return nil
-}
+// close ends the workspace and removes the home.
+func (d *demo) close() error { return errors.Join(d.ws.Close(), os.RemoveAll(d.home)) }
 
 // Environ is the environment of a machine that knows nothing of Databricks but the
 // files in its home.
@@ -137,6 +103,27 @@ func Environ(home string) []string {
 	return environ
 }
 
+// show has the clients send requests, and prints how they fare.
+func (d *demo) show(ctx context.Context, streams cli.Streams) error {
+	if err := d.findProxy(ctx); err != nil {
+		return err
+	}
+	s := &screen{Streams: streams, clients: d.clients(), began: time.Now()}
+	s.begin()
+	working, stop := context.WithTimeout(ctx, duration)
+	defer stop()
+	var work sync.WaitGroup
+	for _, c := range s.clients {
+		work.Go(func() { c.run(working) })
+	}
+	d.watch(working, s)
+	work.Wait()
+	if ctx.Err() != nil {
+		return errors.New("the demo was interrupted")
+	}
+	return s.end(len(d.ws.Tokens()) - 1) // the first was made by hand
+}
+
 // findProxy asks the service where its proxy listens, until it answers.
 func (d *demo) findProxy(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -144,27 +131,16 @@ func (d *demo) findProxy(ctx context.Context) error {
 	const pause = 20 * time.Millisecond
 	for {
 		service, err := control.Dial(ctx, d.stateDir(), patience)
-		if err == nil && len(service.Listen) > 0 {
+		if err == nil {
 			d.proxy = "http://" + service.Listen[0]
 			return nil
 		}
 		select {
 		case <-time.After(pause):
-		case <-d.exited:
-			return fmt.Errorf("patrol serve ended at once:\n%s", d.logged())
 		case <-ctx.Done():
-			return fmt.Errorf("patrol serve doesn't answer (%w):\n%s", err, d.logged())
+			return fmt.Errorf("patrol serve doesn't answer: %w", err)
 		}
 	}
-}
-
-// logged returns what patrol serve has logged.
-func (d *demo) logged() string {
-	text, err := os.ReadFile(d.log.Name())
-	if err != nil {
-		return err.Error()
-	}
-	return string(text)
 }
 
 // watch shows what happens to the tokens, as the workspace sees it, until ctx is
@@ -194,20 +170,4 @@ func (d *demo) shortName(t workspacetest.Token) string {
 		return "the first"
 	}
 	return t.ID[:min(len(t.ID), 8)]
-}
-
-// close ends the demo's patrol and workspace and removes its home.
-func (d *demo) close() error {
-	if d.end != nil {
-		d.end()
-		<-d.exited
-	}
-	var errs []error
-	if d.ws != nil {
-		errs = append(errs, d.ws.Close())
-	}
-	if d.log != nil {
-		errs = append(errs, d.log.Close())
-	}
-	return errors.Join(append(errs, os.RemoveAll(d.home))...)
 }

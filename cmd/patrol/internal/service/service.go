@@ -44,9 +44,9 @@ type Service struct {
 
 // Run runs the service until ctx is done or a part of it fails.
 func Run(ctx context.Context, o cli.Options) error {
-	surviveReader()
 	hangups := hangups()
 	if queue, ok := o.Err.(*LogQueue); ok {
+		surviveReader()
 		queue.setFormat(o.Log)
 	}
 	open, err := session.Open(ctx, o, state.ServeCommand)
