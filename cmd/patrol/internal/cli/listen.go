@@ -78,8 +78,8 @@ func Reaches(addr, ln netip.AddrPort) bool {
 	return ip == at || at.IsUnspecified() && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
-// ownListener reports whether u leads to one of our own addresses.
-func ownListener(u *url.URL, addrs []ListenAddr) bool {
+// IsOwnListener reports whether u leads to one of our own addresses.
+func IsOwnListener(u *url.URL, addrs []ListenAddr) bool {
 	port := u.Port()
 	if port == "" {
 		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]

@@ -33,7 +33,7 @@ func TestOwnListener(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := ownListener(u, addrs); got != want {
+		if got := IsOwnListener(u, addrs); got != want {
 			t.Errorf("%s: %v, want %v", raw, got, want)
 		}
 	}

@@ -175,7 +175,7 @@ func (o Options) check() error {
 			"--lifetime %v is not longer than --grace %v", o.Lifetime, o.Grace)
 	}
 	for _, base := range []string{o.Proxy.Upstream, o.Proxy.AnthropicUpstream, o.Proxy.OpenAIUpstream, o.Proxy.GeminiUpstream} {
-		if u, err := url.Parse(base); err == nil && ownListener(u, o.Listen) {
+		if u, err := url.Parse(base); err == nil && IsOwnListener(u, o.Listen) {
 			return Usage("an upstream is the Databricks side: {host}/serving-endpoints, or a gateway",
 				"the upstream %s is the address that patrol itself listens on", u)
 		}

@@ -6,6 +6,7 @@ package doctor
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -38,14 +39,17 @@ type Report struct {
 	Checks  []Finding `json:"checks"`
 }
 
-// checks are made all at once; their findings are reported in this order.
-var checks = []struct {
+// A check looks at one subject.
+type check struct {
 	name string
 	make func(context.Context, *input, *findings)
-}{
+}
+
+// checks are made all at once; their findings are reported in this order, and
+// those of the upstreams after them.
+var checks = []check{
 	{"service", checkService},
-	{"unit", checkUnit},
-	{"socket", checkSocket},
+	{"unit", checkUnits},
 	{"state", checkState},
 	{"port", checkPorts},
 	{"environment", checkEnvironment},
@@ -57,7 +61,6 @@ var checks = []struct {
 	{"token", checkToken},
 	{"workspace", checkWorkspace},
 	{"mint-profile", checkMinter},
-	{"upstream", checkUpstreams},
 }
 
 // Run makes all checks. Its error is one of usage, or says that there is no home
@@ -67,35 +70,31 @@ func Run(ctx context.Context, o cli.Options) (Report, error) {
 	if err != nil {
 		return Report{}, err
 	}
-	found := make([]findings, len(checks))
-	var all sync.WaitGroup
-	for i, check := range checks {
+	if in.client != nil {
+		defer in.client.Close()
+	}
+	all := slices.Concat(checks, in.upstreamChecks())
+	found := make([]findings, len(all))
+	var work sync.WaitGroup
+	for i, check := range all {
 		found[i].name = check.name
-		all.Go(func() {
+		work.Go(func() {
 			ctx, cancel := context.WithTimeout(ctx, patience)
 			defer cancel()
 			check.make(ctx, in, &found[i])
 		})
 	}
-	all.Wait()
-	report := Report{Profile: in.profile.Name}
+	work.Wait()
+	report, graded := Report{Profile: in.profile.Name}, map[string]int{}
 	for _, of := range found {
 		for _, f := range of.list {
+			graded[f.Status]++
 			f.What, f.Fix = o.Advise(f.What), o.Advise(f.Fix)
 			report.Checks = append(report.Checks, f)
 		}
 	}
-	report.Failed, report.Warned = report.count(gradeFail), report.count(gradeWarn)
+	report.Failed, report.Warned = graded[gradeFail], graded[gradeWarn]
 	return report, nil
-}
-
-func (r Report) count(grade string) (n int) {
-	for _, f := range r.Checks {
-		if f.Status == grade {
-			n++
-		}
-	}
-	return n
 }
 
 // Print prints the report for people.
@@ -110,7 +109,7 @@ func (r Report) Print(s cli.Streams) {
 			s.Printf("%19s→ %s\n", "", f.Fix)
 		}
 	}
-	s.Printf("%d failed, %d warned, %d ok\n", r.Failed, r.Warned, r.count(gradeOK))
+	s.Printf("%d failed, %d warned, %d ok\n", r.Failed, r.Warned, len(r.Checks)-r.Failed-r.Warned)
 }
 
 // findings is what one check finds, in its order.

@@ -3,6 +3,8 @@ package doctor
 import (
 	"errors"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -13,6 +15,7 @@ import (
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
+	"patrol/proxy"
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
 	"patrol/rotator/workspace"
@@ -35,10 +38,25 @@ func TestJudgeUpstream(t *testing.T) {
 		{0, errors.New("refused"), gradeFail},
 	} {
 		var found findings
-		judgeUpstream(&found, "--upstream", "https://w.example/x", test.status, test.err)
+		judgeUpstream(&found, proxy.Upstream{Setting: "--upstream", URL: "https://w.example/x"}, test.status, test.err)
 		if f := found.list[0]; f.Status != test.want || (f.Fix == "") != (test.want == gradeOK) || !strings.Contains(f.What, "https://w.example/x") {
 			t.Errorf("%d, %v: %+v, want %s", test.status, test.err, f, test.want)
 		}
+	}
+}
+
+// What names one of a host's workspaces stays at the end of an upstream's URL.
+func TestAskUpstream(t *testing.T) {
+	var asked string
+	site := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { asked = r.RequestURI }))
+	defer site.Close()
+	in := &input{token: pat.New("t", site.URL), upstreams: []proxy.Upstream{{Setting: "--host", URL: site.URL + "/serving-endpoints?o=7"}}}
+	var found findings
+	for _, check := range in.upstreamChecks() {
+		check.make(t.Context(), in, &found)
+	}
+	if grades(found) != gradeOK || asked != "/serving-endpoints/models?o=7" {
+		t.Errorf("asked for %s: %+v", asked, found)
 	}
 }
 
@@ -86,23 +104,24 @@ func TestJudgeList(t *testing.T) {
 }
 
 func TestJudgeOrphans(t *testing.T) {
-	token := func(id, comment string) pat.Info { return pat.Info{ID: id, Comment: comment} }
-	list := []pat.Info{
-		token("a", pat.Comment("me", "00000000000000a1")), token("b", pat.Comment("me", "00000000000000a2")), token("c", pat.Comment("me", "00000000000000a3")),
-		token("d", pat.Comment("you", "00000000000000a1")), token("e", pat.Comment("you", "00000000000000a2")), token("f", pat.Comment("other", "00000000000000a0")), token("g", "CI"), token("h", ""),
+	const folder = "0a0b0c"
+	token := func(id, instance, nonce string) pat.Info {
+		return pat.Info{ID: id, Comment: pat.Comment(instance, nonce)}
 	}
-	entries := []ledger.Entry{{Nonce: "00000000000000a1", Info: pat.Info{ID: "a"}}, {Nonce: "00000000000000a2", Stage: ledger.Intended}}
-	var all findings
-	judgeOrphans(&all, list, "me", entries)
-	found := all.list
-	if len(found) != 2 || found[0].Status != gradeWarn || !strings.Contains(found[0].What, "token c ") ||
-		found[1].Status != gradeOK || !strings.HasSuffix(found[1].What, ": other (1), you (2)") {
+	list := []pat.Info{
+		token("a", "me", folder+"00000000a1"), token("b", "me", folder+"00000000a2"), token("c", "me", folder+"00000000a3"),
+		token("d", "you", folder+"00000000a1"), {ID: "e", Comment: "CI"}, {ID: "f"},
+	}
+	entries := []ledger.Entry{{Nonce: folder + "00000000a1", Info: pat.Info{ID: "a"}}, {Nonce: folder + "00000000a2", Stage: ledger.Intended}}
+	var found findings
+	judgeOrphans(&found, list, "me", entries)
+	if len(found.list) != 1 || found.list[0].Status != gradeWarn || !strings.Contains(found.list[0].What, "token c ") {
 		t.Errorf("%+v", found)
 	}
-	var strangers findings
-	judgeOrphans(&strangers, list, "", nil)
-	if found := strangers.list; len(found) != 2 || found[0].Status != gradeOK {
-		t.Errorf("without a ledger all are others': %+v", found)
+	var unknown findings
+	judgeOrphans(&unknown, list, "", nil)
+	if grades(unknown) != gradeOK {
+		t.Errorf("without a ledger all are others': %+v", unknown)
 	}
 }
 
@@ -155,7 +174,7 @@ func TestCheckAgents(t *testing.T) {
 		{[]string{"OPENAI_API_KEY=" + token}, gradeWarn},
 		{[]string{"OPENAI_BASE_URL=%", "ANTHROPIC_AUTH_TOKEN=known"}, gradeWarn + " " + gradeWarn},
 	} {
-		in, found := &input{o: withEnv(test.environ), ledger: entries{list: []ledger.Entry{{Hash: pat.Hash("known")}}}}, findings{}
+		in, found := &input{o: withEnv(test.environ), entries: []ledger.Entry{{Hash: pat.Hash("known")}}}, findings{}
 		in.o.Listen = []cli.ListenAddr{{AddrPort: netip.MustParseAddrPort("127.0.0.1:4000")}}
 		checkAgents(t.Context(), in, &found)
 		if got := grades(found); got != test.want {
@@ -190,11 +209,7 @@ func TestCheckState(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check(gradeWarn)
-	if err := os.Chmod(filepath.Join(in.dir, "ledger"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	check(gradeFail + " " + gradeWarn)
+	check(gradeOK + " " + gradeWarn)
 	if err := os.Chmod(in.dir, 0o755); err != nil {
 		t.Fatal(err)
 	}

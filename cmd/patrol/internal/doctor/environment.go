@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/environ"
 	"patrol/cmd/patrol/internal/target"
 	"patrol/rotator/pat"
@@ -16,19 +17,22 @@ const signInAgain = `eval "$(patrol env)", or start the tools with: patrol exec 
 
 // checkEnvironment: do Databricks tools that are started here read the profile?
 func checkEnvironment(_ context.Context, in *input, f *findings) {
-	set := slices.DeleteFunc(environ.Frozen(), func(name string) bool { return in.o.Get(name) == "" })
-	switch {
-	case len(set) == 0:
+	set := slices.DeleteFunc(environ.Frozen(), func(name string) bool {
+		return in.o.Get(name) == "" || name == "DATABRICKS_HOST" && in.namesProfile()
+	})
+	if len(set) == 0 {
 		f.ok("nothing in it hides the profile from Databricks tools")
 		return
-	case len(set) == 1 && set[0] == "DATABRICKS_HOST" && in.o.Get("DATABRICKS_CONFIG_PROFILE") != "":
-		host, err := target.VariableHost(set[0], in.o.Get(set[0]))
-		if own, err2 := target.VariableHost("", in.profile.read.Host); err == nil && err2 == nil && host.MaySame(own) {
-			f.ok("DATABRICKS_HOST is the profile's")
-			return
-		}
 	}
 	f.fail(signInAgain, "set here: %s; Databricks tools use that and not the profile, which patrol keeps fresh", strings.Join(set, ", "))
+}
+
+// namesProfile reports whether the environment names a profile, and with it no other
+// workspace than the profile's.
+func (in *input) namesProfile() bool {
+	host, err := target.VariableHost("", in.o.Get("DATABRICKS_HOST"))
+	own, ownErr := target.VariableHost("", in.profile.read.Host)
+	return in.o.Get("DATABRICKS_CONFIG_PROFILE") != "" && err == nil && ownErr == nil && host.MaySame(own)
 }
 
 // checkAgents: do agents that are started here reach the proxy?
@@ -42,20 +46,20 @@ func checkAgents(_ context.Context, in *input, f *findings) {
 	} {
 		base := in.o.Get(agent.base)
 		u, err := url.Parse(base)
-		if base != "" && err == nil && in.isProxy(u.Host) {
+		if err == nil && cli.IsOwnListener(u, in.o.Listen) {
 			continue // the proxy takes the key off
 		}
 		for _, name := range agent.keys {
-			if key := in.o.Get(name); in.ledger.knows(pat.Hash(key)) || pat.Redact(key) != key {
+			if key := in.o.Get(name); in.knows(pat.Hash(key)) || pat.Redact(key) != key {
 				f.warn(signInAgain, "%s holds a Databricks token, which dies with the next rotation", name)
 			}
 		}
-		switch {
-		case base == "":
-		case err != nil || u.Host == "":
-			f.warn(signInAgain, "%s leads to something that is no URL, past patrol's proxy", agent.base)
-		default:
-			f.warn(signInAgain, "%s leads to %s://%s, past patrol's proxy", agent.base, u.Scheme, u.Host)
+		where := "something that is no URL"
+		if err == nil && u.Host != "" {
+			where = u.Scheme + "://" + u.Host // a password may stand before it
+		}
+		if base != "" {
+			f.warn(signInAgain, "%s leads to %s, past patrol's proxy", agent.base, where)
 		}
 	}
 	if len(f.list) == 0 {

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,18 +14,16 @@ import (
 	"patrol/cmd/patrol/internal/session"
 	"patrol/cmd/patrol/internal/state"
 	"patrol/credwriter"
-	"patrol/rotator/ledger"
-	"patrol/rotator/pat"
+	"patrol/rotator/atomicfile"
 )
 
 // checkFiles: can the credential files be written, are they closed to others, and
 // what in them isn't patrol's?
 func checkFiles(_ context.Context, in *input, f *findings) {
-	host, _ := pat.ParseHost(in.host) // none if it isn't known
-	owner := credwriter.Owner{Host: host, Ours: in.ledger.knows}
-	if listens := in.listens(); len(listens) > 0 {
-		owner.ProxyURL = cli.ProxyURL(listens[0])
+	if in.client == nil { // whose tokens belong there isn't known: checkProfile says so
+		return
 	}
+	owner := credwriter.Owner{Host: in.client.Host(), ProxyURL: cli.ProxyURL(in.o.Listen[0].AddrPort), Ours: in.knows}
 	files, err := session.Files(in.o, in.profile.Profile, owner)
 	if err != nil {
 		f.err("", err)
@@ -40,66 +39,80 @@ func checkFiles(_ context.Context, in *input, f *findings) {
 
 // checkFile looks at one credential file.
 func (in *input) checkFile(f *findings, file *credwriter.File) {
-	path, before := file.Path(), len(f.list)
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		f.ok("%s: there is none", path)
-		return
-	}
-	info, err := os.Stat(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		to, _ := os.Readlink(path)
-		f.fail("make what it leads to, or take the link away", "%s is a link to %s, which isn't there", path, to)
-		return
-	case err != nil:
-		f.err("", err)
-		return
-	case !info.Mode().IsRegular():
-		f.err("", session.NotAFile(path, info.Mode()))
-		return
-	}
-	if uid, ok := state.OwnerOf(info); ok && uid != os.Geteuid() {
-		f.fail("run patrol as the owner of the file", "%s belongs to uid %d, and patrol runs as uid %d", path, uid, os.Geteuid())
-		return
-	} else if ok && info.Mode().Perm()&0o077 != 0 && in.isSecret(file) {
+	path, found := file.Path(), len(f.list)
+	what := "can be written"
+	if info, err := os.Stat(path); err != nil {
+		what = "there is none"
+	} else if in.isOpen(file, info) {
 		f.fail("chmod 600 "+path, "%s is open to others (mode %04o)", path, info.Mode().Perm())
 	}
-	what := path
-	if in.host != "" { // or whose tokens belong there isn't known
-		checkContent(f, file)
-		if end, err := filepath.EvalSymlinks(path); err == nil && end != filepath.Clean(path) {
-			what += ", which is " + end
-		}
-		what += ": can be written"
+	var left []string
+	err := file.Check()
+	if err == nil {
+		left, err = file.Left()
 	}
-	if len(f.list) == before {
-		f.ok("%s", what)
-	}
-}
-
-// checkContent: can't the file be written, and what in it isn't patrol's?
-func checkContent(f *findings, file *credwriter.File) {
-	if err := file.Check(); err != nil {
-		f.err("", err)
-		return
-	}
-	left, err := file.Left()
 	if err != nil {
 		f.err("", err)
 	}
 	for _, what := range left {
 		f.warn("nothing, if you mean it to be so; else take it out, and patrol puts its own there", "left alone: %s", what)
 	}
+	if len(f.list) == found {
+		f.ok("%s: %s", path, what)
+	}
 }
 
-// isSecret reports whether a file holds, or is for, tokens: an agent's settings
-// without one are anybody's to read.
-func (in *input) isSecret(file *credwriter.File) bool {
-	return file.Path() == in.profile.File || slices.ContainsFunc(in.ledger.list, func(e ledger.Entry) bool {
-		if e.Stage.Ended() || e.Hash == "" {
-			return false
+// isOpen reports whether others may read a file that holds, or is for, tokens: an
+// agent's settings without one are anybody's to read.
+func (in *input) isOpen(file *credwriter.File, info fs.FileInfo) bool {
+	_, owned := state.OwnerOf(info)
+	if !owned || !info.Mode().IsRegular() || info.Mode().Perm()&0o077 == 0 {
+		return false
+	}
+	holds, err := file.Holds(in.token.Hash())
+	return holds || err != nil || file.Path() == in.profile.File
+}
+
+// checkState: is the state folder ours alone, and the ledger whole and writable?
+func checkState(_ context.Context, in *input, f *findings) {
+	if err := in.service.status.Ledger; err != "" {
+		f.fail("mend that (free the disk, or make "+in.dir+" writable for the user who runs patrol): the service then writes it by itself; "+
+			"don't end it before, or it forgets which tokens it still has to revoke", "the ledger can't be written: %s", err)
+		return
+	}
+	if _, err := os.Stat(in.dir); errors.Is(err, fs.ErrNotExist) {
+		f.ok("%s: not made yet", in.dir)
+		return
+	}
+	err := state.CheckPrivate(in.dir)
+	if err == nil {
+		err = tryFolder(in.dir)
+	}
+	if err == nil {
+		err = in.ledgerErr
+	}
+	if err != nil {
+		f.err("", err)
+		return
+	}
+	pending := 0
+	for _, e := range in.entries {
+		if !e.Stage.Ended() {
+			pending++
 		}
-		holds, err := file.Holds(e.Hash)
-		return err != nil || holds
-	})
+	}
+	f.ok("the ledger in %s can be written; %d tokens in it are in use or still to be revoked", in.dir, pending)
+	corrupt, _ := fs.Glob(os.DirFS(in.dir), "*.corrupt-*")
+	for _, name := range corrupt {
+		f.warn("look at the disk; then delete that file", "a ledger was corrupt, and set aside as %s", filepath.Join(in.dir, name))
+	}
+}
+
+// tryFolder tries whether a file in the folder could be written.
+func tryFolder(dir string) error {
+	err := atomicfile.DryRun(filepath.Join(dir, "doctor"), func([]byte, bool) ([]byte, error) { return []byte("patrol doctor was here\n"), nil })
+	if err != nil {
+		return fmt.Errorf("the ledger can't be written, and --state-dir names another folder: %w", err)
+	}
+	return nil
 }

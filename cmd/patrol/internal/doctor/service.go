@@ -2,14 +2,20 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
-	services "patrol/cmd/patrol/internal/service"
+	"patrol/cmd/patrol/internal/service"
 	"patrol/rotator"
 	"patrol/rotator/pat"
 )
@@ -18,11 +24,11 @@ import (
 func checkService(_ context.Context, in *input, f *findings) {
 	s := in.service.status
 	switch {
-	case in.service.none():
+	case errors.Is(in.service.err, control.ErrNoService):
 		in.noService(f)
 		return
-	case in.service.client == nil:
-		f.err("", in.service.err)
+	case in.service.err != nil:
+		f.err("end the service and start it again", in.service.err)
 		return
 	case s.NeedsLogin:
 		f.fail("patrol login", "%s", s.Problem)
@@ -57,54 +63,38 @@ func (in *input) noService(f *findings) {
 	for _, other := range others {
 		running = append(running, fmt.Sprintf("profile %s (pid %d)", other.Profile, other.PID))
 	}
-	fix := fmt.Sprintf("patrol doctor --profile %s looks at that one; to run one for this profile too: %s", cli.ShellWord(others[0].Profile), in.serveBeside())
-	if others[0].Profile == in.profile.Name {
-		fix = "its state is in " + others[0].State + ": leave --state-dir and PATROL_STATE_DIR out to look at it"
+	other, name := others[0], cli.ShellWord(in.profile.Name)
+	fix := fmt.Sprintf("patrol doctor --profile %s looks at that one; to run one for this profile too: patrol serve --profile %s --listen 127.0.0.1:4001", cli.ShellWord(other.Profile), name)
+	switch {
+	case other.Profile == in.profile.Name:
+		fix = "its state is in " + other.State + ": leave --state-dir and PATROL_STATE_DIR out to look at it"
+	case in.profile.From == "" && name != "DEFAULT":
+		fix = fmt.Sprintf("if %s is meant, take default_profile = %s in [__settings__] of %s out: tools that aren't told a profile use that one; else ", other.Profile, name, in.profile.File) + fix
 	}
 	f.fail(fix, "no patrol runs for profile %s, but for %s", in.profile.Name, strings.Join(running, ", "))
-}
-
-// checkSocket: is there one that nobody listens on, or that doesn't answer?
-func checkSocket(_ context.Context, in *input, f *findings) {
-	path, err := control.FindSocket(in.dir)
-	switch {
-	case in.service.client != nil:
-		f.ok("%s", path)
-	case !in.service.none():
-		f.err("end the service and start it again", in.service.err)
-	case err == nil && exists(path):
-		f.warn("nothing is to be done: the next start replaces it", "%s is left over from a service that was killed", path)
-	default:
-		f.ok("none, as no service runs")
-	}
 }
 
 // checkPorts: does the service's proxy answer? If none runs, is its port free?
 func checkPorts(ctx context.Context, in *input, f *findings) {
 	if in.service.client != nil {
-		for _, addr := range in.service.client.Listen {
-			checkProxy(ctx, f, "http://"+addr)
+		for _, l := range in.o.Listen {
+			checkProxy(ctx, f, cli.ProxyURL(l.AddrPort))
 		}
 		return
 	}
-	for _, l := range in.o.Listen {
-		lns, err := services.Listen(ctx, []cli.ListenAddr{l})
-		services.CloseAll(lns)
-		holder := control.PortHolder(in.service.others, l.AddrPort)
-		switch {
-		case err == nil:
-			f.ok("%s is free", l)
-		case holder != nil:
-			f.err("", control.PortHeld(l.AddrPort, holder))
-		case !l.Optional:
-			f.err("", err)
-		}
+	lns, err := service.Listen(ctx, in.o.Listen)
+	if err != nil {
+		f.err("", service.PortTaken(ctx, in.o, in.dir, err))
+	}
+	service.CloseAll(lns)
+	for _, ln := range lns {
+		f.ok("%s is free", ln.Addr())
 	}
 }
 
 // checkProxy asks a proxy whether it is there.
 func checkProxy(ctx context.Context, f *findings, base string) {
-	status, err := get(ctx, http.DefaultTransport, base+"/healthz", pat.Token{})
+	status, err := get(ctx, nil, base+"/healthz", pat.Token{})
 	switch {
 	case err != nil:
 		f.fail("start the service again; its log says more", "the proxy on %s doesn't answer: %v", base, err)
@@ -128,4 +118,47 @@ func checkSchedule(_ context.Context, in *input, f *findings) {
 		return
 	}
 	f.ok("%q rotates at least every %v; tokens live %v", in.o.CronSpec, gap, life)
+}
+
+// checkUnits: do the installed units of systemd know the exit code of wrong usage?
+func checkUnits(_ context.Context, in *input, f *findings) {
+	config := in.o.Get("XDG_CONFIG_HOME")
+	if home, err := in.o.Home(); err == nil && !filepath.IsAbs(config) {
+		config = filepath.Join(home, ".config")
+	}
+	for _, dir := range []string{filepath.Join(config, "systemd", "user"), "/etc/systemd/user", "/etc/systemd/system"} {
+		// A folder whose name makes a wrong pattern has none.
+		units, _ := filepath.Glob(filepath.Join(dir, "patrol*.service"))
+		dropIns, _ := filepath.Glob(filepath.Join(dir, "patrol*.service.d", "*.conf"))
+		for _, path := range slices.Concat(units, dropIns) {
+			checkExitStatus(f, path)
+		}
+	}
+}
+
+// oldExitStatus matches a line with the exit code of version 1, and what stands
+// around that.
+var oldExitStatus = regexp.MustCompile(fmt.Sprintf(`^(\s*RestartPreventExitStatus\s*=(?:.*\s)?)%d(\s.*|)$`, cli.ExitUsageBefore))
+
+// checkExitStatus looks for such lines in a unit's file.
+func checkExitStatus(f *findings, path string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return // it isn't ours to read, or has gone meanwhile
+	}
+	reload := "systemctl --user daemon-reload"
+	if strings.HasPrefix(path, "/etc/systemd/system/") {
+		reload = "systemctl daemon-reload"
+	}
+	found := len(f.list)
+	for i, line := range strings.Split(string(text), "\n") {
+		right := oldExitStatus.ReplaceAllString(line, "${1}"+strconv.Itoa(cli.ExitUsage)+"$2")
+		if right != line {
+			f.fail("make it: "+right+"; then: "+reload, "%s, line %d: %s; wrong usage exits with %d now, and %d is a crash, after which it should be started again",
+				path, i+1, line, cli.ExitUsage, cli.ExitUsageBefore)
+		}
+	}
+	if len(f.list) == found {
+		f.ok("%s", path)
+	}
 }

@@ -2,19 +2,18 @@ package doctor
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/url"
 	"slices"
-	"strings"
-	"sync"
 	"time"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/session"
 	"patrol/cmd/patrol/internal/target"
+	"patrol/proxy"
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
 	"patrol/rotator/workspace"
@@ -27,23 +26,13 @@ const quota = 600
 // checkWorkspace: does the workspace take the token, do the clocks agree, is
 // there room for another token, and has patrol lost track of any?
 func checkWorkspace(ctx context.Context, in *input, f *findings) {
-	switch {
-	case in.host == "":
-		f.warn("see profile", "not asked: it isn't known which one it is")
-		return
-	case in.token.IsZero():
-		f.warn(in.login(), "%s was not asked: there is no token", in.host)
+	if in.client == nil || in.token.IsZero() {
+		f.warn("see profile and token", "neither it nor an upstream was asked: that takes a token, and a host")
 		return
 	}
-	client, err := in.client()
-	if err != nil {
-		f.err("", err)
-		return
-	}
-	defer client.Close()
-	list, err := client.As(pat.New(in.token.Expose(), in.host)).List(ctx)
-	judgeList(f, client.Host().String(), len(list), err)
-	if skew, known := client.Skew(); known {
+	list, err := in.client.As(in.token).List(ctx)
+	judgeList(f, in.client.Host().String(), len(list), err)
+	if skew, known := in.client.Skew(); known {
 		judgeSkew(f, skew)
 	}
 	if err == nil {
@@ -54,13 +43,10 @@ func checkWorkspace(ctx context.Context, in *input, f *findings) {
 	}
 }
 
-// client is a client of the workspace.
-func (in *input) client() (*workspace.Client, error) {
-	return workspace.New(workspace.Config{Host: in.host, UserAgent: cli.UserAgent(), RootCAs: in.o.Proxy.RootCAs, Timeout: patience})
-}
-
 // judgeList says what the answer to the question for the tokens means.
 func judgeList(f *findings, host string, n int, err error) {
+	const fix = "revoke some in the workspace: Settings, Developer, Access tokens"
+	what := fmt.Sprintf("%d tokens of %d, unless the workspace has another limit", n, quota)
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
 		f.fail("patrol login", "%s refuses the token as invalid, revoked or expired", host)
@@ -75,8 +61,6 @@ func judgeList(f *findings, host string, n int, err error) {
 	}
 	f.ok("%s takes the token", host)
 	f.name = "quota"
-	const fix = "revoke some in the workspace: Settings, Developer, Access tokens"
-	what := fmt.Sprintf("%d tokens of %d, unless the workspace has another limit", n, quota)
 	switch {
 	case n >= quota:
 		f.fail(fix, "%s: the next mint is refused", what)
@@ -89,69 +73,50 @@ func judgeList(f *findings, host string, n int, err error) {
 
 // judgeSkew says what it means that the workspace's clock is ahead.
 func judgeSkew(f *findings, skew time.Duration) {
-	const fix = "set this machine's clock, or have it set: NTP"
 	f.name = "clock"
 	behind, direction := skew.Round(time.Second), "behind"
 	if behind < 0 {
 		behind, direction = -behind, "ahead of"
 	}
+	judge := f.fail
 	switch {
-	case behind >= 10*time.Minute:
-		f.fail(fix, "this machine is %v %s the workspace: when a token expires is misjudged", behind, direction)
-	case behind >= time.Minute:
-		f.warn(fix, "this machine is %v %s the workspace", behind, direction)
-	default:
+	case behind < time.Minute:
 		f.ok("this machine's agrees with the workspace's to %v", max(behind, time.Second))
+		return
+	case behind < 10*time.Minute:
+		judge = f.warn
 	}
+	judge("set this machine's clock, or have it set: NTP", "this machine is %v %s the workspace", behind, direction)
 }
 
 // judgeOrphans looks for tokens that bear this patrol's name and aren't in its
 // ledger. Those of other patrols are theirs.
 func judgeOrphans(f *findings, list []pat.Info, instance string, entries []ledger.Entry) {
 	f.name = "lost"
-	before, others := len(f.list), map[string]int{}
+	known := len(f.list)
 	for _, t := range list {
 		owner, nonce, minted := pat.ParseComment(t.Comment)
-		switch {
-		case !minted:
-		case owner != instance || instance == "":
-			others[owner]++
-		case !slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.ID == t.ID || e.Nonce == nonce }):
-			f.warn("revoke it in the workspace: Settings, Developer, Access tokens; or let it expire",
-				"token %s (%s) is patrol's, and the ledger doesn't know it%s", cli.TokenName(t.ID), t.Comment, cli.Expires(t.Expiry, time.Now()))
+		ours := minted && owner == instance
+		if !ours || slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.ID == t.ID || e.Nonce == nonce }) {
+			continue
 		}
+		f.warn("revoke it in the workspace: Settings, Developer, Access tokens; or let it expire",
+			"token %s (%s) is patrol's, and the ledger doesn't know it%s", cli.TokenName(t.ID), t.Comment, cli.Expires(t.Expiry, time.Now()))
 	}
-	if len(f.list) == before {
+	if len(f.list) == known {
 		f.ok("no token of this patrol's")
-	}
-	var names []string
-	for _, owner := range slices.Sorted(maps.Keys(others)) {
-		names = append(names, fmt.Sprintf("%s (%d)", owner, others[owner]))
-	}
-	if f.name = "others"; names != nil {
-		f.ok("other patrols of this user have tokens too: %s", strings.Join(names, ", "))
 	}
 }
 
 // checkMinter: can --mint-profile sign in?
 func checkMinter(ctx context.Context, in *input, f *findings) {
-	name := in.o.MintProfile // of the running service: see askService
-	err := target.CheckMintProfile(name, in.profile.Profile)
-	switch {
-	case name == "":
-		return
-	case err == nil && in.host == "":
-		f.warn("see profile", "not tried: it isn't known for which workspace")
+	if in.o.MintProfile == "" || in.client == nil { // then checkProfile says more
 		return
 	}
-	var client *workspace.Client
-	if err == nil {
-		client, err = in.client()
-	}
+	err := target.CheckMintProfile(in.o.MintProfile, in.profile.Profile)
 	var m *session.Minter
 	if err == nil {
-		defer client.Close()
-		m, err = session.NewMinter(ctx, client, in.profile.File, name)
+		m, err = session.NewMinter(ctx, in.client, in.profile.File, in.o.MintProfile)
 	}
 	if err != nil {
 		f.err("", err)
@@ -167,50 +132,43 @@ func checkMinter(ctx context.Context, in *input, f *findings) {
 	}
 }
 
-// checkUpstreams: do the places answer that requests are sent to?
-func checkUpstreams(ctx context.Context, in *input, f *findings) {
-	if in.token.IsZero() || len(in.upstreams) == 0 {
-		f.warn("see profile and token", "not asked: there is no token")
-		return
+// upstreamChecks: do the places answer that requests are sent to? Without a token
+// none is asked.
+func (in *input) upstreamChecks() (all []check) {
+	if in.token.IsZero() {
+		return nil
 	}
-	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig.RootCAs = in.o.Proxy.RootCAs
-	defer t.CloseIdleConnections()
-	found := make([]findings, len(in.upstreams))
-	var all sync.WaitGroup
-	for i, u := range in.upstreams {
-		found[i].name = f.name
-		all.Go(func() {
-			status, err := get(ctx, t, u.URL+"/models", in.token)
-			judgeUpstream(&found[i], u.Setting, u.URL, status, err)
-		})
+	for _, u := range in.upstreams {
+		all = append(all, check{"upstream", func(ctx context.Context, in *input, f *findings) {
+			models, err := url.JoinPath(u.URL, "models") // the workspace's number may stand behind the path
+			status := 0
+			if err == nil {
+				status, err = get(ctx, in.o.Proxy.RootCAs, models, in.token)
+			}
+			judgeUpstream(f, u, status, err)
+		}})
 	}
-	all.Wait()
-	for _, of := range found {
-		f.list = append(f.list, of.list...)
-	}
+	return all
 }
 
 // judgeUpstream says what the answer of an upstream means. Databricks has no
 // list of models at most of them: 404 is a good answer.
-func judgeUpstream(f *findings, setting, at string, status int, err error) {
+func judgeUpstream(f *findings, u proxy.Upstream, status int, err error) {
 	switch {
 	case err != nil:
-		f.fail("look at the network and at "+setting, "%s doesn't answer: %v", at, err)
+		f.fail("look at the network and at "+u.Setting, "%s doesn't answer: %v", u.URL, err)
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
-		f.fail("the token's user needs the right to query model endpoints there; or "+setting+" names another place", "%s refuses the token (%d)", at, status)
-	case status/100 == 3:
-		f.warn("look at "+setting, "%s redirects (%d), which patrol doesn't follow", at, status)
-	case status >= 500:
-		f.warn("try again later", "%s answers %d", at, status)
+		f.fail("the token's user needs the right to query model endpoints there; or "+u.Setting+" names another place", "%s refuses the token (%d)", u.URL, status)
+	case status/100 == 3 || status >= 500:
+		f.warn("look at "+u.Setting+", or try again later", "%s answers %d", u.URL, status)
 	default:
-		f.ok("%s answers", at)
+		f.ok("%s answers", u.URL)
 	}
 }
 
 // get asks for a URL, with a token if there is one, and returns the status of
-// the answer. It follows no redirect.
-func get(ctx context.Context, t http.RoundTripper, at string, token pat.Token) (int, error) {
+// the answer. It follows no redirect. A nil roots is whom the system trusts.
+func get(ctx context.Context, roots *x509.CertPool, at string, token pat.Token) (int, error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return 0, err
@@ -219,11 +177,10 @@ func get(ctx context.Context, t http.RoundTripper, at string, token pat.Token) (
 	if !token.IsZero() {
 		req.Header.Set("Authorization", "Bearer "+token.Expose())
 	}
-	client := &http.Client{Transport: t, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
-	resp, err := client.Do(req)
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = u.Err // the place is named anyway
-	}
+	t := http.DefaultTransport.(*http.Transport).Clone()
+	t.TLSClientConfig.RootCAs = roots
+	defer t.CloseIdleConnections()
+	resp, err := t.RoundTrip(req)
 	if err != nil {
 		return 0, err
 	}

@@ -74,9 +74,9 @@ func findListener(port uint16) string {
 	return fmt.Sprintf("lsof -nP -iTCP:%d -sTCP:LISTEN", port)
 }
 
-// portTaken is why an address of ours could not be listened on: err, unless it is
+// PortTaken is why an address of ours could not be listened on: err, unless it is
 // another profile's service that has it.
-func portTaken(ctx context.Context, o cli.Options, dir string, err error) error {
+func PortTaken(ctx context.Context, o cli.Options, dir string, err error) error {
 	all := control.Neighbors(ctx, o.Env, dir)
 	for _, l := range o.Listen {
 		if p := control.PortHolder(all, l.AddrPort); p != nil {

@@ -79,7 +79,7 @@ func newService(ctx context.Context, o cli.Options, open *session.Session) (*Ser
 	}
 	lns, err := Listen(ctx, o.Listen)
 	if err != nil {
-		return nil, nil, portTaken(ctx, o, open.Dir, err)
+		return nil, nil, PortTaken(ctx, o, open.Dir, err)
 	}
 	handovers := make(chan pat.Handover)
 	e, err := open.Engine(ctx, t, cli.ProxyURL(addrOf(lns[0])), handovers)
