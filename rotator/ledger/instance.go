@@ -88,6 +88,13 @@ func (l *Ledger) NewNonce() string { return l.folder + RandomNonce()[folderDigit
 // its nonces none: they are random.
 func FolderOf(nonce string) string { return nonce[:min(folderDigits, len(nonce))] }
 
+// ReadFolder returns the digits that are the own of the state folder at dir, without
+// locking it; "" if none are noted there.
+func ReadFolder(dir string) string {
+	_, folder := readNote(dir, folderName)
+	return folder
+}
+
 // MintedHere reports whether this patrol has minted a token with this comment, and by which
 // nonce: the ledger knows that, or the nonce bears this state folder's digits.
 func (l *Ledger) MintedHere(comment string) (nonce string, ours bool) {

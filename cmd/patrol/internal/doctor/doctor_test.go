@@ -111,15 +111,16 @@ func TestJudgeOrphans(t *testing.T) {
 	list := []pat.Info{
 		token("a", "me", folder+"00000000a1"), token("b", "me", folder+"00000000a2"), token("c", "me", folder+"00000000a3"),
 		token("d", "you", folder+"00000000a1"), {ID: "e", Comment: "CI"}, {ID: "f"},
+		token("g", "me", "0d0e0f00000000a1"), // another machine's with the same --instance, or version 1's
 	}
 	entries := []ledger.Entry{{Nonce: folder + "00000000a1", Info: pat.Info{ID: "a"}}, {Nonce: folder + "00000000a2", Stage: ledger.Intended}}
 	var found findings
-	judgeOrphans(&found, list, "me", entries)
+	judgeOrphans(&found, list, "me", folder, entries)
 	if len(found.list) != 1 || found.list[0].Status != gradeWarn || !strings.Contains(found.list[0].What, "token c ") {
 		t.Errorf("%+v", found)
 	}
 	var unknown findings
-	judgeOrphans(&unknown, list, "", nil)
+	judgeOrphans(&unknown, list, "", "", nil)
 	if grades(unknown) != gradeOK {
 		t.Errorf("without a ledger all are others': %+v", unknown)
 	}

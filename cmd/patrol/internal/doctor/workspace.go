@@ -38,7 +38,7 @@ func checkWorkspace(ctx context.Context, in *input, f *findings) {
 	if err == nil {
 		// Read after the list, or a token minted meanwhile would look lost.
 		if instance, entries, err := ledger.Read(in.dir); err == nil {
-			judgeOrphans(f, list, instance, entries)
+			judgeOrphans(f, list, instance, ledger.ReadFolder(in.dir), entries)
 		}
 	}
 }
@@ -89,14 +89,15 @@ func judgeSkew(f *findings, skew time.Duration) {
 	judge("set this machine's clock, or have it set: NTP", "this machine is %v %s the workspace", behind, direction)
 }
 
-// judgeOrphans looks for tokens that bear this patrol's name and aren't in its
-// ledger. Those of other patrols are theirs.
-func judgeOrphans(f *findings, list []pat.Info, instance string, entries []ledger.Entry) {
+// judgeOrphans looks for tokens that this patrol has minted, by its name and its
+// folder's digits, and that aren't in its ledger. Those of other patrols are theirs,
+// also where one has the same name.
+func judgeOrphans(f *findings, list []pat.Info, instance, folder string, entries []ledger.Entry) {
 	f.name = "lost"
 	known := len(f.list)
 	for _, t := range list {
 		owner, nonce, minted := pat.ParseComment(t.Comment)
-		ours := minted && owner == instance
+		ours := minted && owner == instance && ledger.FolderOf(nonce) == folder
 		if !ours || slices.ContainsFunc(entries, func(e ledger.Entry) bool { return e.ID == t.ID || e.Nonce == nonce }) {
 			continue
 		}
