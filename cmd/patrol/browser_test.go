@@ -17,7 +17,6 @@ import (
 	"testing"
 	"time"
 
-	"patrol/cmd/patrol/internal/demo"
 	"patrol/proxy"
 	"patrol/rotator/pat"
 	"patrol/rotator/workspacetest"
@@ -189,7 +188,7 @@ func (v *visit) open(t *testing.T, browser, host string, ln net.Listener) {
 	var out string
 	go func() {
 		defer close(ended)
-		out, _ = program{args: append(args, "http://"+host+":"+portOf(ln)+"/"), env: demo.Environ(home), patience: browserPatience}.do(ctx)
+		out, _ = program{args: append(args, "http://"+host+":"+portOf(ln)+"/"), env: machineEnviron(home), patience: browserPatience}.do(ctx)
 	}()
 	t.Cleanup(func() {
 		cancel()

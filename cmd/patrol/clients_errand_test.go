@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"patrol/cmd/patrol/internal/demo"
 	"patrol/rotator/workspacetest"
 )
 
@@ -114,7 +113,7 @@ func (e *errand) send(t *testing.T, environ []string, args ...string) string {
 func (e *errand) try(t *testing.T, environ []string, args ...string) (string, error) {
 	t.Helper()
 	const patience = 2 * time.Minute // a machine may be busy
-	environ = slices.Concat(demo.Environ(e.home), e.strays.environ(), environ)
+	environ = slices.Concat(machineEnviron(e.home), e.strays.environ(), environ)
 	began := time.Now()
 	out, err := program{args: args, dir: e.project, env: environ, patience: patience}.do(beforeDeadline(t))
 	t.Logf("the agent ended after %v (%v); it sent:%s", time.Since(began).Round(100*time.Millisecond), err, e.wire())

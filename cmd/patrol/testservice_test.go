@@ -16,7 +16,6 @@ import (
 	"time"
 
 	"patrol/cmd/patrol/internal/control"
-	"patrol/cmd/patrol/internal/demo"
 	"patrol/rotator/workspacetest"
 )
 
@@ -28,7 +27,7 @@ type testService struct {
 	first workspacetest.Token
 
 	binary  string   // "" for the test binary
-	environ []string // besides demo.Environ's
+	environ []string // besides machineEnviron's
 	within  []string // a command that runs the binary; nil for none
 
 	proxy   string   // base URL of the first address
@@ -114,8 +113,20 @@ func (svc *testService) command(name string, flags ...string) *exec.Cmd {
 	args := append(slices.Clone(svc.within), cmp.Or(svc.binary, "patrol"), name, "--state-dir", svc.state())
 	args = append(args, flags...)
 	cmd := exec.Command(args[0], args[1:]...)
-	cmd.Env = append(demo.Environ(svc.home), svc.environ...)
+	cmd.Env = append(machineEnviron(svc.home), svc.environ...)
 	return cmd
+}
+
+// machineEnviron is the environment of a machine that knows nothing of Databricks but
+// the files in its home.
+func machineEnviron(home string) []string {
+	environ := []string{"HOME=" + home, "USERPROFILE=" + home, "NO_PROXY=127.0.0.1,localhost,::1"}
+	for _, name := range []string{"PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP"} {
+		if value, ok := os.LookupEnv(name); ok {
+			environ = append(environ, name+"="+value)
+		}
+	}
+	return environ
 }
 
 // start starts patrol serve and returns once it listens, with a token or

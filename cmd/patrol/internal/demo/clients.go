@@ -10,7 +10,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"time"
 
 	"patrol/credwriter"
@@ -23,14 +23,9 @@ type client struct {
 	doomed bool   // it holds the first token and asks the workspace itself
 	next   func() (request, error)
 
-	mu     sync.Mutex // guards counts
-	counts counts
-}
-
-// counts is how a client has fared.
-type counts struct {
-	sent, failed int
-	last         string // why the last one failed that did
+	// How it has fared.
+	sent, failed atomic.Int64
+	lastErr      atomic.Value // why the last one failed that did: a string
 }
 
 // A request is one to a model.
@@ -76,28 +71,16 @@ func (c *client) run(ctx context.Context) {
 		if err == nil {
 			err = q.send(context.WithoutCancel(ctx))
 		}
-		c.note(err)
+		c.sent.Add(1)
+		if err != nil {
+			c.failed.Add(1)
+			c.lastErr.Store(err.Error())
+		}
 		select {
 		case <-ctx.Done():
 		case <-time.After(pause):
 		}
 	}
-}
-
-func (c *client) note(err error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.counts.sent++
-	if err != nil {
-		c.counts.failed++
-		c.counts.last = err.Error()
-	}
-}
-
-func (c *client) count() counts {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.counts
 }
 
 // send sends the request and reads the answer to its end. Anything but a whole

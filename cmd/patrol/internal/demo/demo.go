@@ -28,11 +28,9 @@ const (
 	pause    = 100 * time.Millisecond // between two requests of a client
 )
 
-// Serve is "patrol serve" with these flags, until ctx is done.
-type Serve func(ctx context.Context, p cli.Process, flags ...string) error
-
-// Run shows it all. Its error says which client failed that should not.
-func Run(ctx context.Context, s cli.Streams, serve Serve) (err error) {
+// Run shows it all. serve is "patrol serve" with these flags, until its context is
+// done. The error says which client failed that should not.
+func Run(ctx context.Context, s cli.Streams, serve func(ctx context.Context, p cli.Process, flags ...string) error) (err error) {
 	d, err := open()
 	if err != nil {
 		return fmt.Errorf("setting up the demo: %w", err)
@@ -41,7 +39,7 @@ func Run(ctx context.Context, s cli.Streams, serve Serve) (err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	serving, end := context.WithCancel(ctx)
 	g.Go(func() error {
-		p := cli.Process{Env: Environ(d.home), Streams: cli.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard}}
+		p := cli.Process{Env: cli.Env{"HOME=" + d.home, "USERPROFILE=" + d.home}, Streams: cli.Streams{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard}}
 		return serve(serving, p, "--schedule", schedule, "--grace", grace, "--lifetime", "1m", "--listen", "127.0.0.1:0", "--state-dir", d.stateDir())
 	})
 	g.Go(func() error {
@@ -90,18 +88,6 @@ func (d *demo) stateDir() string   { return filepath.Join(d.home, "state") }
 
 // close ends the workspace and removes the home.
 func (d *demo) close() error { return errors.Join(d.ws.Close(), os.RemoveAll(d.home)) }
-
-// Environ is the environment of a machine that knows nothing of Databricks but the
-// files in its home.
-func Environ(home string) []string {
-	environ := []string{"HOME=" + home, "USERPROFILE=" + home, "NO_PROXY=127.0.0.1,localhost,::1"}
-	for _, name := range []string{"PATH", "SYSTEMROOT", "TMPDIR", "TEMP", "TMP"} {
-		if value, ok := os.LookupEnv(name); ok {
-			environ = append(environ, name+"="+value)
-		}
-	}
-	return environ
-}
 
 // show has the clients send requests, and prints how they fare.
 func (d *demo) show(ctx context.Context, streams cli.Streams) error {

@@ -36,11 +36,11 @@ func (s *screen) begin() {
 func (s *screen) event(what string) {
 	s.Printf("%4.1fs  %-17s", time.Since(s.began).Seconds(), what)
 	for _, c := range s.clients {
-		n, how := c.count(), "ok"
-		if n.failed > 0 {
-			n.sent, how = n.failed, "failed"
+		n, how := c.sent.Load(), "ok"
+		if failed := c.failed.Load(); failed > 0 {
+			n, how = failed, "failed"
 		}
-		s.Printf("%11s", fmt.Sprintf("%d %s", n.sent, how))
+		s.Printf("%11s", fmt.Sprintf("%d %s", n, how))
 	}
 	s.Printf("\n")
 }
@@ -52,9 +52,10 @@ func (s *screen) end(rotations int) error {
 	t.Line("client\trequests\tfailures\t")
 	var broken []string
 	for _, c := range s.clients {
-		n := c.count()
-		t.Line("%s\t%d\t%d\t%s", c.name, n.sent, n.failed, n.last)
-		if !c.doomed && (n.failed > 0 || n.sent == 0) {
+		sent, failed := c.sent.Load(), c.failed.Load()
+		why, _ := c.lastErr.Load().(string)
+		t.Line("%s\t%d\t%d\t%s", c.name, sent, failed, why)
+		if !c.doomed && (failed > 0 || sent == 0) {
 			broken = append(broken, c.column)
 		}
 	}

@@ -17,7 +17,9 @@ func TestDemoFitsTheTerminal(t *testing.T) {
 	d.first = d.ws.Issue(workspacetest.IssueOptions{})
 	v := &screen{Streams: cli.Streams{Out: &out}, clients: d.clients(), began: time.Now().Add(-14 * time.Second)}
 	for _, c := range v.clients {
-		c.counts = counts{sent: 140, failed: 139, last: "403 Invalid access token."}
+		c.sent.Store(140)
+		c.failed.Store(139)
+		c.lastErr.Store("403 Invalid access token.")
 	}
 	v.begin()
 	v.event("minted  " + strings.Repeat("f", 8))

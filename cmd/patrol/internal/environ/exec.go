@@ -18,13 +18,6 @@ const (
 	exitNotFound    = 127
 )
 
-// Exec runs the command at path with changes made to the environment. Where the
-// system can, the command takes this process's place, and Exec returns only if it
-// couldn't be run.
-func Exec(p cli.Process, path string, args []string, changes []Change) error {
-	return execve(p.Streams, path, args, Apply(p.Env, changes))
-}
-
 // FindCommand finds a command as a shell does.
 func FindCommand(name string) (string, error) {
 	path, err := exec.LookPath(name)

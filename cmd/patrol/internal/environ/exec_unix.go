@@ -10,10 +10,11 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 )
 
-// execve puts the command in this process's place: then signals, exit code, job
-// control and terminal need no passing on. It returns only if that didn't work.
-func execve(_ cli.Streams, path string, args, environ []string) error {
-	err := syscall.Exec(path, args, environ)
+// Exec puts the command at path in this process's place, with changes made to the
+// environment: then signals, exit code, job control and terminal need no passing
+// on. It returns only if that didn't work.
+func Exec(p cli.Process, path string, args []string, changes []Change) error {
+	err := syscall.Exec(path, args, Apply(p.Env, changes))
 	hint := ""
 	if errors.Is(err, syscall.ENOEXEC) {
 		hint = "a script needs a first line such as #!/bin/sh"

@@ -48,12 +48,11 @@ func proxyAddress(ctx context.Context, o cli.Options, p target.Profile) (netip.A
 	if err != nil {
 		return addr, err
 	}
-	if service, err := control.DialProfile(ctx, p.Name, dir, patience); cli.IsUsage(err) {
+	switch service, err := control.DialProfile(ctx, p.Name, dir, patience); {
+	case cli.IsUsage(err):
 		return addr, err
-	} else if err == nil && len(service.Listen) > 0 {
-		if found, err := netip.ParseAddrPort(service.Listen[0]); err == nil {
-			return found, nil
-		}
+	case err == nil:
+		return netip.ParseAddrPort(service.Listen[0])
 	}
 	if other := control.PortHolder(control.Neighbors(ctx, o.Env, dir), addr); other != nil {
 		return addr, cli.Hinted(fmt.Errorf("no patrol runs for profile %s, and %s is the proxy of the one for profile %s (pid %d)", p.Name, addr, other.Profile, other.PID),

@@ -41,15 +41,10 @@ func Resolve(o cli.Options) (Target, error) {
 		return t, err
 	}
 	from, err := t.chooseHost(o, own)
-	if err == nil {
-		err = t.checkSameHost(from, own)
+	if err != nil {
+		return t, err
 	}
-	if err == nil {
-		err = t.checkCanHoldToken(read, own)
-	}
-	if err == nil {
-		err = CheckMintProfile(o.MintProfile, p)
-	}
+	err = cmp.Or(t.checkSameHost(from, own), t.checkCanHoldToken(read, own), CheckMintProfile(o.MintProfile, p))
 	if err == nil {
 		t.takeEnvToken(o, !read.Token.IsZero())
 	}

@@ -54,19 +54,19 @@ func Login(s cli.Streams, r control.Rotation) error {
 
 // Logout prints what a logout did. What it could not do is an error.
 func Logout(s cli.Streams, l control.Logout, now time.Time) error {
-	t := cli.NewTable(s.Out)
-	did, failed := false, 0
+	t, rows := cli.NewTable(s.Out), map[string]int{}
+	row := func(how, what string) {
+		rows[how]++
+		t.Line("%s\t%s", how, pat.Redact(what))
+	}
 	for _, f := range l.Files {
-		switch {
-		case f.Error != "":
-			failed++
-			t.Line("NOT CLEARED\t%s\t%s", f.Path, pat.Redact(f.Error))
-		case f.Cleared:
-			did = true
-			t.Line("cleared\t%s", f.Path)
+		if f.Error != "" {
+			row("NOT CLEARED", f.Path+"\t"+f.Error)
+		} else if f.Cleared {
+			row("cleared", f.Path)
 		}
 		for _, left := range f.Left {
-			t.Line("left\t%s", pat.Redact(left))
+			row("left", left)
 		}
 	}
 	for _, old := range l.Tokens {
@@ -76,21 +76,25 @@ func Logout(s cli.Streams, l control.Logout, now time.Time) error {
 		}
 		switch old.End {
 		case rotator.EndRevoked:
-			did = true
-			t.Line("revoked\t%s", name)
+			row("revoked", name)
 		case rotator.EndLeft:
-			t.Line("left\t%s: %s", name, cmp.Or(old.Why, "patrol did not mint it"))
+			row("left", name+": "+cmp.Or(old.Why, "patrol did not mint it"))
 		default:
-			failed++
-			t.Line("NOT REVOKED\t%s%s: %s", name, cli.Expires(old.Expires, now), pat.Redact(old.Why))
+			row("NOT REVOKED", name+cli.Expires(old.Expires, now)+": "+old.Why)
 		}
 	}
 	_ = t.Flush()
+	return concludeLogout(s, rows["cleared"]+rows["revoked"], rows["NOT CLEARED"]+rows["NOT REVOKED"])
+}
+
+// concludeLogout says in a sentence how a logout went that did and failed to do so
+// many things.
+func concludeLogout(s cli.Streams, did, failed int) error {
 	switch {
 	case failed > 0:
 		return cli.Hinted(errors.New("not everything could be revoked or cleared"),
 			"what is named above as not revoked stays in the ledger, and dies when it expires; to try again: patrol logout")
-	case !did:
+	case did == 0:
 		s.Printf("there is nothing to do: no token of patrol's is left\n")
 	default:
 		s.Printf("logged out\n")

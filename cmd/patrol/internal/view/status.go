@@ -20,42 +20,47 @@ import (
 func Status(o cli.Options, s control.Status, now time.Time) {
 	t := cli.NewTable(o.Out)
 	defer func() { _ = t.Flush() }()
+	line := func(name, what string) {
+		if what != "" {
+			t.Line("%s\t%s", name, what)
+		}
+	}
 	for _, problem := range s.Problems() {
-		t.Line("PROBLEM\t%s", o.Advise(problem))
+		line("PROBLEM", o.Advise(problem))
 	}
 	if s.Running {
-		t.Line("service\tpid %d, since %s, patrol %s", s.Service.PID, cli.When(s.Service.Since, now), s.Service.Version)
-		t.Line("proxy\t%s", s.Service.Addresses())
+		line("service", fmt.Sprintf("pid %d, since %s, patrol %s", s.Service.PID, cli.When(s.Service.Since, now), s.Service.Version))
+		line("proxy", s.Service.Addresses())
 	}
-	if s.Proxy != nil {
-		t.Line("requests\t%s", requests(s.Proxy))
-	}
-	t.Line("profile\t%s", s.Service.Profile)
-	if s.Host != "" {
-		t.Line("workspace\t%s", s.Host)
-	}
-	t.Line("state\t%s", s.Service.State)
-	if s.Instance != "" {
-		t.Line("instance\t%s", s.Instance)
-	}
-	t.Line("token\t%s", token(s, now))
-	if last := s.Last; !last.Began.IsZero() {
-		how := "done"
-		if last.Error != "" {
-			how = "FAILED: " + last.Error
-		}
-		t.Line("last rotation\t%s (%s): %s", cli.When(last.Began, now), last.Reason, how)
-	}
+	line("requests", requests(s.Proxy))
+	line("profile", s.Service.Profile)
+	line("workspace", s.Host)
+	line("state", s.Service.State)
+	line("instance", s.Instance)
+	line("token", token(s, now))
+	line("last rotation", lastRotation(s, now))
 	if !s.Next.IsZero() {
-		t.Line("next rotation\t%s", strings.TrimSpace(cli.When(s.Next, now)+" by the schedule "+s.Service.Schedule))
+		line("next rotation", strings.TrimSpace(cli.When(s.Next, now)+" by the schedule "+s.Service.Schedule))
 	}
 	if !s.Deadline.IsZero() {
-		t.Line("deadline\t%s: rotated by then whatever the schedule says", cli.When(s.Deadline, now))
+		line("deadline", cli.When(s.Deadline, now)+": rotated by then whatever the schedule says")
 	}
 	printFiles(t, "file\t", s.Files)
 	for _, old := range s.Retiring {
 		t.Line("retiring\t%s, %s%s", cli.TokenName(old.ID), waiting(old), cli.Expires(old.Expires, now))
 	}
+}
+
+// lastRotation tells how the last rotation went, "" if there was none.
+func lastRotation(s control.Status, now time.Time) string {
+	last, how := s.Last, "done"
+	if last.Error != "" {
+		how = "FAILED: " + last.Error
+	}
+	if last.Began.IsZero() {
+		return ""
+	}
+	return fmt.Sprintf("%s (%s): %s", cli.When(last.Began, now), last.Reason, how)
 }
 
 // token describes the token in use.
@@ -72,8 +77,11 @@ func token(s control.Status, now time.Time) string {
 	return cli.TokenName(s.Token.ID) + ", " + origin + cli.Expires(s.Token.Expires, now)
 }
 
-// requests tells of the proxy's in a line.
+// requests tells of the proxy's in a line, "" if there is none.
 func requests(p *control.Proxy) string {
+	if p == nil {
+		return ""
+	}
 	all := fmt.Sprintf("%d since the start", p.Requests)
 	count := func(n uint64, what string) {
 		if n > 0 {
@@ -83,14 +91,12 @@ func requests(p *control.Proxy) string {
 	count(p.NoToken, "answered 503, for lack of a token that works")
 	count(p.Failed, "answered 502, for lack of an answer from upstream")
 	count(p.Unkept, "passed on without filter and replay, for lack of memory")
-	var refused []string
+	before := "; turned away: "
 	for _, why := range slices.Sorted(maps.Keys(p.Refused)) {
 		if n := p.Refused[why]; n > 0 {
-			refused = append(refused, fmt.Sprintf("%d (%s)", n, why))
+			all += fmt.Sprintf("%s%d (%s)", before, n, why)
+			before = ", "
 		}
-	}
-	if refused != nil {
-		all += "; turned away: " + strings.Join(refused, ", ")
 	}
 	return all
 }
