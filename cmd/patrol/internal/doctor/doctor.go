@@ -57,7 +57,6 @@ var checks = []check{
 	{"profile", checkProfile},
 	{"default", checkDefaultProfile},
 	{"files", checkFiles},
-	{"schedule", checkSchedule},
 	{"token", checkToken},
 	{"workspace", checkWorkspace},
 	{"mint-profile", checkMinter},

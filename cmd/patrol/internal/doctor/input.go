@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
@@ -96,9 +95,6 @@ func (in *input) askService(ctx context.Context) error {
 		return fmt.Errorf("asking the running service: %w", err)
 	}
 	in.service.client = client
-	if schedule, err := cli.ParseSchedule(client.Schedule, time.Now()); err == nil { // an older service doesn't say
-		in.o.Schedule, in.o.CronSpec = schedule, client.Schedule
-	}
 	in.o.MintProfile = cmp.Or(client.MintProfile, in.o.MintProfile)
 	in.o.Listen = nil
 	for _, l := range client.Listen {

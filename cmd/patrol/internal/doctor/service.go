@@ -16,7 +16,6 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/service"
-	"patrol/rotator"
 	"patrol/rotator/pat"
 )
 
@@ -103,21 +102,6 @@ func checkProxy(ctx context.Context, f *findings, base string) {
 	default:
 		f.ok("the proxy answers on %s", base)
 	}
-}
-
-// checkSchedule: does a token live from one tick to the next?
-func checkSchedule(_ context.Context, in *input, f *findings) {
-	life := in.o.Lifetime
-	if t := in.service.status.Token; t.Ours && !t.Created.IsZero() && !t.Expires.IsZero() {
-		life = t.Expires.Sub(t.Created).Round(time.Second)
-	}
-	gap := rotator.LongestGap(in.o.Schedule, time.Now())
-	if gap > rotator.UsableLife(life) {
-		f.warn("rotate more often with --schedule, or raise --lifetime, up to what the workspace gives",
-			"%q leaves up to %v between rotations, and tokens live %v: they are also rotated before they expire", in.o.CronSpec, gap, life)
-		return
-	}
-	f.ok("%q rotates at least every %v; tokens live %v", in.o.CronSpec, gap, life)
 }
 
 // checkUnits: do the installed units of systemd know the exit code of wrong usage?
