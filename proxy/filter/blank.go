@@ -13,26 +13,23 @@ const (
 	interruptedPlaceholder = `"(interrupted)"`
 )
 
-// isBlank reports whether v is a blank text, or null, or 0 (no text at all).
+// isBlank reports whether v is a blank text, or none at all.
 func (r *request) isBlank(v int) bool {
-	return v == 0 || r.kind(v) == null || r.kind(v) == str && isBlankText(r.inner(v))
+	return r.isNull(v) || r.kind(v) == str && isBlankText(r.inner(v))
 }
 
 // hasBlankPart reports whether a tool_result's content has to change because it is
 // blank or holds a block of blank text. A tool_result without content is fine.
 func (r *request) hasBlankPart(content int) bool {
-	if content == 0 {
-		return false
-	}
-	if r.kind(content) != array {
-		return r.isBlank(content)
-	}
 	for n := range r.elements(content) {
-		if b := r.readBlock(n); b.kind == textBlock && r.isBlank(b.text) {
+		if r.isBlankBlock(n) {
 			return true
 		}
 	}
-	return r.next(content) == content+1
+	if r.kind(content) == array {
+		return r.isEmpty(content)
+	}
+	return content != 0 && r.isBlank(content)
 }
 
 // dropBlankMessages drops the blank messages that nothing depends on: system
@@ -125,7 +122,7 @@ func (r *request) editContent(m *message, results string) {
 		r.setContent(m, outputPlaceholder)
 	case m.toolCalls == 0:
 		r.setContent(m, textPlaceholder)
-	case m.content != 0 && r.kind(m.content) != null:
+	case !r.isNull(m.content):
 		r.setContent(m, "null")
 	}
 }
@@ -139,8 +136,9 @@ func (r *request) setContent(m *message, value string) {
 func (r *request) pruneBlocks(list int) {
 	r.edits.dropElements(&r.document, list, r.isDropped)
 	for n := range r.elements(list) {
-		if b := r.readBlock(n); b.kind == toolResultBlock && r.hasBlankPart(b.content) && !r.isDropped(n) {
-			r.fillToolResult(b.content)
+		b := r.readBlock(n)
+		if b.kind == toolResultBlock && r.hasBlankPart(b.content) && !r.isDropped(n) && !r.pruneBlankText(b.content) {
+			r.edits.replace(r.start(b.content), r.end(b.content), outputPlaceholder)
 		}
 	}
 }
@@ -150,40 +148,27 @@ func (r *request) isDropped(block int) bool {
 	return dropped
 }
 
-// fillToolResult takes blank text out of a tool_result's content. If nothing else
-// is in it, a placeholder replaces it.
-func (r *request) fillToolResult(content int) {
-	if r.kind(content) != array || !r.pruneBlankText(content) {
-		r.edits.replace(r.start(content), r.end(content), outputPlaceholder)
-	}
+// isBlankBlock reports whether n is a block of blank text.
+func (r *request) isBlankBlock(n int) bool {
+	b := r.readBlock(n)
+	return b.kind == textBlock && r.isBlank(b.text)
 }
 
-// pruneBlankText takes the blocks of blank text out of a list. If there are no
-// others, it returns false and changes nothing.
-func (r *request) pruneBlankText(list int) bool {
-	isBlank := func(n int) bool {
-		b := r.readBlock(n)
-		return b.kind == textBlock && r.isBlank(b.text)
-	}
-	for n := range r.elements(list) {
-		if !isBlank(n) {
-			r.edits.dropElements(&r.document, list, isBlank)
+// pruneBlankText takes the blocks of blank text out of a content that is a list. If
+// there is nothing else in the content, it returns false and changes nothing.
+func (r *request) pruneBlankText(content int) bool {
+	for n := range r.elements(content) {
+		if !r.isBlankBlock(n) {
+			r.edits.dropElements(&r.document, content, r.isBlankBlock)
 			return true
 		}
 	}
-	return false
+	return r.kind(content) != array && !r.isBlank(content)
 }
 
 // pruneSystemPrompt takes blank text out of the system prompt that stands beside
 // Anthropic's messages, or notes that the whole prompt has to go.
 func (r *request) pruneSystemPrompt() {
-	v := r.get(0, "system")
-	if v == 0 {
-		return
-	}
-	if r.kind(v) == array {
-		r.dropSystem = !r.pruneBlankText(v)
-	} else {
-		r.dropSystem = r.isBlank(v)
-	}
+	v := r.get(root, "system")
+	r.dropSystem = v != 0 && !r.pruneBlankText(v)
 }

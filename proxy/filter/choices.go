@@ -1,6 +1,9 @@
 package filter
 
-import "iter"
+import (
+	"iter"
+	"slices"
+)
 
 // response is the work on the JSON of a response: of a whole one, or of one chunk
 // of a stream.
@@ -13,86 +16,46 @@ type response struct {
 	argsDoc   document
 	argsEdits edits
 	argsBuf   []byte
+
+	// What readParts has found in a content: strings, and values that are none.
+	texts, reasoning []int
+	hasReasoning     bool
 }
 
 // choice is one of the alternatives that a model offers, as far as the rules need
-// it. All but index are nodes, 0 if there is none.
+// it. All but index are nodes.
 type choice struct {
 	index        int // its number
 	message      int // its message, or its delta in a stream
-	toolCalls    int // the message's tool_calls, unless the list is empty
-	finishReason int // its finish_reason, unless that is empty
+	toolCalls    int // the message's tool_calls
+	finishReason int // "" while the choice isn't finished
 }
 
-// The members of a choice that the rules need.
-const (
-	choiceIndex = iota
-	choiceFinishReason
-	choiceMessage // in a response that is one JSON text
-	choiceDelta   // in a stream
-	choiceMembers
-)
-
-func choiceKey(key []byte) int {
-	switch string(key) {
-	case "index":
-		return choiceIndex
-	case "finish_reason":
-		return choiceFinishReason
-	case "message":
-		return choiceMessage
-	case "delta":
-		return choiceDelta
-	}
-	return -1
-}
-
-// choices yields the choices of a response that are understood. message is the
-// member that holds a choice's message: choiceMessage or choiceDelta.
-func (r *response) choices(message int) iter.Seq[choice] {
+// choices yields the choices of a response. key is the member that holds a choice's
+// message: "message", or "delta" in a stream.
+func (r *response) choices(key string) iter.Seq[choice] {
 	return func(yield func(choice) bool) {
-		list := r.getArray(0, "choices")
-		if list == 0 {
-			return
-		}
-		position := -1
-		for n := range r.elements(list) {
-			position++
-			var v [choiceMembers]int
-			if r.fields(n, choiceKey, v[:]) != 0 {
-				continue
-			}
-			c := choice{index: position, message: v[message]}
-			if i, ok := r.smallInt(v[choiceIndex]); ok {
+		position := 0
+		for n := range r.elements(r.get(root, "choices")) {
+			c := choice{index: position, message: r.getKind(n, key, object), finishReason: r.getString(n, "finish_reason")}
+			if i, ok := r.smallInt(r.get(n, "index")); ok {
 				c.index = i
 			}
-			if f := v[choiceFinishReason]; f != 0 && r.kind(f) == str && len(r.inner(f)) > 0 {
-				c.finishReason = f
-			}
-			if c.message != 0 && r.kind(c.message) == object {
-				if calls := r.getArray(c.message, "tool_calls"); calls != 0 && r.next(calls) > calls+1 {
-					c.toolCalls = calls
-				}
-			} else {
-				c.message = 0
-			}
+			c.toolCalls = r.getArray(c.message, "tool_calls")
 			if !yield(c) {
 				return
 			}
+			position++
 		}
 	}
 }
 
 // smallInt reads a whole number of at most six digits without a sign.
 func (r *response) smallInt(n int) (i int, ok bool) {
-	if n == 0 || r.kind(n) != number {
+	if r.kind(n) != number || len(r.raw(n)) > 6 {
 		return 0, false
 	}
-	raw := r.raw(n)
-	if len(raw) > 6 {
-		return 0, false
-	}
-	for _, c := range raw {
+	for _, c := range r.raw(n) {
 		if c < '0' || c > '9' {
 			return 0, false
 		}
@@ -103,18 +66,14 @@ func (r *response) smallInt(n int) (i int, ok bool) {
 
 // editWhole records the edits of a response that is one JSON text.
 func (r *response) editWhole() {
-	for c := range r.choices(choiceMessage) {
-		if c.message == 0 {
-			continue
-		}
+	for c := range r.choices("message") {
 		r.joinContentParts(c.message)
-		if c.toolCalls == 0 {
-			continue
-		}
 		for call := range r.elements(c.toolCalls) {
 			r.unwrapCall(call)
 		}
-		r.fixFinishReason(c.finishReason)
+		if !r.isEmpty(c.toolCalls) {
+			r.fixFinishReason(c.finishReason)
+		}
 	}
 }
 
@@ -122,7 +81,7 @@ func (r *response) editWhole() {
 // tool_calls. Some endpoints send stop:
 // https://github.com/BerriAI/litellm/issues/12862.
 func (r *response) fixFinishReason(finish int) {
-	if finish != 0 && r.equals(finish, "stop") {
+	if r.equals(finish, "stop") {
 		r.edits.replace(r.start(finish), r.end(finish), `"tool_calls"`)
 	}
 }
@@ -132,111 +91,81 @@ func (r *response) fixFinishReason(finish int) {
 // (https://github.com/aaif-goose/goose/pull/8042) send such lists. Reasoning moves
 // to reasoning_content.
 func (r *response) joinContentParts(message int) {
-	content, unique := r.find(message, "content")
-	earlier, earlierUnique := r.find(message, "reasoning_content")
-	if !unique || !earlierUnique || content == 0 || r.kind(content) != array {
+	content := r.getArray(message, "content")
+	if content == 0 || !r.readParts(content) {
 		return
 	}
-	understood, hasReasoning := r.partsUnderstood(content)
-	if !understood {
-		return
-	}
-	if earlier != 0 && r.kind(earlier) != str && r.kind(earlier) != null {
+	reasoning, unique := r.find(message, "reasoning_content")
+	if !unique || r.kind(reasoning) != str && !r.isNull(reasoning) {
 		return
 	}
 	e := &r.edits
 	e.begin(r.start(content), r.end(content))
-	e.text = append(e.text, '"')
-	for part := range r.elements(content) {
-		if text := r.partText(part); text != 0 {
-			e.text = append(e.text, r.inner(text)...)
-		}
-	}
-	e.text = append(e.text, '"')
-	if hasReasoning {
-		r.moveReasoning(content, earlier)
+	e.text = r.appendJoined(e.text, r.texts)
+	switch {
+	case !r.hasReasoning:
+	case reasoning == 0:
+		e.text = r.appendJoined(append(e.text, `,"reasoning_content":`...), r.reasoning)
+	default:
+		e.end()
+		e.begin(r.start(reasoning), r.end(reasoning))
+		e.text = r.appendJoined(e.text, slices.Insert(r.reasoning, 0, reasoning))
 	}
 	e.end()
 }
 
-// moveReasoning adds the reasoning of a content to the message's reasoning_content,
-// whose value is earlier, 0 if there is none. A new one follows the content, in the
-// edit that has begun.
-func (r *response) moveReasoning(content, earlier int) {
-	e := &r.edits
-	if earlier == 0 {
-		e.text = append(e.text, `,"reasoning_content":"`...)
-	} else {
-		e.end()
-		e.begin(r.start(earlier), r.end(earlier))
-		e.text = append(e.text, '"')
-		if r.kind(earlier) == str {
-			e.text = append(e.text, r.inner(earlier)...)
+// appendJoined appends a JSON string of the strings among nodes.
+func (r *response) appendJoined(dst []byte, nodes []int) []byte {
+	dst = append(dst, '"')
+	for _, n := range nodes {
+		if r.kind(n) == str {
+			dst = append(dst, r.inner(n)...)
 		}
 	}
-	for part := range r.elements(content) {
-		r.appendReasoning(part)
-	}
-	e.text = append(e.text, '"')
+	return append(dst, '"')
 }
 
-// partsUnderstood reports whether all parts of a content are text or reasoning in
-// a known form, and whether there is reasoning among them.
-func (r *response) partsUnderstood(content int) (understood, hasReasoning bool) {
+// readParts collects the texts and the reasoning of a content. It returns false if
+// one of its parts is something else, or has another form than is known.
+func (r *response) readParts(content int) bool {
+	r.texts, r.reasoning, r.hasReasoning = r.texts[:0], r.reasoning[:0], false
 	for part := range r.elements(content) {
-		typ, typeUnique := r.find(part, "type")
 		text, textUnique := r.find(part, "text")
 		summary, summaryUnique := r.find(part, "summary")
-		if typ == 0 || !typeUnique || !textUnique || !summaryUnique {
-			return false, false
+		if !textUnique || !summaryUnique {
+			return false
 		}
-		switch {
-		case r.equals(typ, "text"):
-			if text != 0 && r.kind(text) != str && r.kind(text) != null {
-				return false, false
-			}
+		switch typ := r.get(part, "type"); {
+		case r.equals(typ, "text") && (r.kind(text) == str || r.isNull(text)):
+			r.texts = append(r.texts, text)
 		case r.equals(typ, "reasoning"):
-			hasReasoning = true
-			if summary != 0 && r.kind(summary) == array {
-				for s := range r.elements(summary) {
-					if r.getString(s, "text") == 0 {
-						return false, false
-					}
-				}
+			r.hasReasoning = true
+			if !r.readReasoning(text, summary) {
+				return false
 			}
 		default:
-			return false, false
+			return false
 		}
 	}
-	return true, hasReasoning
+	return true
 }
 
-// partText returns the text of a part of type text, 0 if it has none.
-func (r *response) partText(part int) int {
-	if r.equals(r.get(part, "type"), "text") {
-		return r.getString(part, "text")
-	}
-	return 0
-}
-
-// appendReasoning appends the text of a reasoning part to the edit that has begun:
-// that of its summary, which is a list or a string, or else its own.
-func (r *response) appendReasoning(part int) {
-	if !r.equals(r.get(part, "type"), "reasoning") {
-		return
-	}
-	e := &r.edits
-	summary := r.get(part, "summary")
-	switch {
-	case summary != 0 && r.kind(summary) == array:
+// readReasoning collects the reasoning of a part: its summary, which is a list or a
+// string, or else its text.
+func (r *response) readReasoning(text, summary int) bool {
+	switch r.kind(summary) {
+	case str:
+		r.reasoning = append(r.reasoning, summary)
+	case array:
 		for s := range r.elements(summary) {
-			e.text = append(e.text, r.inner(r.getString(s, "text"))...)
+			v := r.getString(s, "text")
+			if v == 0 {
+				return false
+			}
+			r.reasoning = append(r.reasoning, v)
 		}
-	case summary != 0 && r.kind(summary) == str:
-		e.text = append(e.text, r.inner(summary)...)
 	default:
-		if text := r.getString(part, "text"); text != 0 {
-			e.text = append(e.text, r.inner(text)...)
-		}
+		r.reasoning = append(r.reasoning, text)
 	}
+	return true
 }

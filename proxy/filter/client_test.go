@@ -157,18 +157,14 @@ func (g *generator) answer() (plain, stream string, clean bool) {
 		}
 		return string(q)
 	}
-	end := g.pick("\n", "\r\n", "\r")
+	end := g.pick("\n", "\r\n")
 	field := g.pick("data: ", "data:", "id: 7"+end+"data: ")
 	var b strings.Builder
 	chunk := func(delta, finish string) {
 		if g.rarely(8) {
 			b.WriteString(": ping" + end + end)
 		}
-		text := `{"id":"x","choices":[{"index":0,"delta":{` + delta + `},"finish_reason":` + finish + `}]}`
-		if g.rarely(8) { // many data lines
-			text = strings.Replace(text, `,"choices"`, `,`+end+strings.TrimPrefix(field, "id: 7"+end)+`"choices"`, 1)
-		}
-		b.WriteString(field + text + end + end)
+		b.WriteString(field + `{"id":"x","choices":[{"index":0,"delta":{` + delta + `},"finish_reason":` + finish + `}]}` + end + end)
 	}
 	content, parts := "", []string{}
 	say := func() {

@@ -8,7 +8,8 @@ import (
 type kind uint8
 
 const (
-	null kind = iota
+	none kind = iota // there is no such value
+	null
 	boolean
 	number
 	str
@@ -26,8 +27,10 @@ type node struct {
 }
 
 // document is an index of a JSON text: its nodes, in the order of the text.
-// Nothing is decoded. Node 0 is the root, so for all other nodes 0 can mean
-// "none". The rules read the nodes and record edits; the rest is copied.
+// Nothing is decoded. The rules read the nodes and record edits; the rest is copied.
+//
+// Node 0 is no value: what a function returns that finds none. It has no kind, no
+// text and nothing in it, so that only few callers need to ask for it.
 //
 // Most of a text is inside strings, so these are read as little as possible. parse
 // checks the structure. stringsValid, which is called only before an edit is made,
@@ -39,19 +42,32 @@ type document struct {
 	nodes []node
 }
 
+// root is the node of the whole text.
+const root = 1
+
 func (d *document) kind(n int) kind  { return d.nodes[n].kind }
 func (d *document) start(n int) int  { return int(d.nodes[n].start) }
 func (d *document) end(n int) int    { return int(d.nodes[n].end) }
 func (d *document) next(n int) int   { return int(d.nodes[n].next) }
 func (d *document) raw(n int) []byte { return d.src[d.nodes[n].start:d.nodes[n].end] }
 
+// isNull reports whether n is null, or no value.
+func (d *document) isNull(n int) bool { return d.nodes[n].kind <= null }
+
+// isEmpty reports whether n has nothing in it.
+func (d *document) isEmpty(n int) bool { return d.next(n) == n+1 }
+
 // inner returns what is between the quotes of a string, the brackets of an array or
 // the braces of an object.
 func (d *document) inner(n int) []byte { return d.src[d.nodes[n].start+1 : d.nodes[n].end-1] }
 
-// members yields the key and the value of each member of an object.
+// members yields the key and the value of each member of an object, and nothing for
+// another value.
 func (d *document) members(obj int) iter.Seq2[int, int] {
 	return func(yield func(k, v int) bool) {
+		if d.kind(obj) != object {
+			return
+		}
 		for k := obj + 1; k < d.next(obj); k = d.next(k + 1) {
 			if !yield(k, k+1) {
 				return
@@ -60,9 +76,12 @@ func (d *document) members(obj int) iter.Seq2[int, int] {
 	}
 }
 
-// elements yields the values of an array.
+// elements yields the values of an array, and nothing for another value.
 func (d *document) elements(arr int) iter.Seq[int] {
 	return func(yield func(v int) bool) {
+		if d.kind(arr) != array {
+			return
+		}
 		for v := arr + 1; v < d.next(arr); v = d.next(v) {
 			if !yield(v) {
 				return
@@ -103,9 +122,6 @@ func (d *document) sameString(a, b int) bool {
 // another the last: bit i of duplicates is then set.
 func (d *document) fields(obj int, index func(key []byte) int, vals []int) (duplicates uint) {
 	clear(vals)
-	if d.kind(obj) != object {
-		return 0
-	}
 	for k, v := range d.members(obj) {
 		i := index(d.inner(k))
 		if i < 0 && bytes.IndexByte(d.inner(k), '\\') >= 0 {
@@ -126,9 +142,6 @@ func (d *document) fields(obj int, index func(key []byte) int, vals []int) (dupl
 // unique if the key occurs twice.
 func (d *document) find(obj int, key string) (v int, unique bool) {
 	unique = true
-	if d.kind(obj) != object {
-		return 0, unique
-	}
 	for k, member := range d.members(obj) {
 		if d.equals(k, key) {
 			unique = v == 0
@@ -149,10 +162,11 @@ func (d *document) get(obj int, key string) int {
 
 // getKind is get for callers who treat a value of another kind as none.
 func (d *document) getKind(obj int, key string, k kind) int {
-	if v := d.get(obj, key); v != 0 && d.kind(v) == k {
-		return v
+	v := d.get(obj, key)
+	if d.kind(v) != k {
+		return 0
 	}
-	return 0
+	return v
 }
 
 func (d *document) getString(obj int, key string) int { return d.getKind(obj, key, str) }

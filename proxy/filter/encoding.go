@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"bytes"
 	"compress/flate"
-	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -21,78 +20,20 @@ import (
 // that decoders support 8 MB.
 const maxWindow = 8 << 20
 
-var errEncoding = errors.New("content encoding isn't known")
-
 // encodingOf returns a body's Content-Encoding. If it was encoded twice, the result
 // is an encoding that isn't known.
 func encodingOf(h http.Header) string { return strings.Join(h["Content-Encoding"], ",") }
 
-// openerOf returns what decodes this Content-Encoding, nil if it isn't known. What
-// an opener returns hands on data as soon as it can. It needs no Close; that of a
-// zstd decoder only frees its memory early.
-func openerOf(encoding string) func(src io.Reader) (io.Reader, error) {
-	switch strings.ToLower(strings.TrimSpace(encoding)) {
-	case "", "identity":
-		return func(src io.Reader) (io.Reader, error) { return src, nil }
-	case "gzip", "x-gzip":
-		return func(src io.Reader) (io.Reader, error) { return &lazyDecoder{src: src, open: newGunzipper}, nil }
-	case "deflate":
-		return func(src io.Reader) (io.Reader, error) { return &lazyDecoder{src: src, open: newInflater}, nil }
-	case "br":
-		return func(src io.Reader) (io.Reader, error) { return brotli.NewReader(src), nil }
-	case "zstd":
-		return func(src io.Reader) (io.Reader, error) {
-			return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
-		}
-	}
-	return nil
-}
-
-// newDecoder returns what src holds once this Content-Encoding is removed.
-func newDecoder(encoding string, src io.Reader) (io.Reader, error) {
-	open := openerOf(encoding)
-	if open == nil {
-		return nil, errEncoding
-	}
-	return open(src)
-}
-
-// Accept removes the encodings that Response can't decode from the Accept-Encoding
-// of h, the header of the call's request: a response in one of these would pass
-// unfiltered. If there are none, h is left alone.
-func (c Call) Accept(h http.Header) {
-	const key = "Accept-Encoding"
-	if c.api != ChatCompletions || !slices.ContainsFunc(h[key], acceptsUnknown) {
-		return
-	}
-	var kept []string
-	for _, value := range h[key] {
-		for item := range strings.SplitSeq(value, ",") {
-			if item = strings.TrimSpace(item); item != "" && isKnown(item) {
-				kept = append(kept, item)
-			}
-		}
-	}
-	if len(kept) == 0 {
-		kept = []string{"identity"} // an empty header would allow any encoding
-	}
-	h.Set(key, strings.Join(kept, ", "))
-}
-
-func acceptsUnknown(value string) bool {
-	for item := range strings.SplitSeq(value, ",") {
-		if !isKnown(item) {
-			return true
-		}
-	}
-	return false
-}
-
-// isKnown reports whether an item of Accept-Encoding, with or without its weight,
-// is an encoding that can be decoded.
-func isKnown(item string) bool {
-	name, _, _ := strings.Cut(item, ";")
-	return openerOf(name) != nil
+// decoders open what removes each Content-Encoding. What they return hands on data as
+// soon as it can, and needs no Close.
+var decoders = map[string]func(src *bufio.Reader) (io.Reader, error){
+	"gzip":    newGunzipper,
+	"x-gzip":  newGunzipper,
+	"deflate": newInflater,
+	"br":      func(src *bufio.Reader) (io.Reader, error) { return brotli.NewReader(src), nil },
+	"zstd": func(src *bufio.Reader) (io.Reader, error) {
+		return zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxWindow(maxWindow))
+	},
 }
 
 func newGunzipper(src *bufio.Reader) (io.Reader, error) { return gzip.NewReader(src) }
@@ -108,6 +49,58 @@ func newInflater(src *bufio.Reader) (io.Reader, error) {
 		return zlib.NewReader(src)
 	}
 	return flate.NewReader(src), nil
+}
+
+// NewDecoder returns what src holds once this Content-Encoding is removed. It isn't
+// ok if the encoding isn't known.
+func NewDecoder(encoding string, src io.Reader) (dec io.Reader, ok bool) {
+	name := nameOf(encoding)
+	if isIdentity(name) {
+		return src, true
+	}
+	open, ok := decoders[name]
+	return &lazyDecoder{src: src, open: open}, ok
+}
+
+// nameOf returns the name of an encoding as decoders has it. item may be one of
+// Accept-Encoding, which can have a weight.
+func nameOf(item string) string {
+	name, _, _ := strings.Cut(item, ";")
+	return strings.ToLower(strings.TrimSpace(name))
+}
+
+func isIdentity(name string) bool { return name == "" || name == "identity" }
+
+// Accept removes the encodings that Response can't decode from the Accept-Encoding
+// of h, the header of the call's request: a response in one of these would pass
+// unfiltered. If there are none, h is left alone.
+func (c Call) Accept(h http.Header) {
+	const key = "Accept-Encoding"
+	if c.api != ChatCompletions || !slices.ContainsFunc(h[key], acceptsUnknown) {
+		return
+	}
+	var kept []string
+	for _, value := range h[key] {
+		for item := range strings.SplitSeq(value, ",") {
+			if item = strings.TrimSpace(item); item != "" && !acceptsUnknown(item) {
+				kept = append(kept, item)
+			}
+		}
+	}
+	if len(kept) == 0 {
+		kept = []string{"identity"} // an empty header would allow any encoding
+	}
+	h.Set(key, strings.Join(kept, ", "))
+}
+
+// acceptsUnknown reports whether a list of encodings has one that can't be decoded.
+func acceptsUnknown(list string) bool {
+	for item := range strings.SplitSeq(list, ",") {
+		if name := nameOf(item); !isIdentity(name) && decoders[name] == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // lazyDecoder opens a decoder at the first Read, for decoders that block for the
@@ -132,22 +125,15 @@ func (l *lazyDecoder) Read(p []byte) (int, error) {
 // decodeBody returns a body without its encoding, and whether it had one. ok is
 // false if the body can't be decoded, or has more than limit bytes.
 func decodeBody(encoding string, body []byte, limit int64) (decoded []byte, wasEncoded, ok bool) {
-	switch encoding {
-	case "", "identity":
+	if isIdentity(encoding) {
 		return body, false, true
 	}
-	dec, err := newDecoder(encoding, bytes.NewReader(body))
-	if err != nil {
+	dec, ok := NewDecoder(encoding, bytes.NewReader(body))
+	if !ok {
 		return nil, false, false
 	}
-	if z, ok := dec.(*zstd.Decoder); ok {
-		defer z.Close()
-	}
-	decoded, err = io.ReadAll(io.LimitReader(dec, limit+1))
-	if err != nil || int64(len(decoded)) > limit {
-		return nil, false, false
-	}
-	return decoded, true, true
+	decoded, err := io.ReadAll(io.LimitReader(dec, limit+1))
+	return decoded, true, err == nil && int64(len(decoded)) <= limit
 }
 
 // markRewritten makes h describe a body that was changed and has n bytes, -1 if

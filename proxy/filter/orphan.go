@@ -56,23 +56,19 @@ func (r *request) collectCalls(i int) bool {
 	if m.role != assistantRole {
 		return true
 	}
-	if m.toolCalls != 0 {
-		for c := range r.elements(m.toolCalls) {
-			id := r.getString(c, "id")
-			if id == 0 {
-				return false
-			}
-			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: id})
+	for c := range r.elements(m.toolCalls) {
+		id := r.getString(c, "id")
+		if id == 0 {
+			return false
 		}
+		r.turnCalls = append(r.turnCalls, messageCall{message: i, id: id})
 	}
-	if list := r.blockList(m); list != 0 {
-		for n := range r.elements(list) {
-			b := r.readBlock(n)
-			if b.kind == toolUseBlock && b.id != 0 {
-				r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, inBlock: true})
-			} else if b.kind == toolUseBlock || b.kind == ambiguousBlock {
-				return false
-			}
+	for n := range r.elements(m.content) {
+		b := r.readBlock(n)
+		if b.kind == toolUseBlock && b.id != 0 {
+			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, inBlock: true})
+		} else if b.kind == toolUseBlock || b.kind == ambiguousBlock {
+			return false
 		}
 	}
 	return len(r.turnCalls) <= maxCalls
@@ -103,11 +99,7 @@ func (r *request) markAnswered(msgs []message) bool {
 
 // markBlocks is markAnswered for the blocks of one message.
 func (r *request) markBlocks(m *message) bool {
-	list := r.blockList(m)
-	if list == 0 {
-		return true
-	}
-	for n := range r.elements(list) {
+	for n := range r.elements(m.content) {
 		b := r.readBlock(n)
 		isAnswer := m.role == userRole && b.kind == toolResultBlock
 		if b.kind == ambiguousBlock || isAnswer && b.id == 0 {
@@ -145,17 +137,13 @@ func (r *request) countKept(m *message, understood bool) {
 		m.kept = 1
 		return
 	}
-	if m.role == unknownRole || m.dropped || m.content == 0 {
+	if m.role == unknownRole || m.dropped {
 		return
 	}
 	if r.kind(m.content) == str && !isBlankText(r.inner(m.content)) {
 		m.kept = 1
 	}
-	list := r.blockList(m)
-	if list == 0 {
-		return
-	}
-	for n := range r.elements(list) {
+	for n := range r.elements(m.content) {
 		b := r.readBlock(n)
 		if r.drops(m, b, understood) {
 			r.droppedBlocks = append(r.droppedBlocks, n)

@@ -134,22 +134,13 @@ func leadingNumber(s string) (n int, rest string) {
 
 // dropCallIDs removes the ids from Gemini's function calls and responses, whose keys
 // have two spellings: JSON's and protobuf's.
-func (r *request) dropCallIDs(contents int) {
-	for content := range r.elements(contents) {
-		parts := r.getArray(content, "parts")
-		if parts == 0 {
-			continue
-		}
-		for part := range r.elements(parts) {
-			if r.kind(part) != object {
-				continue
-			}
+func (r *request) dropCallIDs() {
+	for content := range r.elements(r.get(root, "contents")) {
+		for part := range r.elements(r.get(content, "parts")) {
 			for k, v := range r.members(part) {
 				switch string(r.stringValue(k)) {
 				case "functionCall", "function_call", "functionResponse", "function_response":
-					if r.kind(v) == object {
-						r.edits.dropMembers(&r.document, v, func(k, _ int) bool { return r.equals(k, "id") })
-					}
+					r.edits.dropMembers(&r.document, v, func(k, _ int) bool { return r.equals(k, "id") })
 				}
 			}
 		}

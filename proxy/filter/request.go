@@ -3,6 +3,7 @@ package filter
 import (
 	"bytes"
 	"slices"
+	"strings"
 )
 
 // request is the work on one request.
@@ -48,33 +49,31 @@ func (r *request) release() {
 
 // applyRules records all edits of the request.
 func (r *request) applyRules(api API, model string) {
-	if r.kind(0) != object {
+	if r.kind(root) != object {
 		return
 	}
-	if m := r.getString(0, "model"); model == "" && m != 0 {
+	if m := r.getString(root, "model"); model == "" && m != 0 {
 		r.lastModel = intern(r.lastModel, r.stringValue(m))
 		model = r.lastModel
 	}
 	r.quirks = quirksOf(model)
-	if tools := r.getArray(0, "tools"); tools != 0 {
-		if api == ChatCompletions {
-			r.tools = r.readToolNames(tools)
-		}
-		if r.quirks.cutsSchemas() {
-			r.cleanTools(tools)
-		}
+	tools := r.getArray(root, "tools")
+	if tools != 0 && api == ChatCompletions {
+		r.tools = r.readToolNames(tools)
 	}
-	if api == GeminiGenerate {
-		if contents := r.getArray(0, "contents"); contents != 0 && r.quirks.dropsCallIDs() {
-			r.dropCallIDs(contents)
+	if r.quirks.cutsSchemas() {
+		r.cleanTools(tools)
+	}
+	switch api {
+	case GeminiGenerate:
+		if r.quirks.dropsCallIDs() {
+			r.dropCallIDs()
 		}
-	} else {
-		if api == AnthropicMessages {
-			r.pruneSystemPrompt()
-		}
-		if list := r.getArray(0, "messages"); list != 0 {
-			r.filterMessages(list)
-		}
+	case AnthropicMessages:
+		r.pruneSystemPrompt()
+		r.filterMessages()
+	case ChatCompletions:
+		r.filterMessages()
 	}
 	r.dropRefusedMembers()
 }
@@ -94,7 +93,7 @@ func (r *request) dropRefusedMembers() {
 	if r.quirks == 0 && !r.dropSystem {
 		return
 	}
-	r.edits.dropMembers(&r.document, 0, func(k, _ int) bool {
+	r.edits.dropMembers(&r.document, root, func(k, _ int) bool {
 		key := r.stringValue(k)
 		return r.quirks.drops(key) || r.dropSystem && string(key) == "system"
 	})
@@ -102,8 +101,8 @@ func (r *request) dropRefusedMembers() {
 
 // filterMessages applies the rules for messages: first it finds out what has to
 // change, then it records the edits.
-func (r *request) filterMessages(list int) {
-	for n := range r.elements(list) {
+func (r *request) filterMessages() {
+	for n := range r.elements(r.get(root, "messages")) {
 		r.msgs = append(r.msgs, message{node: n})
 		r.readMessage(&r.msgs[len(r.msgs)-1])
 	}
@@ -129,9 +128,9 @@ const (
 type message struct {
 	node         int
 	role         role
-	content      int  // 0 if it has none
+	content      int
 	hasOtherText bool // another member of it says something, such as a refusal
-	toolCalls    int  // OpenAI's tool_calls, 0 if there are none
+	toolCalls    int  // OpenAI's tool_calls; 0 if it has none, or an empty list
 	callID       int  // the id of the call that a tool message answers; 0 if there is none
 
 	// kept is how many blocks are left in its content without those that are
@@ -187,22 +186,22 @@ func (r *request) readMessage(m *message) {
 	var v [msgMembers]int
 	duplicates := r.fields(m.node, messageKey, v[:])
 	m.content = v[msgContent]
-	if duplicates != 0 || v[msgRole] == 0 || !r.contentUnderstood(m.content) {
+	if duplicates != 0 || !r.contentUnderstood(m.content) {
 		return
 	}
-	if c := v[msgCalls]; c != 0 && r.kind(c) == array {
-		if r.next(c) > c+1 {
-			m.toolCalls = c
-		}
-	} else if c != 0 && r.kind(c) != null {
+	calls := v[msgCalls]
+	if r.kind(calls) != array && !r.isNull(calls) {
 		return
 	}
-	if id := v[msgCallID]; id != 0 && r.kind(id) == str {
-		m.callID = id
+	if !r.isEmpty(calls) {
+		m.toolCalls = calls
+	}
+	if r.kind(v[msgCallID]) == str {
+		m.callID = v[msgCallID]
 	}
 	m.role = r.readRole(v[msgRole])
 	for _, extra := range v[msgFunction:] {
-		m.hasOtherText = m.hasOtherText || m.role == assistantRole && extra != 0 && r.kind(extra) != null
+		m.hasOtherText = m.hasOtherText || m.role == assistantRole && !r.isNull(extra)
 	}
 }
 
@@ -223,32 +222,15 @@ func (r *request) readRole(v int) role {
 	return unknownRole
 }
 
-// contentUnderstood reports whether a message's content, 0 if it has none, has one
-// of the APIs' forms.
+// contentUnderstood reports whether a message's content has one of the APIs' forms:
+// none, text, or a list of blocks.
 func (r *request) contentUnderstood(content int) bool {
-	if content == 0 {
-		return true
-	}
-	switch r.kind(content) {
-	case null, str:
-		return true
-	case array:
-		for b := range r.elements(content) {
-			if r.kind(b) != object {
-				return false
-			}
+	for b := range r.elements(content) {
+		if r.kind(b) != object {
+			return false
 		}
-		return true
 	}
-	return false
-}
-
-// blockList returns the content of a message if that is a list of blocks, else 0.
-func (r *request) blockList(m *message) int {
-	if m.content == 0 || r.kind(m.content) != array {
-		return 0
-	}
-	return m.content
+	return r.isNull(content) || r.kind(content) == str || r.kind(content) == array
 }
 
 type blockKind uint8
@@ -305,15 +287,14 @@ func (r *request) readBlock(n int) block {
 		return v[i]
 	}
 	uniqueString := func(i int) int {
-		if s := unique(i); s != 0 && r.kind(s) == str {
-			return s
+		if r.kind(unique(i)) == str {
+			return v[i]
 		}
 		return 0
 	}
 	switch {
 	case duplicates&(1<<blockType) != 0:
 		return block{kind: ambiguousBlock}
-	case v[blockType] == 0:
 	case r.equals(v[blockType], "text"):
 		if duplicates&(1<<blockText) == 0 {
 			return block{kind: textBlock, text: v[blockText]}
@@ -332,21 +313,7 @@ func (r *request) readBlock(n int) block {
 type toolNames string
 
 func (t toolNames) has(name []byte) bool {
-	if len(name) == 0 || bytes.IndexByte(name, 0) >= 0 {
-		return false
-	}
-	for remaining := t; len(remaining) > 1; {
-		remaining = remaining[1:]
-		end := 0
-		for remaining[end] != 0 {
-			end++
-		}
-		if string(remaining[:end]) == string(name) {
-			return true
-		}
-		remaining = remaining[end:]
-	}
-	return false
+	return len(name) > 0 && bytes.IndexByte(name, 0) < 0 && strings.Contains(string(t), "\x00"+string(name)+"\x00")
 }
 
 func (r *request) readToolNames(tools int) toolNames {

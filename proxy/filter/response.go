@@ -34,8 +34,8 @@ func (c Call) Response(res *http.Response) {
 
 func (c Call) filterStream(res *http.Response) {
 	encoding := encodingOf(res.Header)
-	src, err := newDecoder(encoding, res.Body)
-	if err != nil {
+	src, ok := NewDecoder(encoding, res.Body)
+	if !ok {
 		return
 	}
 	res.Body = newStream(src, res.Body, c.tools)
@@ -76,7 +76,7 @@ func (c Call) filteredJSON(text []byte) []byte {
 	r := responses.Get().(*response)
 	defer r.release()
 	r.tools = c.tools
-	if !r.parse(text) || r.kind(0) != object {
+	if !r.parse(text) || r.kind(root) != object {
 		return nil
 	}
 	r.editWhole()

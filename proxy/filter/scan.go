@@ -20,16 +20,22 @@ const (
 // parse indexes src, which must not change while d is used. It reports whether the
 // structure of src is that of one JSON value, and within the bounds.
 func (d *document) parse(src []byte) bool {
-	d.src, d.nodes = src, d.nodes[:0]
-	if len(src) > maxBody {
-		return false
-	}
-	i := d.parseValue(0, 0)
+	i := d.parsePrefix(src)
 	if i < 0 {
 		return false
 	}
 	_, end := d.nextToken(i)
 	return end == len(src)
+}
+
+// parsePrefix is parse for a text that may go on after the value. It returns where
+// the value ends, -1 if there is none.
+func (d *document) parsePrefix(src []byte) int {
+	d.src, d.nodes = src, append(d.nodes[:0], node{next: root})
+	if len(src) > maxBody {
+		return -1
+	}
+	return d.parseValue(0, 0)
 }
 
 // stringsValid reports whether no string has a control character in it. parse has
@@ -58,9 +64,9 @@ func (d *document) parseValue(i, depth int) int {
 	case '"':
 		return d.parseString(i)
 	case '{':
-		return d.parseObject(i, depth)
+		return d.parseContainer(i, depth, object, '}')
 	case '[':
-		return d.parseArray(i, depth)
+		return d.parseContainer(i, depth, array, ']')
 	case 't':
 		return d.parseWord(i, "true", boolean)
 	case 'f':
@@ -75,52 +81,38 @@ func (d *document) parseValue(i, depth int) int {
 	return end
 }
 
-func (d *document) parseObject(i, depth int) int {
-	at := d.openNode(i, object)
+// parseContainer reads an object or an array; closing is the byte that ends it.
+func (d *document) parseContainer(i, depth int, k kind, closing byte) int {
+	at := len(d.nodes)
+	d.addNode(i, 0, k)
 	c, i := d.nextToken(i + 1)
-	if c == '}' {
-		return d.closeNode(at, i+1)
-	}
-	for {
-		if c != '"' {
+	for c != closing {
+		if k == object {
+			if c != '"' {
+				return -1
+			}
+			if i = d.parseString(i); i < 0 {
+				return -1
+			}
+			if c, i = d.nextToken(i); c != ':' {
+				return -1
+			}
+			i++
+		}
+		if i = d.parseValue(i, depth+1); i < 0 {
 			return -1
 		}
-		if i = d.parseString(i); i < 0 {
-			return -1
-		}
-		if c, i = d.nextToken(i); c != ':' {
-			return -1
-		}
-		if i = d.parseValue(i+1, depth+1); i < 0 {
-			return -1
-		}
-		if c, i = d.nextToken(i); c == '}' {
-			return d.closeNode(at, i+1)
-		}
-		if c != ',' {
-			return -1
-		}
-		c, i = d.nextToken(i + 1)
-	}
-}
-
-func (d *document) parseArray(i, depth int) int {
-	at := d.openNode(i, array)
-	if c, end := d.nextToken(i + 1); c == ']' {
-		return d.closeNode(at, end+1)
-	}
-	for {
-		if i = d.parseValue(i+1, depth+1); i < 0 {
-			return -1
-		}
-		var c byte
-		if c, i = d.nextToken(i); c == ']' {
-			return d.closeNode(at, i+1)
-		}
-		if c != ',' {
+		c, i = d.nextToken(i)
+		if c == ',' {
+			if c, i = d.nextToken(i + 1); c == closing {
+				return -1
+			}
+		} else if c != closing {
 			return -1
 		}
 	}
+	d.nodes[at].end, d.nodes[at].next = uint32(i+1), uint32(len(d.nodes))
+	return i + 1
 }
 
 func (d *document) parseString(i int) int {
@@ -142,16 +134,6 @@ func (d *document) parseWord(i int, word string, k kind) int {
 
 func (d *document) addNode(start, end int, k kind) {
 	d.nodes = append(d.nodes, node{uint32(start), uint32(end), uint32(len(d.nodes) + 1), k})
-}
-
-func (d *document) openNode(start int, k kind) int {
-	d.nodes = append(d.nodes, node{start: uint32(start), kind: k})
-	return len(d.nodes) - 1
-}
-
-func (d *document) closeNode(at, end int) int {
-	d.nodes[at].end, d.nodes[at].next = uint32(end), uint32(len(d.nodes))
-	return end
 }
 
 // nextToken returns the first byte from i on that isn't white space, and its index;
@@ -242,22 +224,6 @@ func hasControl(s []byte) bool {
 func noControlBits(s []byte) uint64 {
 	x := binary.LittleEndian.Uint64(s)
 	return ' '*ones - 1 - x | x // the first three terms are ^(x - ' '*ones)
-}
-
-// escapeLen returns the length of the escape at the start of s, 0 if it is invalid.
-func escapeLen(s []byte) int {
-	if len(s) < 2 {
-		return 0
-	}
-	switch s[1] {
-	case 'n', '"', 't', '\\', '/', 'b', 'f', 'r':
-		return 2
-	case 'u':
-		if _, ok := hex4(s[2:]); ok {
-			return 6
-		}
-	}
-	return 0
 }
 
 // scanNumber returns where the number at i ends, -1 if there is none.

@@ -75,7 +75,7 @@ func FuzzParse(f *testing.F) {
 		if err := dec.Decode(&want); err != nil {
 			t.Fatal(err)
 		}
-		sameValue(t, &d, 0, want)
+		sameValue(t, &d, root, want)
 	})
 }
 
@@ -163,7 +163,7 @@ func TestText(t *testing.T) {
 		}
 		again := appendQuoted(nil, got)
 		var d document
-		if !d.parse(again) || string(d.stringValue(0)) != want {
+		if !d.parse(again) || string(d.stringValue(root)) != want {
 			t.Errorf("%s came back as %s", raw, again)
 		}
 	}

@@ -49,43 +49,33 @@ func keywordOf(key []byte) keyword {
 // cleanTools removes what Gemini refuses from the schemas of all tools.
 func (r *request) cleanTools(tools int) {
 	for t := range r.elements(tools) {
-		if r.kind(t) != object {
-			continue
-		}
-		if fn := r.get(t, "function"); fn != 0 && !r.isStrict(t) {
-			r.cleanSchema(fn, "parameters")
+		if !r.isStrict(t) {
+			r.cleanSchema(r.get(t, "function"), "parameters")
 		}
 		r.cleanSchema(t, "input_schema")
 		for _, key := range []string{"functionDeclarations", "function_declarations"} {
-			if list := r.getArray(t, key); list != 0 {
-				for fn := range r.elements(list) {
-					r.cleanSchema(fn, "parameters")
-				}
+			for fn := range r.elements(r.get(t, key)) {
+				r.cleanSchema(fn, "parameters")
 			}
 		}
 	}
 }
 
-func (r *request) isStrict(tool int) bool {
-	v := r.get(tool, "strict")
-	return v != 0 && string(r.raw(v)) == "true"
-}
+func (r *request) isStrict(tool int) bool { return string(r.raw(r.get(tool, "strict"))) == "true" }
 
 // cleanSchema removes what Gemini refuses from the schema under this key of a tool.
 // A strict tool is left alone: its caller relies on the whole schema, and Gemini has
 // no strict mode.
 func (r *request) cleanSchema(tool int, key string) {
-	v := r.get(tool, key)
-	if v == 0 || r.kind(v) != object || r.isStrict(tool) {
+	v := r.getKind(tool, key, object)
+	if v == 0 || r.isStrict(tool) {
 		return
 	}
 	s := &r.schemaWriter
-	s.document, s.root, s.budget = &r.document, v, maxSchemaCost
+	s.document, s.root, s.budget, s.changed = &r.document, v, maxSchemaCost, false
 	s.active, s.chains, s.out = append(s.active[:0], v), s.chains[:0], s.out[:0]
-	if !s.needsChange(v) {
-		return
-	}
-	if s.writeSchema(v); s.budget > 0 {
+	s.writeSchema(v)
+	if s.changed && s.budget > 0 {
 		r.edits.begin(r.start(v), r.end(v))
 		r.edits.text = append(r.edits.text, s.out...)
 		r.edits.end()
@@ -103,61 +93,12 @@ const (
 // schemaWriter writes a schema in a form that Gemini takes.
 type schemaWriter struct {
 	*document
-	root   int   // what "#" refers to
-	active []int // the schemas that are being written, outermost first
-	chains []int // refChain's working memory: the chains of the active schemas
-	out    []byte
-	budget int // how much of maxSchemaCost is left; at 0 the schema stays as it is
-}
-
-// needsChange reports whether writeSchema would leave out or replace anything in a
-// schema or a list of schemas.
-func (s *schemaWriter) needsChange(v int) bool {
-	switch s.kind(v) {
-	case array:
-		for e := range s.elements(v) {
-			if s.needsChange(e) {
-				return true
-			}
-		}
-	case object:
-		for k, m := range s.members(v) {
-			switch keywordOf(s.stringValue(k)) {
-			case refusedKeyword:
-				return true
-			case boundKeyword:
-				if s.isInteger([]int{v}) {
-					return true
-				}
-			case refKeyword:
-				if s.refTarget(m) >= 0 {
-					return true
-				}
-			case schemaKeyword:
-				if s.needsChange(m) {
-					return true
-				}
-			case propertiesKeyword:
-				if s.anyNeedsChange(m) {
-					return true
-				}
-			}
-		}
-	}
-	return false
-}
-
-// anyNeedsChange asks needsChange of all schemas in a properties object.
-func (s *schemaWriter) anyNeedsChange(v int) bool {
-	if s.kind(v) != object {
-		return false
-	}
-	for _, m := range s.members(v) {
-		if s.needsChange(m) {
-			return true
-		}
-	}
-	return false
+	root    int   // what "#" refers to
+	active  []int // the schemas that are being written, outermost first
+	chains  []int // refChain's working memory: the chains of the active schemas
+	out     []byte
+	changed bool // something is left out of it, or replaced
+	budget  int  // how much of maxSchemaCost is left; at 0 the schema stays as it is
 }
 
 // writeRaw writes a value as it is.
@@ -174,9 +115,8 @@ func (s *schemaWriter) writeSchema(v int) {
 	switch s.kind(v) {
 	case array:
 		s.out = append(s.out, '[')
-		comma := false
 		for e := range s.elements(v) {
-			s.writeComma(&comma)
+			s.writeComma()
 			s.writeSchema(e)
 		}
 		s.out = append(s.out, ']')
@@ -190,11 +130,17 @@ func (s *schemaWriter) writeSchema(v int) {
 }
 
 // writeComma writes a comma, except before the first element or member.
-func (s *schemaWriter) writeComma(before *bool) {
-	if *before {
+func (s *schemaWriter) writeComma() {
+	if last := s.out[len(s.out)-1]; last != '{' && last != '[' {
 		s.out = append(s.out, ',')
 	}
-	*before = true
+}
+
+// writeKey writes what goes before a member's value.
+func (s *schemaWriter) writeKey(k int) {
+	s.writeComma()
+	s.writeRaw(k)
+	s.out = append(s.out, ':')
 }
 
 // writeMembers writes the members of a schema, then those of the definition that its
@@ -204,7 +150,6 @@ func (s *schemaWriter) writeMembers(v int) {
 	outer, before := len(s.active), len(s.chains)
 	chain, recursive := s.refChain(v)
 	integer := s.isInteger(chain)
-	comma := false
 	for i, v := range chain {
 		if i > 0 {
 			s.active = append(s.active, v)
@@ -216,20 +161,18 @@ func (s *schemaWriter) writeMembers(v int) {
 			key := s.stringValue(k)
 			word := keywordOf(key)
 			switch {
-			case word == refusedKeyword || word == boundKeyword && integer:
-			case word == refKeyword && s.refTarget(m) >= 0:
+			case word == refusedKeyword, word == boundKeyword && integer, word == refKeyword && s.refTarget(m) != 0:
+				s.changed = true
 			case s.hasKey(chain[:i], key):
 			default:
-				s.writeComma(&comma)
-				s.writeRaw(k)
-				s.out = append(s.out, ':')
+				s.writeKey(k)
 				s.writeValue(word, m)
 			}
 		}
 	}
 	s.active, s.chains = s.active[:outer], s.chains[:before]
 	if recursive && !s.hasKey(chain, []byte("type")) {
-		s.writeComma(&comma)
+		s.writeComma()
 		s.out = append(s.out, `"type":"object"`...)
 	}
 }
@@ -241,11 +184,8 @@ func (s *schemaWriter) writeValue(word keyword, v int) {
 		s.writeSchema(v)
 	case word == propertiesKeyword && s.kind(v) == object:
 		s.out = append(s.out, '{')
-		comma := false
 		for k, m := range s.members(v) {
-			s.writeComma(&comma)
-			s.writeRaw(k)
-			s.out = append(s.out, ':')
+			s.writeKey(k)
 			s.writeSchema(m)
 		}
 		s.out = append(s.out, '}')
@@ -262,11 +202,7 @@ func (s *schemaWriter) refChain(v int) (chain []int, recursive bool) {
 	for {
 		s.chains = append(s.chains, v)
 		chain = s.chains[from:]
-		ref, unique := s.find(v, "$ref")
-		if ref == 0 || !unique {
-			return chain, false
-		}
-		if v = s.refTarget(ref); v < 0 {
+		if v = s.refTarget(s.get(v, "$ref")); v == 0 {
 			return chain, false
 		}
 		if slices.Contains(s.active, v) || slices.Contains(chain, v) {
@@ -287,13 +223,10 @@ func (s *schemaWriter) isInteger(chain []int) bool {
 		if typ == 0 {
 			continue
 		}
-		if s.kind(typ) == array {
-			for e := range s.elements(typ) {
-				if s.equals(e, "integer") {
-					return true
-				}
+		for e := range s.elements(typ) {
+			if s.equals(e, "integer") {
+				return true
 			}
-			return false
 		}
 		return s.equals(typ, "integer")
 	}
@@ -313,35 +246,29 @@ func (s *schemaWriter) hasKey(chain []int, key []byte) bool {
 }
 
 // refTarget returns the schema that a $ref refers to: the root, or a schema in its
-// definitions. It is -1 if that isn't there or isn't an object.
+// definitions. It is 0 if that isn't there or isn't an object.
 func (s *schemaWriter) refTarget(ref int) int {
-	s.budget -= 64 // it takes about as long as writing 64 bytes
 	if s.kind(ref) != str {
-		return -1
+		return 0
 	}
-	pointer, ok := strings.CutPrefix(string(s.stringValue(ref)), "#")
-	if !ok {
-		return -1
-	}
-	v := s.root
-	if pointer == "" {
-		return v
-	}
+	s.budget -= 64 // the rest takes about as long as writing 64 bytes
+	pointer := string(s.stringValue(ref))
 	if decoded, err := url.PathUnescape(pointer); err == nil {
 		pointer = decoded
 	}
-	if !strings.HasPrefix(pointer, "/$defs/") && !strings.HasPrefix(pointer, "/definitions/") {
-		return -1
+	if pointer == "#" {
+		return s.root
 	}
-	for token := range strings.SplitSeq(pointer[1:], "/") {
+	if !strings.HasPrefix(pointer, "#/$defs/") && !strings.HasPrefix(pointer, "#/definitions/") {
+		return 0
+	}
+	v := s.root
+	for token := range strings.SplitSeq(pointer[len("#/"):], "/") {
 		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
-		var unique bool
-		if v, unique = s.find(v, token); v == 0 || !unique {
-			return -1
-		}
+		v = s.get(v, token)
 	}
 	if s.kind(v) != object {
-		return -1
+		return 0
 	}
 	return v
 }

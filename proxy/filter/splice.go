@@ -166,7 +166,7 @@ func (e *edits) setMembers(d *document, obj int, members ...memberValue) {
 			comma = ","
 		}
 	}
-	if comma != "" && d.next(obj) > obj+1 {
+	if comma != "" && !d.isEmpty(obj) {
 		e.text = append(e.text, comma...)
 	}
 	e.end()

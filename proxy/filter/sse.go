@@ -21,7 +21,8 @@ const (
 // It cuts what it reads into events, each of which ends with a blank line. An event
 // leaves in the Read in which its last byte came, unless it is held back (see
 // toolcall.go). An event without data, such as a comment that keeps the connection
-// alive, is never held back.
+// alive, is never held back. Lines end with LF or CRLF: a CR alone ends one too, by
+// the standard, but no server sends it.
 type stream struct {
 	callTracker
 	src    io.Reader // decoded
@@ -31,21 +32,19 @@ type stream struct {
 	limit      int  // maxEvent, but for tests
 	noShortcut bool // for tests: all events are parsed
 
-	partial  []byte // the start of an event that isn't complete
-	scanned  int    // how many bytes of it the scanner has read
-	scanner  eventScanner
-	tooLarge bool // the rest of the event passes unread
-	lastHeld bool // the event before is the last of those that are held back
+	partial   []byte // the start of an event that isn't complete
+	scanned   int    // how many bytes of it findEnd has read
+	lineBlank bool   // its last line has no text yet
+	tooLarge  bool   // the rest of the event passes unread
 
 	held     []byte // the events that are held back
 	heldEnds []int  // where each of them ends
 	ready    []byte // what the next Reads return
 	sent     int    // how many bytes of it earlier Reads have returned
-	dataBuf  []byte // the data of an event with several data lines
 }
 
 func newStream(src io.Reader, body io.Closer, tools toolNames) *stream {
-	s := &stream{src: src, body: body, limit: maxEvent, scanner: eventScanner{lineEmpty: true}}
+	s := &stream{src: src, body: body, limit: maxEvent, lineBlank: true}
 	s.tools = tools
 	return s
 }
@@ -93,21 +92,11 @@ func (s *stream) readSource(p []byte) {
 // takeEvents handles the complete events in s.partial, and removes them from it.
 func (s *stream) takeEvents() {
 	from := 0
-	for s.scanned < len(s.partial) {
-		if s.scanned == from && !s.tooLarge && s.scanner.isPairedLF(s.partial[s.scanned]) {
-			s.passLineFeed()
-			s.scanned++
-			from = s.scanned
-			continue
-		}
-		n, complete := s.scanner.scan(s.partial[s.scanned:])
-		s.scanned += n
+	for complete := true; complete; {
+		complete = s.findEnd()
 		ev := s.partial[from:s.scanned]
 		switch {
-		case s.tooLarge:
-			s.ready = append(s.ready, ev...)
-			s.tooLarge = !complete
-		case len(ev) > s.limit:
+		case s.tooLarge || len(ev) > s.limit:
 			s.flush()
 			s.ready = append(s.ready, ev...)
 			s.tooLarge = !complete
@@ -126,14 +115,17 @@ func (s *stream) takeEvents() {
 	s.scanned -= from
 }
 
-// passLineFeed passes on the LF after a CR that ended an event.
-func (s *stream) passLineFeed() {
-	s.scanner.afterCR = false
-	if s.lastHeld {
-		s.held = append(s.held, '\n')
-		s.heldEnds[len(s.heldEnds)-1]++
-	} else {
-		s.ready = append(s.ready, '\n')
+// findEnd goes on reading s.partial, up to the blank line that ends the event. It
+// returns false if that isn't there yet. Each byte is read once.
+func (s *stream) findEnd() bool {
+	for {
+		line, rest, found := bytes.Cut(s.partial[s.scanned:], []byte("\n"))
+		s.scanned = len(s.partial) - len(rest)
+		s.lineBlank = s.lineBlank && len(bytes.Trim(line, "\r")) == 0
+		if !found || s.lineBlank {
+			return found
+		}
+		s.lineBlank = true
 	}
 }
 
@@ -141,49 +133,57 @@ func (s *stream) passLineFeed() {
 // off. Most clients ignore such an event, but it passes after all others.
 func (s *stream) endOfSource(err error) {
 	s.srcErr = err
-	switch {
-	case s.tooLarge:
-		// The rest of the event has left already.
-	case s.readData(s.partial).lineCount > 0:
+	if _, end := findData(s.partial); end > 0 {
 		s.handleEvent(s.partial)
 		s.flush()
-	default:
+	} else {
 		s.flush()
 		s.ready = append(s.ready, s.partial...)
 	}
 	s.partial = nil
 }
 
+// findData returns where the data of an event is: from the value of its first data
+// line to the end of its last one, all 0 if it has none. If it has several, what is
+// between the two isn't JSON, and so the event passes unchanged: no model's endpoint
+// sends such events.
+func findData(ev []byte) (start, end int) {
+	at := 0
+	for line := range bytes.Lines(ev) {
+		text := bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r"))
+		if value, ok := bytes.CutPrefix(text, []byte("data:")); ok {
+			end = at + len(text)
+			if start == 0 {
+				start = end - len(bytes.TrimPrefix(value, []byte(" ")))
+			}
+		}
+		at += len(line)
+	}
+	return start, end
+}
+
 // handleEvent reads one event, and passes it on or holds it back.
 func (s *stream) handleEvent(ev []byte) {
-	s.lastHeld = false
-	d := s.readData(ev)
-	if d.lineCount == 0 || len(s.heldEnds) == 0 && !s.noShortcut && s.surelyUnchanged(d.json) {
+	start, end := findData(ev)
+	data := ev[start:end]
+	if end == 0 || len(s.heldEnds) == 0 && !s.noShortcut && s.surelyUnchanged(data) {
 		s.ready = append(s.ready, ev...)
 		return
 	}
-	understood := s.parseChunk(d.json)
-	if understood && s.isError() || string(bytes.TrimSpace(d.json)) == "[DONE]" {
+	understood := s.parseChunk(data)
+	if understood && !s.isNull(s.get(root, "error")) || string(bytes.TrimSpace(data)) == "[DONE]" {
 		s.flush()
 		s.ready = append(s.ready, ev...)
 		return
 	}
 	if understood {
-		clash, ambiguous := s.findClashes()
-		if clash || ambiguous {
-			s.flush()
-			d = s.readData(ev) // since flush has used dataBuf and the document
-			s.parseChunk(d.json)
-		}
-		s.ambiguous = ambiguous
 		s.readChunk()
 	}
 	if s.anyUndecided() || len(s.heldEnds) > 0 {
 		s.holdBack(ev)
 		return
 	}
-	s.quoteArguments()
-	s.writeEvent(ev, d, understood)
+	s.writeEvent(ev, start, end, understood)
 	s.markFlushed()
 }
 
@@ -199,7 +199,6 @@ func (s *stream) surelyUnchanged(json []byte) bool {
 func (s *stream) holdBack(ev []byte) {
 	s.held = append(s.held, ev...)
 	s.heldEnds = append(s.heldEnds, len(s.held))
-	s.lastHeld = true
 	if !s.anyUndecided() || len(s.held)+s.heldBytes() > s.limit {
 		s.flush()
 	}
@@ -209,47 +208,29 @@ func (s *stream) holdBack(ev []byte) {
 // pass unchanged.
 func (s *stream) flush() {
 	s.giveUp(-1)
-	s.quoteArguments()
 	from := 0
-	for _, end := range s.heldEnds {
-		ev := s.held[from:end]
-		d := s.readData(ev)
-		s.writeEvent(ev, d, s.parseChunk(d.json))
-		from = end
+	for _, to := range s.heldEnds {
+		ev := s.held[from:to]
+		start, end := findData(ev)
+		s.writeEvent(ev, start, end, s.parseChunk(ev[start:end]))
+		from = to
 	}
 	s.markFlushed()
-	s.held, s.heldEnds, s.lastHeld = emptied(s.held), s.heldEnds[:0], false
+	s.held, s.heldEnds = emptied(s.held), s.heldEnds[:0]
 }
 
-// writeEvent passes on an event, with its data edited. understood says whether
-// parseChunk has parsed the data.
-func (s *stream) writeEvent(ev []byte, d eventData, understood bool) {
+// writeEvent passes on an event, with its data, which is at [start, end), edited.
+// understood says whether parseChunk has parsed the data.
+func (s *stream) writeEvent(ev []byte, start, end int, understood bool) {
 	s.edits.reset()
 	if understood {
 		s.editChunk()
 	}
-	if len(s.edits.list) == 0 || !s.edits.sortEdits(len(d.json)) {
+	if !s.edits.sortEdits(end - start) {
 		s.ready = append(s.ready, ev...)
 		return
 	}
-	s.ready = append(s.ready, ev[:d.start]...)
-	from := len(s.ready)
-	s.ready = s.edits.appendEdited(s.ready, d.json)
-	if d.lineCount == 1 {
-		s.ready = append(s.ready, ev[d.end:]...)
-		return
-	}
-	// The data lines become one line. In JSON a line feed can only stand between
-	// tokens, where a space means the same.
-	for i, c := range s.ready[from:] {
-		if c == '\n' {
-			s.ready[from+i] = ' '
-		}
-	}
-	s.ready = append(s.ready, ev[d.end:d.next]...)
-	for l := range lines(ev) {
-		if _, isData := dataStart(ev[l.start:l.end]); !isData && l.start >= d.next {
-			s.ready = append(s.ready, ev[l.start:l.next]...)
-		}
-	}
+	s.ready = append(s.ready, ev[:start]...)
+	s.ready = s.edits.appendEdited(s.ready, ev[start:end])
+	s.ready = append(s.ready, ev[end:]...)
 }

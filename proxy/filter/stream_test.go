@@ -130,7 +130,8 @@ func TestFinishReason(t *testing.T) {
 		{"stop, nothing called", deltaChunk(`"content":"a"`) + finishChunk("stop") + doneEvent, ""},
 		{"length", call + finishChunk("length") + doneEvent, ""},
 		{"another choice called", call + `data: {"choices":[{"index":1,"delta":{},"finish_reason":"stop"}]}` + "\n\n", ""},
-		{"many data lines", call + "id: 1\ndata: {\"choices\":[{\"delta\":{},\nid: 2\ndata:\"finish_reason\"\ndata: :\"stop\"}]}\n: x\n\n", call + "id: 1\ndata: {\"choices\":[{\"delta\":{}, \"finish_reason\" :\"tool_calls\"}]}\nid: 2\n: x\n\n"},
+		{"many data lines", call + "id: 1\ndata: {\"choices\":[{\"delta\":{},\nid: 2\ndata:\"finish_reason\"\ndata: :\"stop\"}]}\n: x\n\n", ""},
+		{"a CR within the data", call + "data: {\"choices\":[{\"delta\":{},\r\"finish_reason\":\"stop\"}]}\n\n", ""},
 		{"no blank line at the end", call + `data: {"choices":[{"delta":{},"finish_reason":"stop"}]}`, call + `data: {"choices":[{"delta":{},"finish_reason":"tool_calls"}]}`},
 	})
 }
@@ -174,10 +175,8 @@ func TestNothingIsHeldBack(t *testing.T) {
 	read(": ping\n\n")
 	send(text[20:])
 	read(text)
-	send("id: 1\r\n\r")
-	read("id: 1\r\n\r")
-	send("\n")
-	read("\n")
+	send("id: 1\r\n\r\n")
+	read("id: 1\r\n\r\n")
 	wrapped := callChunk(`{"index":0,"id":"c1","type":"function","function":{"name":"databricks-tool-call","arguments":"{"}}`)
 	send(wrapped + ": ping\n\n")
 	read(": ping\n\n")

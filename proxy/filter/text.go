@@ -2,6 +2,9 @@ package filter
 
 import (
 	"bytes"
+	"encoding/hex"
+	"fmt"
+	"strings"
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -9,56 +12,56 @@ import (
 
 // hex4 reads four hexadecimal digits.
 func hex4(s []byte) (r rune, ok bool) {
+	var b [2]byte
 	if len(s) < 4 {
 		return 0, false
 	}
-	for _, c := range s[:4] {
-		switch {
-		case '0' <= c && c <= '9':
-			c -= '0'
-		case 'a' <= c && c <= 'f':
-			c -= 'a' - 10
-		case 'A' <= c && c <= 'F':
-			c -= 'A' - 10
-		default:
-			return 0, false
+	_, err := hex.Decode(b[:], s[:4])
+	return rune(b[0])<<8 | rune(b[1]), err == nil
+}
+
+// The characters of which JSON has an escape with a letter, and their letters.
+const (
+	escapedChars  = "\b\f\n\r\t"
+	escapeLetters = "bfnrt"
+)
+
+// escapeLen returns the length of the escape at the start of s, 0 if it is invalid.
+func escapeLen(s []byte) int {
+	switch {
+	case len(s) < 2:
+	case strings.IndexByte(`"\/`+escapeLetters, s[1]) >= 0:
+		return 2
+	case s[1] == 'u':
+		if _, ok := hex4(s[2:]); ok {
+			return 6
 		}
-		r = r<<4 | rune(c)
 	}
-	return r, true
+	return 0
 }
 
 // unescape returns the character and the length of the escape at the start of s.
 // Two escapes that make a surrogate pair are read as one; half a pair is returned
 // as it is. Of an invalid escape it returns the backslash.
 func unescape(s []byte) (rune, int) {
-	switch n := escapeLen(s); n {
+	switch escapeLen(s) {
 	case 0:
 		return '\\', 1
-	case 6:
-		r, _ := hex4(s[2:])
-		if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
-			if low, ok := hex4(s[8:]); ok {
-				if both := utf16.DecodeRune(r, low); both != unicode.ReplacementChar {
-					return both, 12
-				}
+	case 2:
+		if i := strings.IndexByte(escapeLetters, s[1]); i >= 0 {
+			return rune(escapedChars[i]), 2
+		}
+		return rune(s[1]), 2
+	}
+	r, _ := hex4(s[2:])
+	if len(s) >= 12 && s[6] == '\\' && s[7] == 'u' {
+		if low, ok := hex4(s[8:]); ok {
+			if both := utf16.DecodeRune(r, low); both != unicode.ReplacementChar {
+				return both, 12
 			}
 		}
-		return r, n
 	}
-	switch s[1] {
-	case 'b':
-		return '\b', 2
-	case 'f':
-		return '\f', 2
-	case 'n':
-		return '\n', 2
-	case 'r':
-		return '\r', 2
-	case 't':
-		return '\t', 2
-	}
-	return rune(s[1]), 2
+	return r, 6
 }
 
 // appendUnescaped appends the value of a JSON string, s being what is between its
@@ -91,35 +94,28 @@ func appendUnescaped(dst, s []byte) []byte {
 // appendQuoted appends s, a value that appendUnescaped made, as a JSON string.
 func appendQuoted(dst, s []byte) []byte {
 	dst = append(dst, '"')
-	for i := 0; i < len(s); {
+	for i := 0; i < len(s); i++ {
 		c := s[i]
 		switch {
 		case c == '"' || c == '\\':
 			dst = append(dst, '\\', c)
-		case c == '\n':
-			dst = append(dst, `\n`...)
-		case c == '\r':
-			dst = append(dst, `\r`...)
-		case c == '\t':
-			dst = append(dst, `\t`...)
 		case c < ' ':
-			dst = appendEscape(dst, rune(c))
+			if n := strings.IndexByte(escapedChars, c); n >= 0 {
+				dst = append(dst, '\\', escapeLetters[n])
+			} else {
+				dst = appendEscape(dst, rune(c))
+			}
 		case c == 0xED && i+2 < len(s) && s[i+1]&0xE0 == 0xA0 && s[i+2]&0xC0 == 0x80:
 			dst = appendEscape(dst, 0xD000|rune(s[i+1]&0x3F)<<6|rune(s[i+2]&0x3F))
-			i += 3
-			continue
+			i += 2
 		default:
 			dst = append(dst, c)
 		}
-		i++
 	}
 	return append(dst, '"')
 }
 
-func appendEscape(dst []byte, r rune) []byte {
-	const digits = "0123456789abcdef"
-	return append(dst, '\\', 'u', digits[r>>12&15], digits[r>>8&15], digits[r>>4&15], digits[r&15])
-}
+func appendEscape(dst []byte, r rune) []byte { return fmt.Appendf(dst, `\u%04x`, r) }
 
 // isBlankText reports whether s, the inside of a JSON string, is empty or has only
 // Unicode white space in it.

@@ -168,17 +168,12 @@ func TestParallelCalls(t *testing.T) {
 		{
 			"two calls under one index in one chunk",
 			callChunk(`{"index":0,"id":"a","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"bash\"}"}},{"index":0,"id":"b","function":{"name":"databricks-tool-call","arguments":"{\"name\":\"read\"}"}}`) + doneEvent,
-			callChunk(`{"index":0,"id":"a","function":{"name":"bash","arguments":"{}"}},{"index":0,"id":"b","function":{"name":"read","arguments":"{}"}}`) + doneEvent,
+			callChunk(`{"type":"function","index":0,"id":"a","function":{"name":"bash","arguments":"{}"}},{"type":"function","index":0,"id":"b","function":{"name":"read","arguments":"{}"}}`) + doneEvent,
 		},
 		{
 			"CRLF, event and id lines, no space",
 			strings.ReplaceAll("event: m\nid: 1\n"+strings.Replace(callChunk(wrap("0")), "data: ", "data:", 1)+"id: 2\n"+callChunk(piece("0", `{\"name\":\"bash\"}`)), "\n", "\r\n"),
 			strings.ReplaceAll("event: m\nid: 1\n"+strings.Replace(callChunk(known("0", "bash", `{}`)), "data: ", "data:", 1)+"id: 2\n"+callChunk(piece("0", "")), "\n", "\r\n"),
-		},
-		{
-			"CR",
-			strings.ReplaceAll(callChunk(wrap("0"))+callChunk(piece("0", `{\"name\":\"bash\"}`)), "\n", "\r"),
-			strings.ReplaceAll(callChunk(known("0", "bash", `{}`))+callChunk(piece("0", "")), "\n", "\r"),
 		},
 	})
 }
