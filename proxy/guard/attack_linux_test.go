@@ -62,7 +62,7 @@ func TestGoneClients(t *testing.T) {
 // TestGoneClientIsRefused sees it through the server: nothing that a client
 // sent before it left is done.
 func TestGoneClientIsRefused(t *testing.T) {
-	g := newGuard(t, Config{ClientKeys: []string{key}})
+	g := newGuard(t, Config{Known: knowsKey})
 	l := listen(t)
 	for _, reset := range []bool{false, true} {
 		// The request waits in the kernel's queue while its sender goes.
@@ -249,7 +249,7 @@ func TestUserNamespace(t *testing.T) {
 // TestSlotsAreReserved lets another user take every slot that it can get: there is
 // one left for us.
 func TestSlotsAreReserved(t *testing.T) {
-	g := newGuard(t, Config{MaxConns: 4})
+	g := withSlots(newGuard(t, Config{}), 4)
 	l := listen(t)
 	var theirs []*exec.Cmd
 	serveOn(t, g, g.Limit(l))

@@ -27,12 +27,10 @@ package guard
 
 import (
 	"context"
-	"crypto/sha256"
-	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
+	"slices"
 )
 
 // Config says who is let in besides the user who runs the process and root,
@@ -48,11 +46,8 @@ type Config struct {
 	// scheme, and a request may have any port with them.
 	AllowHosts []string
 
-	// ClientKeys are secrets of at least 16 characters that let in clients
-	// whose user can't be known.
-	ClientKeys []string
-
-	// KeyFile, if not "", is a file with more client keys, one per line. Blank
+	// KeyFile, if not "", is a file with client keys, one per line: secrets of at
+	// least 16 characters that let in clients whose user can't be known. Blank
 	// lines and lines that start with # are skipped. It must belong to us or to
 	// root, and nobody else may read it. It is read again when a credential is
 	// checked, once a second at most; while it can't be read, none of its keys
@@ -64,12 +59,6 @@ type Config struct {
 	// is known.
 	Known func(hash string) bool
 
-	// MaxConns is how many connections may be open at a time through all
-	// listeners of Limit together. 0: 4096, or fewer if the process may not open
-	// two files for each. Clients that aren't let in by their user get half of
-	// them, unless this system can't tell users apart.
-	MaxConns int
-
 	// Log receives refusals, at most a few a minute for each reason. Nil:
 	// discarded.
 	Log *slog.Logger
@@ -78,22 +67,19 @@ type Config struct {
 // Guard decides who may use the proxy. It is safe for concurrent use.
 type Guard struct {
 	log           *slog.Logger
-	hosts         map[string]struct{}
-	hostList      string // the names in hosts, for messages
-	users         map[uint32]struct{}
-	userList      string // the ids in users, for messages
+	hosts         []string // that a request may name
+	users         []uint32 // who are let in
 	owners        *owners
-	keyHashes     [][sha256.Size]byte
 	keyFile       *keyFile // nil: none
 	knownToLedger func(string) bool
 	slots         chan struct{} // holds one element per open connection
-	stats         reasonStats
+	stats         map[reason]*reasonStats
 }
 
 // New returns a Guard, or an error that says which field of cfg is wrong. It reads
 // KeyFile, if there is one.
 func New(cfg Config) (*Guard, error) {
-	g := &Guard{log: cfg.Log, knownToLedger: cfg.Known, owners: newOwners()}
+	g := &Guard{log: cfg.Log, knownToLedger: cfg.Known, owners: newOwners(), stats: newStats()}
 	if g.log == nil {
 		g.log = slog.New(slog.DiscardHandler)
 	}
@@ -101,31 +87,19 @@ func New(cfg Config) (*Guard, error) {
 		g.knownToLedger = func(string) bool { return false }
 	}
 	var err error
-	if g.hosts, g.hostList, err = allowedHosts(cfg.AllowHosts); err != nil {
+	if g.hosts, err = allowedHosts(cfg.AllowHosts); err != nil {
 		return nil, err
 	}
-	if g.users, g.userList, err = allowedUsers(cfg.AllowUsers); err != nil {
+	if g.users, err = allowedUsers(cfg.AllowUsers); err != nil {
 		return nil, err
 	}
 	g.owners.warnOfOverflow(g.log, g.users)
-	for i, key := range cfg.ClientKeys {
-		if err := checkKey(key); err != nil {
-			return nil, fmt.Errorf("client key %d: %w", i+1, err)
-		}
-		g.keyHashes = append(g.keyHashes, sha256.Sum256([]byte(key)))
-	}
 	if cfg.KeyFile != "" {
 		if g.keyFile, err = openKeyFile(cfg.KeyFile, g.log); err != nil {
 			return nil, err
 		}
 	}
-	switch {
-	case cfg.MaxConns < 0:
-		return nil, errors.New("the connection limit must not be negative")
-	case cfg.MaxConns == 0:
-		cfg.MaxConns = defaultMaxConns()
-	}
-	g.slots = make(chan struct{}, cfg.MaxConns)
+	g.slots = make(chan struct{}, maxConns())
 	return g, nil
 }
 
@@ -149,7 +123,7 @@ func (g *Guard) Check(r *http.Request) *Refusal {
 		return g.refuse(r, reasonTarget, nil)
 	}
 	host, ok := hostOf(r.Host)
-	if !ok || !g.allowsHost(host) {
+	if !ok || !slices.Contains(g.hosts, host) {
 		return g.refuse(r, reasonHost, nil)
 	}
 	if origins := r.Header["Origin"]; len(origins) > 0 && !sameOrigin(origins, r.Host) {

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"patrol/rotator/pat"
 )
 
 const canary = "dapi-canary-0123456789"
@@ -92,13 +94,15 @@ func requestOnce(t testing.TB, addr, request string) (status int, reason, body s
 	return status, reason, body
 }
 
-// key is a client key that lets requests in wherever the test runs.
+// key lets requests in wherever the test runs, if knowsKey is the guard's Known.
 const key = "0123456789abcdef-key"
+
+func knowsKey(hash string) bool { return hash == pat.Hash(key) }
 
 // TestHost sends each Host as it stands. What net/http itself refuses shows
 // no reason.
 func TestHost(t *testing.T) {
-	g := newGuard(t, Config{AllowHosts: []string{"Patrol.Example", "10.1.2.3", "2001:DB8:0::7"}, ClientKeys: []string{key}})
+	g := newGuard(t, Config{AllowHosts: []string{"Patrol.Example", "10.1.2.3", "2001:DB8:0::7"}, Known: knowsKey})
 	addr := serve(t, g, "tcp4", "127.0.0.1:0")
 	accepted := []string{
 		"localhost", "localhost:4000", "LOCALHOST", "LocalHost:1", "127.0.0.1", "127.0.0.1:65535", "[::1]", "[::1]:4000",
@@ -164,7 +168,7 @@ func TestAllowHostsErrors(t *testing.T) {
 }
 
 func TestTarget(t *testing.T) {
-	addr := serve(t, newGuard(t, Config{ClientKeys: []string{key}}), "tcp4", "127.0.0.1:0")
+	addr := serve(t, newGuard(t, Config{Known: knowsKey}), "tcp4", "127.0.0.1:0")
 	for _, line := range []string{
 		"GET http://evil.com/ HTTP/1.1", "GET http://localhost:4000/api HTTP/1.1", "GET https://127.0.0.1/ HTTP/1.1", "POST http://user:" + canary + "@localhost/ HTTP/1.1",
 		"CONNECT localhost:443 HTTP/1.1", "CONNECT evil.com:443 HTTP/1.1", "GET file:///etc/passwd HTTP/1.1", "GET mailto:x HTTP/1.1",
@@ -182,7 +186,7 @@ func TestTarget(t *testing.T) {
 // TestBrowser is a table of what browsers send, and what they can't be made
 // to leave out.
 func TestBrowser(t *testing.T) {
-	g := newGuard(t, Config{AllowHosts: []string{"patrol.example"}, ClientKeys: []string{key}})
+	g := newGuard(t, Config{AllowHosts: []string{"patrol.example"}, Known: knowsKey})
 	addr := serve(t, g, "tcp4", "127.0.0.1:0")
 	tests := []struct{ host, headers, reason string }{
 		{"localhost:4000", "", ""},
@@ -252,7 +256,7 @@ func TestBrowser(t *testing.T) {
 // TestBlindBrowser: a browser doesn't say of an image that a page elsewhere
 // asked for it, under a name that isn't loopback's.
 func TestBrowserWithoutOrigin(t *testing.T) {
-	g := newGuard(t, Config{AllowHosts: []string{"patrol.example"}, ClientKeys: []string{key}})
+	g := newGuard(t, Config{AllowHosts: []string{"patrol.example"}, Known: knowsKey})
 	addr := serve(t, g, "tcp4", "127.0.0.1:0")
 	const mozilla = "User-Agent: Mozilla/5.0 (X11; Linux x86_64)\n"
 	for _, test := range []struct{ host, headers, reason string }{

@@ -3,29 +3,27 @@ package guard
 import (
 	"errors"
 	"fmt"
-	"maps"
 	"net/http"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 )
 
-// allowedHosts returns the set of hosts that a request may name, and a list of
-// them for messages.
-func allowedHosts(more []string) (map[string]struct{}, string, error) {
-	hosts := map[string]struct{}{"localhost": {}, "127.0.0.1": {}, "[::1]": {}}
-	list := "localhost, 127.0.0.1 and [::1]"
+// loopbackHosts are the names under which each client on this machine reaches us.
+var loopbackHosts = []string{"localhost", "127.0.0.1", "[::1]"}
+
+// allowedHosts returns the hosts that a request may name: loopbackHosts and more.
+func allowedHosts(more []string) ([]string, error) {
+	hosts := slices.Clone(loopbackHosts)
 	for _, entry := range more {
 		host, err := allowedHost(entry)
 		if err != nil {
-			return nil, "", fmt.Errorf("allowed host %q: %w", entry, err)
+			return nil, fmt.Errorf("allowed host %q: %w", entry, err)
 		}
-		hosts[host] = struct{}{}
+		hosts = append(hosts, host)
 	}
-	if len(hosts) > 3 {
-		list = strings.Join(slices.Sorted(maps.Keys(hosts)), ", ")
-	}
-	return hosts, list, nil
+	return hosts, nil
 }
 
 // allowedHost returns an entry of Config.AllowHosts in the form that hostOf gives
@@ -60,25 +58,13 @@ func allowedHost(entry string) (string, error) {
 	return host, nil
 }
 
-func (g *Guard) allowsHost(host string) bool {
-	switch host {
-	case "localhost", "127.0.0.1", "[::1]": // spares nearly every request the look-up below
-		return true
-	}
-	_, ok := g.hosts[host]
-	return ok
-}
-
 // maybeBrowser reports whether a web page may have made r, although r has neither
 // Origin nor Sec-Fetch-Site. Browsers send Sec-Fetch-Site only to https and to
 // loopback hosts, and no Origin when they load an image. So if r names one of
 // Config.AllowHosts, its User-Agent decides.
 func maybeBrowser(r *http.Request, host string) bool {
-	switch host {
-	case "localhost", "127.0.0.1", "[::1]":
-		return false
-	}
-	return len(r.Header["Origin"]) == 0 && len(r.Header["Sec-Fetch-Site"]) == 0 && strings.HasPrefix(r.UserAgent(), "Mozilla/")
+	return !slices.Contains(loopbackHosts, host) &&
+		len(r.Header["Origin"]) == 0 && len(r.Header["Sec-Fetch-Site"]) == 0 && strings.HasPrefix(r.UserAgent(), "Mozilla/")
 }
 
 // hostOf returns the host of an authority, which is host or host:port, in lower
@@ -99,38 +85,26 @@ func hostOf(authority string) (host string, ok bool) {
 	if host == "" || !validPort(authority[end:]) {
 		return "", false
 	}
-	upper := false
 	for i := range len(host) {
 		switch c := host[i]; {
-		case 'a' <= c && c <= 'z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
-		case 'A' <= c && c <= 'Z':
-			upper = true
+		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '.', c == '-', c == '_':
 		case host[0] == '[' && (c == ':' || i == 0 || i == len(host)-1):
 		default:
 			// Not in ASCII either: Unicode folds ſ and K to s and k.
 			return "", false
 		}
 	}
-	if upper {
-		host = strings.ToLower(host)
-	}
-	return host, true
+	return strings.ToLower(host), true
 }
 
 // validPort reports whether s is empty or a colon and a port.
 func validPort(s string) bool {
-	if s == "" {
-		return true
+	digits, ok := strings.CutPrefix(s, ":")
+	if !ok {
+		return s == ""
 	}
-	if s[0] != ':' || len(s) < 2 || len(s) > 6 {
-		return false
-	}
-	for i := 1; i < len(s); i++ {
-		if s[i] < '0' || s[i] > '9' {
-			return false
-		}
-	}
-	return true
+	_, err := strconv.ParseUint(digits, 10, 16)
+	return err == nil && len(digits) <= len("65535")
 }
 
 // sameOrigin reports whether a request comes from a page that was loaded from
@@ -139,7 +113,8 @@ func validPort(s string) bool {
 // another origin; so is "null".
 func sameOrigin(origins []string, host string) bool {
 	authority, ok := originAuthority(origins)
-	return ok && equalFoldASCII(authority, host)
+	_, isHost := hostOf(authority) // and so ASCII: EqualFold knows more letters
+	return ok && isHost && strings.EqualFold(authority, host)
 }
 
 // originAuthority returns the host and port that a request's Origin names. It is
@@ -161,24 +136,4 @@ func originAuthority(origins []string) (string, bool) {
 // localhost are one site.
 func fetchSiteAllowed(sites []string) bool {
 	return len(sites) == 1 && (sites[0] == "same-origin" || sites[0] == "none")
-}
-
-// equalFoldASCII is strings.EqualFold for ASCII letters alone.
-func equalFoldASCII(a, b string) bool {
-	if len(a) != len(b) {
-		return false
-	}
-	for i := range len(a) {
-		if lowerASCII(a[i]) != lowerASCII(b[i]) {
-			return false
-		}
-	}
-	return true
-}
-
-func lowerASCII(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }

@@ -1,8 +1,6 @@
 package guard
 
 import (
-	"bufio"
-	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -108,10 +106,10 @@ func readKeyFile(path string) ([][sha256.Size]byte, error) {
 
 // parseKeys returns the hashes of the keys in a file's text.
 func parseKeys(data []byte) (hashes [][sha256.Size]byte, err error) {
-	lines := bufio.NewScanner(bytes.NewReader(data))
-	lines.Buffer(nil, maxKeyFileSize+1)
-	for n := 1; lines.Scan(); n++ {
-		key := strings.Trim(lines.Text(), " \t\r")
+	n := 0
+	for line := range strings.Lines(string(data)) {
+		n++
+		key := strings.Trim(line, " \t\r\n")
 		if key == "" || key[0] == '#' {
 			continue
 		}
@@ -119,9 +117,6 @@ func parseKeys(data []byte) (hashes [][sha256.Size]byte, err error) {
 			return nil, fmt.Errorf("line %d: %w", n, err)
 		}
 		hashes = append(hashes, sha256.Sum256([]byte(key)))
-	}
-	if err := lines.Err(); err != nil {
-		return nil, err
 	}
 	if len(hashes) == 0 {
 		return nil, errors.New("it holds no key: put one on a line of its own; `openssl rand -hex 32` makes a good one")

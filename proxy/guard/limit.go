@@ -7,27 +7,28 @@ import (
 	"sync"
 )
 
-// Limit returns a listener that hands out connections of l. At most MaxConns of
-// them are open at a time, counted over all listeners that Limit has returned.
-// Beyond that Accept blocks until one is closed, and further connections wait in
-// the kernel's queue.
+// Limit returns a listener that hands out connections of l. At most 4096 of them are
+// open at a time, counted over all listeners that Limit has returned, or fewer if the
+// process may not open two files for each. Beyond that Accept blocks until one is
+// closed, and further connections wait in the kernel's queue.
 //
-// Where a socket's owner can be known, half of the MaxConns are reserved for
-// users who are let in: once the other half is in use, a connection of anybody
-// else is closed at once.
+// Where a socket's owner can be known, half of them are reserved for users who are
+// let in: once the other half is in use, a connection of anybody else is closed at
+// once.
 func (g *Guard) Limit(l net.Listener) net.Listener {
-	return &limitListener{Listener: l, guard: g, closed: make(chan struct{})}
+	ctx, cancel := context.WithCancel(context.Background())
+	return &limitListener{Listener: l, guard: g, closed: ctx.Done(), cancel: cancel}
 }
 
 type limitListener struct {
 	net.Listener
-	guard     *Guard
-	closeOnce sync.Once
-	closed    chan struct{} // closed by Close
+	guard  *Guard
+	closed <-chan struct{} // closed by cancel
+	cancel context.CancelFunc
 }
 
 func (l *limitListener) Close() error {
-	l.closeOnce.Do(func() { close(l.closed) })
+	l.cancel()
 	return l.Listener.Close()
 }
 
@@ -40,9 +41,7 @@ func (l *limitListener) Accept() (net.Conn, error) {
 			return nil, err
 		case l.guard.isOverHalf(c):
 			_ = c.Close()
-			if attrs, ok := l.guard.record(reasonOverHalf, c.RemoteAddr().String()); ok {
-				l.guard.log.LogAttrs(context.Background(), slog.LevelWarn, "connection refused", attrs...)
-			}
+			l.guard.record(reasonOverHalf, c.RemoteAddr().String(), "connection refused")
 		case !l.takeSlot(c):
 			_ = c.Close()
 			return nil, net.ErrClosed
@@ -55,24 +54,20 @@ func (l *limitListener) Accept() (net.Conn, error) {
 // takeSlot blocks until a slot is free, and takes it. It returns false if l is
 // closed before.
 func (l *limitListener) takeSlot(c net.Conn) bool {
+	slots := l.guard.slots
 	select {
-	case l.guard.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		return true
 	default:
 	}
-	if attrs, ok := l.guard.record(reasonFull, c.RemoteAddr().String()); ok {
-		attrs = append(attrs, slog.Int("open", cap(l.guard.slots)))
-		l.guard.log.LogAttrs(context.Background(), slog.LevelWarn, "connections wait: no more may be open", attrs...)
-	}
+	l.guard.record(reasonFull, c.RemoteAddr().String(), "connections wait: no more may be open", slog.Int("open", cap(slots)))
 	select {
-	case l.guard.slots <- struct{}{}:
+	case slots <- struct{}{}:
 		return true
 	case <-l.closed:
 		return false
 	}
 }
-
-func (g *Guard) freeSlot() { <-g.slots }
 
 // isOverHalf reports whether half of the slots are in use and c's client isn't
 // one of the users for whom the other half is reserved.
@@ -86,7 +81,7 @@ func (g *Guard) isOverHalf(c net.Conn) bool {
 
 // track returns c, which holds a slot, so that its Close frees the slot.
 func (g *Guard) track(c net.Conn) net.Conn {
-	release := sync.OnceFunc(g.freeSlot)
+	release := sync.OnceFunc(func() { <-g.slots })
 	if tcp, ok := c.(*net.TCPConn); ok {
 		return &trackedTCPConn{TCPConn: tcp, release: release}
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"os/user"
 	"slices"
@@ -58,8 +57,8 @@ func newOwners() *owners {
 
 // warnOfOverflow logs that an allowed user can't be told from users without an
 // id in our user namespace, and so needs a credential.
-func (o *owners) warnOfOverflow(log *slog.Logger, users map[uint32]struct{}) {
-	if _, ok := users[o.overflowUID]; ok && o.hasOverflow {
+func (o *owners) warnOfOverflow(log *slog.Logger, users []uint32) {
+	if o.hasOverflow && slices.Contains(users, o.overflowUID) {
 		log.Warn("connections of this user need a credential: in this user namespace its id stands for others too", "uid", o.overflowUID)
 	}
 }
@@ -152,22 +151,18 @@ func readOverflowUID() (uid uint32, present bool) {
 	return uid, strings.Join(strings.Fields(string(mapped)), " ") != "0 0 4294967295"
 }
 
-// allowedUsers returns the ids of the users who are let in, and a list of them
-// for messages.
-func allowedUsers(names []string) (map[uint32]struct{}, string, error) {
-	users := map[uint32]struct{}{0: {}, uint32(os.Geteuid()): {}}
+// allowedUsers returns the ids of the users who are let in, in order.
+func allowedUsers(names []string) ([]uint32, error) {
+	users := []uint32{0, uint32(os.Geteuid())}
 	for _, name := range names {
 		uid, err := uidOf(name)
 		if err != nil {
-			return nil, "", fmt.Errorf("allowed user %q: %w", name, err)
+			return nil, fmt.Errorf("allowed user %q: %w", name, err)
 		}
-		users[uid] = struct{}{}
+		users = append(users, uid)
 	}
-	list := make([]string, 0, len(users))
-	for _, uid := range slices.Sorted(maps.Keys(users)) {
-		list = append(list, strconv.FormatUint(uint64(uid), 10))
-	}
-	return users, strings.Join(list, ", "), nil
+	slices.Sort(users)
+	return slices.Compact(users), nil
 }
 
 // uidOf returns the id of a user who is given by name or by id.

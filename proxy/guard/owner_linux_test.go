@@ -20,7 +20,7 @@ import (
 // TestUsers tries every user on the servers of two.
 func TestUsers(t *testing.T) {
 	needOthers(t)
-	rootAddr := serve(t, newGuard(t, Config{ClientKeys: []string{key}}), "tcp4", "127.0.0.1:0")
+	rootAddr := serve(t, newGuard(t, Config{Known: knowsKey}), "tcp4", "127.0.0.1:0")
 	aliceAddr := startServer(t, commandAs(t, alice, "server", serverArgs{}))
 	sharedAddr := startServer(t, commandAs(t, alice, "server", serverArgs{AllowUsers: []string{strconv.Itoa(bob), "daemon"}}))
 	daemon, err := uidOf("daemon")
@@ -273,7 +273,7 @@ func TestFallback(t *testing.T) {
 		t.Fatal(err)
 	}
 	noModule := onlyTables(newGuard(t, Config{}), emptyTable{}, newProcNet())
-	nothing := onlyTables(newGuard(t, Config{ClientKeys: []string{key}}), emptyTable{}, emptyTable{})
+	nothing := onlyTables(newGuard(t, Config{Known: knowsKey}), emptyTable{}, emptyTable{})
 	for name, g := range map[string]*Guard{"closed": closed, "no module": noModule} {
 		if status, reason, body := requestOnce(t, serve(t, g, "tcp4", "127.0.0.1:0"), get); status != 200 {
 			t.Errorf("%s: %d %s %s", name, status, reason, body)

@@ -17,13 +17,13 @@ func newOwners() *owners { return &owners{} }
 
 func (*owners) lookUp(syscall.RawConn, tuple) (peerClass, uint32) { return peerUnknown, 0 }
 
-func (*owners) warnOfOverflow(*slog.Logger, map[uint32]struct{}) {}
+func (*owners) warnOfOverflow(*slog.Logger, []uint32) {}
 
 func (*owners) close() error { return nil }
 
-func allowedUsers(names []string) (map[uint32]struct{}, string, error) {
+func allowedUsers(names []string) ([]uint32, error) {
 	if len(names) > 0 {
-		return nil, "", errors.New("users can be allowed on Linux only, where the kernel tells who owns a connection: give the client a key instead (--client-key-file)")
+		return nil, errors.New("users can be allowed on Linux only, where the kernel tells who owns a connection: give the client a key instead (--client-key-file)")
 	}
-	return nil, "", nil
+	return nil, nil
 }

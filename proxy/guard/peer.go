@@ -3,6 +3,7 @@ package guard
 import (
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -71,7 +72,7 @@ func (g *Guard) lookUpPeer(c net.Conn) (peerClass, uint32) {
 	if class != peerKnown {
 		return class, 0
 	}
-	if _, ok := g.users[uid]; !ok {
+	if !slices.Contains(g.users, uid) {
 		return peerForeign, uid
 	}
 	return peerAllowed, uid

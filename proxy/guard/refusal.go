@@ -1,9 +1,12 @@
 package guard
 
 import (
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
+	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 )
@@ -19,43 +22,31 @@ type Refusal struct {
 	Close bool
 }
 
-// reason is why a request or a connection was turned away, or had to wait.
-type reason int
+// reason is why a request or a connection was turned away, or had to wait, as logs
+// and metrics name it.
+type reason string
 
 const (
-	reasonTarget reason = iota
-	reasonHost
-	reasonOrigin
-	reasonFetchSite
-	reasonForeign
-	reasonGone
-	reasonUnknown
-	reasonRemote
-	reasonOverHalf
-	reasonFull
-	reasonCount
+	reasonTarget    reason = "target"        // the request is for another server
+	reasonHost      reason = "host"          // its Host isn't ours
+	reasonOrigin    reason = "origin"        // its Origin names a web page of another origin
+	reasonFetchSite reason = "fetch_site"    // its Sec-Fetch-Site, or the lack of it, points to such a page
+	reasonForeign   reason = "foreign_user"  // the client's user isn't let in
+	reasonGone      reason = "client_gone"   // the client has closed its socket
+	reasonUnknown   reason = "owner_unknown" // no credential, and the client's user can't be known
+	reasonRemote    reason = "remote"        // no credential, and the client isn't on loopback
+	reasonOverHalf  reason = "crowded"       // a connection was closed to keep slots for the user's own
+	reasonFull      reason = "full"          // a connection had to wait until another was closed
 )
 
-// String returns the reason's name in logs and metrics.
-func (why reason) String() string {
-	return [reasonCount]string{
-		reasonTarget:    "target",        // the request is for another server
-		reasonHost:      "host",          // its Host isn't ours
-		reasonOrigin:    "origin",        // its Origin names a web page of another origin
-		reasonFetchSite: "fetch_site",    // its Sec-Fetch-Site, or the lack of it, points to such a page
-		reasonForeign:   "foreign_user",  // the client's user isn't let in
-		reasonGone:      "client_gone",   // the client has closed its socket
-		reasonUnknown:   "owner_unknown", // no credential, and the client's user can't be known
-		reasonRemote:    "remote",        // no credential, and the client isn't on loopback
-		reasonOverHalf:  "crowded",       // a connection was closed to keep slots for the user's own
-		reasonFull:      "full",          // a connection had to wait until another was closed
-	}[why]
+var reasons = []reason{
+	reasonTarget, reasonHost, reasonOrigin, reasonFetchSite, reasonForeign, reasonGone, reasonUnknown, reasonRemote, reasonOverHalf, reasonFull,
 }
 
 // refuse counts and logs a refusal, and returns it. p may be nil, except for
 // reasonForeign.
 func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
-	refusal := &Refusal{Status: http.StatusForbidden, Reason: why.String()}
+	refusal := &Refusal{Status: http.StatusForbidden, Reason: string(why)}
 	detail := slog.Attr{}
 	switch why {
 	case reasonTarget:
@@ -64,7 +55,7 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 	case reasonHost:
 		host := displayAuthority(r.Host)
 		detail = slog.String("host", host)
-		refusal.Message = fmt.Sprintf("patrol answers requests to %s (any port), and this one is to %s: use one of those names in the base URL, or start patrol with --allow-host.", g.hostList, host)
+		refusal.Message = fmt.Sprintf("patrol answers requests to %s (any port), and this one is to %s: use one of those names in the base URL, or start patrol with --allow-host.", strings.Join(g.hosts, ", "), host)
 	case reasonOrigin, reasonFetchSite:
 		origin, _ := originAuthority(r.Header["Origin"])
 		detail = slog.String("origin", displayAuthority(origin))
@@ -72,7 +63,7 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 	case reasonForeign:
 		detail = slog.Uint64("uid", uint64(p.uid))
 		refusal.Close = true
-		refusal.Message = fmt.Sprintf("This connection belongs to the user with id %d, and this patrol serves id %s: run the client as that user, start patrol with --allow-user %d, or run a patrol of your own on another port.", p.uid, g.userList, p.uid)
+		refusal.Message = fmt.Sprintf("This connection belongs to the user with id %d, and this patrol serves id %s: run the client as that user, start patrol with --allow-user %d, or run a patrol of your own on another port.", p.uid, listOf(g.users), p.uid)
 	case reasonGone:
 		refusal.Close = true
 		refusal.Message = "The client closed its connection before patrol could see whose it was: keep it open until the answer has come."
@@ -84,10 +75,17 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 		refusal.Status = http.StatusUnauthorized
 		refusal.Message = credentialMessage(r, "this connection doesn't come over loopback but from another machine or container, or by this machine's address in a network")
 	}
-	if attrs, ok := g.record(why, r.RemoteAddr); ok {
-		g.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused", append(attrs, detail)...)
-	}
+	g.record(why, r.RemoteAddr, "request refused", detail)
 	return refusal
+}
+
+// listOf returns a list of users for a message.
+func listOf(ids []uint32) string {
+	list := make([]string, len(ids))
+	for i, id := range ids {
+		list[i] = strconv.FormatUint(uint64(id), 10)
+	}
+	return strings.Join(list, ", ")
 }
 
 // credentialMessage asks for a credential, and says why one is needed.
@@ -116,32 +114,39 @@ func displayAuthority(authority string) string {
 // Counters returns how many requests and connections were turned away or had to
 // wait so far, by reason. It has all reasons, also those with a count of 0.
 func (g *Guard) Counters() map[string]uint64 {
-	counts := make(map[string]uint64, reasonCount)
-	for why := range reasonCount {
-		counts[why.String()] = g.stats[why].count.Load()
+	counts := make(map[string]uint64, len(reasons))
+	for why, s := range g.stats {
+		counts[string(why)] = s.count.Load()
 	}
 	return counts
 }
 
-// reasonStats holds a counter and a log quota for each reason.
-type reasonStats [reasonCount]struct {
+// reasonStats is a reason's counter and log quota.
+type reasonStats struct {
 	count atomic.Uint64
 	quota LogQuota
 }
 
-// record counts a refusal or a wait. It is ok to log it if the reason's quota
-// allows that, with attrs: a client that is refused a million times must not fill
-// the disk.
-func (g *Guard) record(why reason, remote string) (attrs []slog.Attr, ok bool) {
-	s := &g.stats[why]
+func newStats() map[reason]*reasonStats {
+	stats := make(map[reason]*reasonStats, len(reasons))
+	for _, why := range reasons {
+		stats[why] = new(reasonStats)
+	}
+	return stats
+}
+
+// record counts a refusal or a wait, and logs it if the reason's quota allows that: a
+// client that is refused a million times must not fill the disk.
+func (g *Guard) record(why reason, remote, message string, details ...slog.Attr) {
+	s := g.stats[why]
 	s.count.Add(1)
 	unlogged, ok := s.quota.Take(time.Now())
 	if !ok {
-		return nil, false
+		return
 	}
-	attrs = []slog.Attr{slog.String("reason", why.String()), slog.String("remote", remote)}
+	attrs := []slog.Attr{slog.String("reason", string(why)), slog.String("remote", remote)}
 	if unlogged > 0 {
 		attrs = append(attrs, slog.Uint64("not_logged", unlogged))
 	}
-	return attrs, true
+	g.log.LogAttrs(context.Background(), slog.LevelWarn, message, append(attrs, details...)...)
 }

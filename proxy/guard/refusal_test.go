@@ -61,7 +61,7 @@ func TestLog(t *testing.T) {
 		if lines := flood(3000); len(lines) != 3*logBurst {
 			t.Errorf("after an hour of quiet: %d lines, want %d", len(lines), 3*logBurst)
 		}
-		if got := g.Counters(); got["host"] != 11_100 || got["origin"] != 11_100 || got["owner_unknown"] != 11_100 || got["remote"] != 0 || len(got) != int(reasonCount) {
+		if got := g.Counters(); got["host"] != 11_100 || got["origin"] != 11_100 || got["owner_unknown"] != 11_100 || got["remote"] != 0 || len(got) != len(reasons) {
 			t.Errorf("Counters() = %v", got)
 		}
 	})

@@ -84,7 +84,7 @@ func playServer(arg []string) int {
 	if err := json.Unmarshal([]byte(arg[0]), &args); err != nil {
 		panic(err)
 	}
-	g, err := New(Config{AllowUsers: args.AllowUsers, ClientKeys: []string{key}})
+	g, err := New(Config{AllowUsers: args.AllowUsers, Known: knowsKey})
 	if err != nil {
 		panic(err)
 	}

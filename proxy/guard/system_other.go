@@ -8,4 +8,4 @@ import "io/fs"
 // who may read it.
 func checkPrivate(string, fs.FileInfo) error { return nil }
 
-func defaultMaxConns() int { return 4096 }
+func maxConns() int { return 4096 }
