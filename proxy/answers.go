@@ -33,73 +33,35 @@ func (a answer) send(w http.ResponseWriter, api api) {
 
 // form is the answer's body.
 func (a answer) form(api api) any {
+	kind := kindOf(a.status)
 	switch api {
 	case messages, countTokens, anthropic:
-		return map[string]any{
-			"type":  "error",
-			"error": map[string]string{"type": anthropicType(a.status), "message": a.message},
-		}
+		return map[string]any{"type": "error", "error": map[string]string{"type": kind.anthropic, "message": a.message}}
 	case gemini:
-		return map[string]any{
-			"error": map[string]any{"code": a.status, "message": a.message, "status": googleStatus(a.status)},
-		}
+		return map[string]any{"error": map[string]any{"code": a.status, "message": a.message, "status": kind.google}}
 	case databricks:
-		return map[string]string{"error_code": databricksCode(a.status), "message": a.message}
-	}
-	kind := "server_error"
-	if a.status < 500 {
-		kind = "invalid_request_error"
+		return map[string]string{"error_code": kind.databricks, "message": a.message}
 	}
 	return map[string]any{
-		"error": map[string]any{"message": a.message, "type": kind, "param": nil, "code": "patrol_" + strconv.Itoa(a.status)},
+		"error": map[string]any{"message": a.message, "type": kind.openAI, "param": nil, "code": "patrol_" + strconv.Itoa(a.status)},
 	}
 }
 
-func anthropicType(status int) string {
-	switch status {
-	case http.StatusUnauthorized:
-		return "authentication_error"
-	case http.StatusForbidden:
-		return "permission_error"
-	case http.StatusNotFound:
-		return "not_found_error"
-	case http.StatusRequestEntityTooLarge:
-		return "request_too_large"
-	}
-	if status < 500 {
-		return "invalid_request_error"
-	}
-	return "api_error"
-}
+// errorKind is what each API calls a kind of error.
+type errorKind struct{ openAI, anthropic, google, databricks string }
 
-func googleStatus(status int) string {
-	switch status {
-	case http.StatusUnauthorized:
-		return "UNAUTHENTICATED"
-	case http.StatusForbidden:
-		return "PERMISSION_DENIED"
-	case http.StatusNotFound:
-		return "NOT_FOUND"
+func kindOf(status int) errorKind {
+	switch {
+	case status == http.StatusUnauthorized:
+		return errorKind{"invalid_request_error", "authentication_error", "UNAUTHENTICATED", "UNAUTHENTICATED"}
+	case status == http.StatusForbidden:
+		return errorKind{"invalid_request_error", "permission_error", "PERMISSION_DENIED", "PERMISSION_DENIED"}
+	case status == http.StatusNotFound:
+		return errorKind{"invalid_request_error", "not_found_error", "NOT_FOUND", "ENDPOINT_NOT_FOUND"}
+	case status < 500:
+		return errorKind{"invalid_request_error", "invalid_request_error", "INVALID_ARGUMENT", "BAD_REQUEST"}
 	}
-	if status < 500 {
-		return "INVALID_ARGUMENT"
-	}
-	return "UNAVAILABLE"
-}
-
-func databricksCode(status int) string {
-	switch status {
-	case http.StatusUnauthorized:
-		return "UNAUTHENTICATED"
-	case http.StatusForbidden:
-		return "PERMISSION_DENIED"
-	case http.StatusNotFound:
-		return "ENDPOINT_NOT_FOUND"
-	}
-	if status < 500 {
-		return "BAD_REQUEST"
-	}
-	return "TEMPORARILY_UNAVAILABLE"
+	return errorKind{"server_error", "api_error", "UNAVAILABLE", "TEMPORARILY_UNAVAILABLE"}
 }
 
 // apiOf says in whose form to answer a request that gets no further.

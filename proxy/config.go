@@ -95,6 +95,12 @@ func (cfg Config) withDefaults() Config {
 	case cfg.ReplayMemory < 0:
 		cfg.ReplayLimit, cfg.ReplayMemory = 0, 0
 	}
+	if cfg.Ready == nil {
+		cfg.Ready = func() error { return nil }
+	}
+	if cfg.Warnings == nil {
+		cfg.Warnings = func() []string { return nil }
+	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}

@@ -26,7 +26,7 @@ func (p *Proxy) metrics(w http.ResponseWriter) {
 		{"answered_503_total", "counter", "Requests answered 503: no token came in time.", s.NoToken},
 		{"answered_502_total", "counter", "Requests answered 502: no answer came from upstream.", s.Failed},
 		{"ready", "gauge", "1 if requests can be served.", one(p.usable() == nil)},
-		{"warnings", "gauge", "What is wrong although requests are served; /readyz says what.", uint64(len(p.warned()))},
+		{"warnings", "gauge", "What is wrong although requests are served; /readyz says what.", uint64(len(p.warnings()))},
 	} {
 		family(&b, m.name, m.kind, m.help)
 		fmt.Fprintf(&b, "patrol_%s %d\n", m.name, m.value)

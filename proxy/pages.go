@@ -25,13 +25,13 @@ func (p *Proxy) own(w http.ResponseWriter, r *http.Request) bool {
 	}
 	switch r.URL.Path {
 	case "/readyz":
-		status, about := http.StatusOK, page{Status: "ok", Warnings: p.warned()}
+		status, about := http.StatusOK, page{Status: "ok", Warnings: p.warnings()}
 		if err := p.usable(); err != nil {
 			status, about.Status, about.Reason = http.StatusServiceUnavailable, "not ready", err.Error()
 		}
 		writePage(w, status, about)
 	case "/health": // alive, whatever its token; other proxies have it on this path
-		about := page{Status: "ok", Ready: new(true), Warnings: p.warned()}
+		about := page{Status: "ok", Ready: new(true), Warnings: p.warnings()}
 		if err := p.usable(); err != nil {
 			about.Ready, about.Reason = new(false), err.Error()
 		}
@@ -51,14 +51,6 @@ type page struct {
 	Ready    *bool    `json:"ready,omitempty"`
 	Reason   string   `json:"reason,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
-}
-
-// warned says what is wrong although requests are served.
-func (p *Proxy) warned() []string {
-	if p.warnings == nil {
-		return nil
-	}
-	return p.warnings()
 }
 
 // writePage sends a page as JSON, or nothing but the status if it is nil.

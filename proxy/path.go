@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"encoding/hex"
 	"errors"
 	"net/http"
 	"strings"
@@ -44,8 +45,8 @@ func checkRaw(raw string) error {
 		case i+2 >= len(raw):
 			return errEscape
 		default:
-			b, ok := unhex(raw[i+1], raw[i+2])
-			if !ok || alphanumeric(b) || strings.IndexByte(`./\;%?#`, b) >= 0 {
+			b, err := hex.DecodeString(raw[i+1 : i+3])
+			if err != nil || alphanumeric(b[0]) || strings.IndexByte(`./\;%?#`, b[0]) >= 0 {
 				return errEscape
 			}
 			i += 2
@@ -70,13 +71,11 @@ func checkPath(path string) error {
 	}
 	path = strings.TrimPrefix(path, "/")
 	for path != "" {
-		segment, rest, more := strings.Cut(path, "/")
+		segment, rest, _ := strings.Cut(path, "/")
 		if strings.Trim(segment, ". ") == "" {
 			return errSegment
 		}
-		if path = rest; !more {
-			break
-		}
+		path = rest
 	}
 	return nil
 }
@@ -89,17 +88,4 @@ func plain(c byte) bool {
 
 func alphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
-}
-
-func unhex(hi, lo byte) (b byte, ok bool) {
-	const digits = "0123456789abcdef"
-	h, l := strings.IndexByte(digits, lower(hi)), strings.IndexByte(digits, lower(lo))
-	return byte(h<<4 | l), h >= 0 && l >= 0
-}
-
-func lower(c byte) byte {
-	if 'A' <= c && c <= 'Z' {
-		return c + 'a' - 'A'
-	}
-	return c
 }

@@ -197,36 +197,6 @@ func (r *payloadReader) Read(b []byte) (n int, err error) {
 	return n, err
 }
 
-// sendTo reads up to most bytes of it right into w.
-func (r *payloadReader) sendTo(w io.Writer, most int64) (sent int64, err error) {
-	defer contain(r.log, &err)
-	r.mu.Lock()
-	p := r.payload
-	if p == nil {
-		r.mu.Unlock()
-		return 0, nil // and the next Read says why
-	}
-	p.users.Add(1) // so that Close needn't wait for the network
-	defer p.release()
-	left := r.left.Len()
-	rest := p.data[len(p.data)-left:]
-	rest = rest[:min(int64(left), most)]
-	r.mu.Unlock()
-
-	n, err := w.Write(rest)
-
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	switch {
-	case n == left:
-		r.cut = false // the answer came, and Close with it, before Write returned
-		r.letGo()
-	case !r.cut:
-		_, _ = r.left.Seek(int64(n), io.SeekCurrent)
-	}
-	return int64(n), err
-}
-
 func (r *payloadReader) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -132,23 +132,17 @@ func (p *Proxy) current() *pat.Token { return &p.tokens.current.Load().token }
 
 // usable says why requests can't be served, nil if they can.
 func (p *Proxy) usable() error {
-	if p.ready != nil {
-		if err := p.ready(); err != nil {
-			return err
-		}
+	g := p.tokens.current.Load()
+	if p.ready() == nil && g.usable() {
+		return nil
 	}
-	if tok := p.current(); tok.IsZero() || tok.Expired(time.Now()) {
-		return errors.New(p.whyNoToken(tok))
-	}
-	return nil
+	return errors.New(p.whyNoToken(&g.token))
 }
 
 // whyNoToken says what is wrong with tok, the one in use, and what to do.
 func (p *Proxy) whyNoToken(tok *pat.Token) string {
-	if p.ready != nil {
-		if err := p.ready(); err != nil {
-			return err.Error()
-		}
+	if err := p.ready(); err != nil {
+		return err.Error()
 	}
 	switch {
 	case tok.IsZero():

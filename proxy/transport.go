@@ -13,11 +13,11 @@ import (
 func newTransport(roots *x509.CertPool) *http.Transport {
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
-		DialContext: bounded(dialDirect(&net.Dialer{
+		DialContext: bounded((&net.Dialer{
 			Timeout: 15 * time.Second,
 			// A laptop's connections die without a word while it sleeps.
 			KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3},
-		})),
+		}).DialContext),
 		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
 		ForceAttemptHTTP2:      true,
 		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},

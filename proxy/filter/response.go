@@ -49,11 +49,8 @@ func (c Call) filterBody(res *http.Response) {
 	}
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxResponse+1))
 	if err != nil || len(raw) > maxResponse {
-		rest := io.Reader(res.Body)
-		if err != nil {
-			rest = errorReader{err}
-		}
-		res.Body = readCloser{io.MultiReader(bytes.NewReader(raw), rest), res.Body}
+		// An error comes again when the rest is read.
+		res.Body = readCloser{io.MultiReader(bytes.NewReader(raw), res.Body), res.Body}
 		return
 	}
 	if decoded, wasEncoded, ok := decodeBody(encodingOf(res.Header), raw, maxResponse); ok {
@@ -101,8 +98,3 @@ type readCloser struct {
 	io.Reader
 	io.Closer
 }
-
-// errorReader returns the error with which a body broke off.
-type errorReader struct{ err error }
-
-func (f errorReader) Read([]byte) (int, error) { return 0, f.err }
