@@ -8,8 +8,8 @@
 //     has to change is replaced; the text around it stays as it was.
 //   - What isn't understood passes unchanged: text that isn't JSON, a value of
 //     another type than the API has there, a key that occurs twice, an event of
-//     several data lines, a body or an event that is too large. (Invalid escapes in strings that no rule reads
-//     aren't noticed; see document.)
+//     several data lines, a body or an event that is too large. (Invalid escapes
+//     in strings that no rule reads aren't noticed; see document.)
 //   - A request that would have worked still works. Nothing here fails, so there
 //     is no error to return.
 //   - Filtering twice gives the same as filtering once.
@@ -19,9 +19,8 @@
 // (tools), orphan.go and blank.go (messages; for Gemini's own API the ids in
 // quirks.go), quirks.go (members that a model refuses). The rules for responses
 // are for chat completions only, and are in choices.go and unwrap.go. A stream of
-// events (sse.go) holds back a tool call whose name is in its
-// arguments until these are complete (toolcall.go). encoding.go removes a body's
-// Content-Encoding.
+// events (sse.go) holds back a tool call whose name is in its arguments until these
+// are complete (toolcall.go). encoding.go removes a body's Content-Encoding.
 package filter
 
 import (

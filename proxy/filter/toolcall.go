@@ -39,7 +39,7 @@ type streamCall struct {
 
 const (
 	maxStreamCalls     = 256  // further calls of a stream pass unchanged
-	maxKeptStreamNodes = 4096 // 64 KB; the memory for more isn't kept after a chunk
+	maxKeptStreamNodes = 4096 // 64 KB; the memory for more isn't kept
 )
 
 // callTracker follows the tool calls of a stream, chunk by chunk.
@@ -220,6 +220,9 @@ func (s *callTracker) markFlushed() {
 	for i := range s.calls {
 		c := &s.calls[i]
 		c.flushed, c.args, c.newArgs = true, nil, nil
+	}
+	if cap(s.callOf) > maxKeptStreamNodes {
+		s.callOf = nil
 	}
 	s.callOf, s.passedOn = s.callOf[:0], 0
 }
