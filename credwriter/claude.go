@@ -29,7 +29,7 @@ const (
 )
 
 func (c claude) Set(text []byte, token string, _ func(hash string) bool) (Edit, error) {
-	return setJSON(text, token, c.owner, c.put)
+	return setJSON(text, token, c.owner, c.setToken)
 }
 
 func (c claude) Remove(text []byte, gone func(hash string) bool) (Edit, error) {
@@ -49,31 +49,19 @@ func (c claude) Remove(text []byte, gone func(hash string) bool) (Edit, error) {
 
 func (claude) Values(text []byte) ([]string, error) { return jsonValues(text) }
 
-// put puts the token where ours stand, or belong.
-func (c claude) put(e *jsonEdit) error {
-	env, _ := e.root.last("env")
-	for _, m := range e.root.members {
-		if m.name != "env" {
-			continue
-		}
-		if m.value.kind != '{' {
-			return errors.New("its env is no object: make it one, or delete it")
-		}
-		for _, v := range m.value.members {
-			// Readers take the last of several; an older token of ours needn't
-			// stay in the others.
-			if v.name == authVar && e.isOurs(v.value) {
-				e.put(v.value)
-			}
-		}
+// setToken puts the token where ours stand, or belong.
+func (c claude) setToken(e *jsonEdit) error {
+	if err := c.renewAll(e); err != nil {
+		return err
 	}
+	env, _ := e.root.last("env")
 	base, hasBase := env.last(baseVar)
 	served := base.isString() && c.owner.serves(base.str)
 	token, hasToken := env.last(authVar)
 	switch {
 	case e.isOurs(token):
 	case hasToken && served && (token.kind == '"' || token.kind == 'n'):
-		e.put(token)
+		e.putToken(token)
 	case hasToken:
 		e.leave("env.%s isn't patrol's, and %s", authVar, beside(base, hasBase))
 	case served:
@@ -82,6 +70,25 @@ func (c claude) put(e *jsonEdit) error {
 		c.addBoth(e, env)
 	case c.create:
 		e.leave("env.%s is missing and wasn't added: %s", authVar, beside(base, hasBase))
+	}
+	return nil
+}
+
+// renewAll renews all tokens of ours: readers take the last of several, but an
+// older one needn't stay in the others.
+func (claude) renewAll(e *jsonEdit) error {
+	for _, m := range e.root.members {
+		if m.name != "env" {
+			continue
+		}
+		if m.value.kind != '{' {
+			return errors.New("its env is no object: make it one, or delete it")
+		}
+		for _, v := range m.value.members {
+			if v.name == authVar && e.isOurs(v.value) {
+				e.putToken(v.value)
+			}
+		}
 	}
 	return nil
 }

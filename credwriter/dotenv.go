@@ -79,15 +79,20 @@ func (d dotenv) Set(text []byte, token string, _ func(hash string) bool) (Edit, 
 		}
 	}
 	if last < 0 {
-		eol := eolAt(text, len(text))
-		line := d.variable + "=" + token + eol
-		if len(text) > 0 && text[len(text)-1] != '\n' {
-			line = eol + line
-		}
-		e.replace(len(text), len(text), line)
+		e.replace(len(text), len(text), d.newLine(text, token))
 		all = append(all, envVar{name: d.variable, value: token})
 	}
 	return d.result(text, e, all)
+}
+
+// newLine returns what is to be added at the end of a text.
+func (d dotenv) newLine(text []byte, token string) string {
+	eol := eolAt(text, len(text))
+	line := d.variable + "=" + token + eol
+	if len(text) > 0 && text[len(text)-1] != '\n' {
+		return eol + line
+	}
+	return line
 }
 
 // Remove takes out the whole line of the variable, but for a comment on it.

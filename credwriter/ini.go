@@ -27,8 +27,8 @@ type iniSection struct {
 	keys []iniKey
 }
 
-// iniLine is where a line stands; end is before its line end.
-type iniLine struct{ start, end int }
+// iniLine is where a line stands; end is before its line end, next behind it.
+type iniLine struct{ start, end, next int }
 
 type iniKey struct {
 	name, value string
@@ -43,39 +43,17 @@ type values map[string]map[string]string
 // parseINI reads an ini file. Its errors name lines and never quote them: any
 // line may hold a secret.
 func parseINI(text []byte) (*iniFile, error) {
-	f := &iniFile{text: text}
 	if err := checkPlainText(text); err != nil {
 		return nil, err
 	}
+	f := &iniFile{text: text, sections: []iniSection{{name: ini.DefaultSection}}}
 	s := iniScanner{text: text}
 	if bytes.HasPrefix(text, []byte(bom)) {
 		s.next = len(bom)
 	}
-	f.sections = []iniSection{{name: ini.DefaultSection}}
 	for s.line() {
-		if strings.Contains(strings.TrimRight(s.raw, "\r\n"), "\r") {
-			return nil, s.errorf("it has a carriage return in its middle, which is the end of a line to some of the Databricks tools: take it out, or put each setting on a line of its own")
-		}
-		trimmed := strings.TrimLeftFunc(s.raw, unicode.IsSpace)
-		at := s.start + len(s.raw) - len(trimmed)
-		switch {
-		case trimmed == "", trimmed[0] == '#', trimmed[0] == ';':
-		case trimmed[0] == '[':
-			end := strings.LastIndexByte(trimmed, ']')
-			if end < 2 {
-				return nil, s.errorf("a section's header needs a name between [ and ]")
-			}
-			f.sections = append(f.sections, iniSection{name: trimmed[1:end], head: s.here()})
-		default:
-			key, err := s.key(trimmed, at)
-			if err != nil {
-				return nil, err
-			}
-			if bytes.Contains(text[key.line.start:key.line.end], []byte("\n[")) {
-				return nil, s.errorf("the value that goes on here has a line that begins with [: that is a profile to some of the Databricks tools, so write the value on one line")
-			}
-			last := &f.sections[len(f.sections)-1]
-			last.keys = append(last.keys, key)
+		if err := f.add(&s); err != nil {
+			return nil, err
 		}
 	}
 	seen, err := parseValues(text)
@@ -83,6 +61,34 @@ func parseINI(text []byte) (*iniFile, error) {
 		return nil, errors.New("it can't be read the way the Databricks tools read it: put each setting on a line of its own, key = value, without quotes")
 	}
 	return f, nil
+}
+
+// add adds what begins on the scanner's line.
+func (f *iniFile) add(s *iniScanner) error {
+	if strings.Contains(strings.TrimRight(s.raw, "\r\n"), "\r") {
+		return s.errorf("it has a carriage return in its middle, which is the end of a line to some of the Databricks tools: take it out, or put each setting on a line of its own")
+	}
+	trimmed := strings.TrimLeftFunc(s.raw, unicode.IsSpace)
+	switch {
+	case trimmed == "", trimmed[0] == '#', trimmed[0] == ';':
+	case trimmed[0] == '[':
+		end := strings.LastIndexByte(trimmed, ']')
+		if end < 2 {
+			return s.errorf("a section's header needs a name between [ and ]")
+		}
+		f.sections = append(f.sections, iniSection{name: trimmed[1:end], head: s.here()})
+	default:
+		key, err := s.key(trimmed, s.next-len(trimmed))
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(f.text[key.line.start:key.line.end], []byte("\n[")) {
+			return s.errorf("the value that goes on here has a line that begins with [: that is a profile to some of the Databricks tools, so write the value on one line")
+		}
+		last := &f.sections[len(f.sections)-1]
+		last.keys = append(last.keys, key)
+	}
+	return nil
 }
 
 // parseValues reads the values with ini.v1.
@@ -164,7 +170,7 @@ func (s *iniScanner) line() bool {
 
 // here returns where the line stands.
 func (s *iniScanner) here() iniLine {
-	return iniLine{s.start, s.start + len(strings.TrimRight(s.raw, "\r\n"))}
+	return iniLine{s.start, s.start + len(strings.TrimRight(s.raw, "\r\n")), s.next}
 }
 
 func (s *iniScanner) errorf(format string, args ...any) error {
@@ -181,7 +187,7 @@ func (s *iniScanner) key(line string, at int) (iniKey, error) {
 	rest := strings.TrimLeftFunc(line[offset:], unicode.IsSpace)
 	k.start = at + len(line) - len(rest)
 	err := s.value(&k, rest)
-	k.line.end = s.here().end
+	k.line.end, k.line.next = s.here().end, s.next
 	if rest == "" {
 		// The value goes after the blanks behind the delimiter.
 		blanks := line[offset:]
@@ -201,53 +207,44 @@ func keyName(line string) (name string, offset int, ok bool) {
 	case line[0] == '"' || line[0] == '`':
 		quote = line[:1]
 	}
-	n := len(quote)
-	end := 0
-	if n > 0 {
-		if end = strings.Index(line[n:], quote); end < 0 {
+	rest := line[len(quote):]
+	if quote != "" {
+		if name, rest, ok = strings.Cut(rest, quote); !ok {
 			return "", 0, false
 		}
-		end += n
 	}
-	i := strings.IndexAny(line[end+n:], "=:")
+	i := strings.IndexAny(rest, "=:")
 	if i < 0 {
 		return "", 0, false
 	}
-	offset = end + n + i + 1
-	if n == 0 {
-		end = i
+	if quote == "" {
+		name = rest[:i]
 	}
-	name = strings.TrimSpace(line[n:end])
-	return name, offset, name != ""
+	name = strings.TrimSpace(name)
+	return name, len(line) - len(rest) + i + 1, name != ""
 }
 
 // value reads the value that begins with rest, which is trimmed on the left.
 func (s *iniScanner) value(k *iniKey, rest string) error {
 	k.simple = true
-	quote := ""
 	switch {
-	case rest == "":
-		return nil
 	case len(rest) > 3 && strings.HasPrefix(rest, `"""`):
-		quote = `"""`
-	case rest[0] == '`':
-		quote = "`"
-	}
-	if quote != "" {
-		k.start += len(quote)
-		rest = rest[len(quote):]
-		end := strings.LastIndex(rest, quote)
-		if end < 0 {
-			return s.quoted(k, rest, quote)
-		}
-		k.value, k.end = rest[:end], k.start+end
-		return nil
+		return s.quoted(k, rest[3:], `"""`)
+	case strings.HasPrefix(rest, "`"):
+		return s.quoted(k, rest[1:], "`")
 	}
 	rest = strings.TrimSpace(rest)
-	if strings.HasSuffix(rest, `\`) {
-		s.continued(k, rest[:len(rest)-1])
-		return nil
+	if before, ok := strings.CutSuffix(rest, `\`); ok {
+		s.continued(k, before)
+	} else {
+		k.plain(rest)
 	}
+	return nil
+}
+
+// plain takes a value without a comment behind it, and without simple quotes
+// around it.
+func (k *iniKey) plain(rest string) {
 	i := strings.Index(rest, " #")
 	if i < 0 {
 		i = strings.Index(rest, " ;")
@@ -260,11 +257,15 @@ func (s *iniScanner) value(k *iniKey, rest string) error {
 		rest = rest[1 : n-1]
 	}
 	k.value, k.end = rest, k.start+len(rest)
-	return nil
 }
 
-// quoted reads on to the quote that ends a value of several lines.
+// quoted reads a value up to the quote that ends it, perhaps lines below.
 func (s *iniScanner) quoted(k *iniKey, value, quote string) error {
+	k.start += len(quote)
+	if end := strings.LastIndex(value, quote); end >= 0 {
+		k.value, k.end = value[:end], k.start+end
+		return nil
+	}
 	first := *s
 	k.simple = false
 	for s.line() {

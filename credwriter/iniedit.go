@@ -64,13 +64,7 @@ func (e *iniEdit) remove(k *iniKey) bool {
 			return true
 		}
 	}
-	for end < len(e.text) && e.text[end] == '\r' {
-		end++
-	}
-	if end < len(e.text) && e.text[end] == '\n' {
-		end++
-	}
-	e.replace(k.line.start, end, "")
+	e.replace(k.line.start, k.line.next, "")
 	return true
 }
 
@@ -96,7 +90,7 @@ func (e *iniEdit) add(name string, missing []setting) error {
 	if s.head.end > 0 && e.text[s.head.start] != '[' || indented(e.text[at:]) {
 		return fmt.Errorf("nothing can be added to profile %s: its header or a line below it is indented, and Python's reader would take what is added for something else: take the indentation away", name)
 	}
-	e.replace(at, at, e.lines(s, missing, eolAt(e.text, at), ""))
+	e.replace(at, at, e.lines(s, missing, eolAt(e.text, at)))
 	return nil
 }
 
@@ -119,20 +113,20 @@ func (e *iniEdit) addSection(name string, wanted []setting) error {
 			lines += eol
 		}
 	}
-	lines += "[" + name + "]" + eol
 	s := iniSection{name: name}
-	lines += e.lines(&s, wanted, "", eol)
+	lines += "[" + name + "]" + e.lines(&s, wanted, eol) + eol
 	e.sections = append(e.sections, s)
 	e.replace(len(e.text), len(e.text), lines)
 	return nil
 }
 
-// lines notes that a section gets settings, and returns their lines.
-func (e *iniEdit) lines(s *iniSection, settings []setting, before, after string) string {
+// lines notes that a section gets settings, and returns their lines, each after
+// a line end.
+func (e *iniEdit) lines(s *iniSection, settings []setting, eol string) string {
 	var b strings.Builder
 	for _, set := range settings {
 		s.keys = append(s.keys, iniKey{name: set.name, value: set.value})
-		b.WriteString(before + set.name + " = " + set.value + after)
+		b.WriteString(eol + set.name + " = " + set.value)
 	}
 	return b.String()
 }

@@ -18,9 +18,10 @@ import (
 // emptyObject is what a new file is made from.
 const emptyObject = "{}\n"
 
-// jsonEdit is one edit of a JSON text under way.
+// jsonEdit is one edit under way of a JSON text that is an object.
 type jsonEdit struct {
-	*jsonFile
+	text    []byte
+	root    value
 	token   string                  // to put; "" if tokens are removed
 	ours    func(value string) bool // what is to be replaced, or removed
 	applies bool                    // some place holds the token or will, or one is removed
@@ -39,14 +40,7 @@ func removeJSON(text []byte, gone func(hash string) bool, plan func(*jsonEdit) e
 }
 
 func editJSON(text []byte, blank jsonEdit, plan func(*jsonEdit) error) (Edit, error) {
-	run := func(text []byte) (e jsonEdit, err error) {
-		e = blank
-		if e.jsonFile, err = parseJSON(text); err != nil {
-			return e, err
-		}
-		return e, plan(&e)
-	}
-	e, err := run(text)
+	e, err := blank.planned(text, plan)
 	if err != nil {
 		return Edit{}, err
 	}
@@ -60,10 +54,20 @@ func editJSON(text []byte, blank jsonEdit, plan func(*jsonEdit) error) (Edit, er
 	}
 	out := e.apply(text)
 	// What we wrote must read as what we meant: then nothing is left to do.
-	if again, err := run(out); err != nil || again.applies != (e.token != "") || len(again.splices) > 0 {
+	if again, err := blank.planned(out, plan); err != nil || again.applies != (e.token != "") || len(again.splices) > 0 {
 		return Edit{}, errors.New("it can't be changed without changing what else is read from it: lay it out as a JSON formatter would")
 	}
 	return Edit{Text: out, Left: e.left}, nil
+}
+
+// planned returns the edit of a text, planned and not made.
+func (e jsonEdit) planned(text []byte, plan func(*jsonEdit) error) (jsonEdit, error) {
+	root, err := parseJSON(text)
+	if err != nil {
+		return e, err
+	}
+	e.text, e.root = text, root
+	return e, plan(&e)
 }
 
 // isOurs reports whether v is one of our tokens, the one to put included.
@@ -74,8 +78,8 @@ func (e *jsonEdit) replace(start, end int, text string) {
 	e.edits.replace(start, end, text)
 }
 
-// put puts the token in place of v.
-func (e *jsonEdit) put(v value) {
+// putToken puts the token in place of v.
+func (e *jsonEdit) putToken(v value) {
 	e.applies = true
 	if v.str != e.token {
 		e.replace(v.start, v.end, quote(e.token))
@@ -105,11 +109,11 @@ func (e *jsonEdit) remove(object value, out func(member) bool) {
 
 // jsonValues returns all strings of a JSON text.
 func jsonValues(text []byte) (values []string, err error) {
-	f, err := parseJSON(text)
+	root, err := parseJSON(text)
 	if err != nil {
 		return nil, err
 	}
-	f.root.walk("", func(_ string, v value) { values = append(values, v.str) })
+	root.walk("", func(_ string, v value) { values = append(values, v.str) })
 	return values, nil
 }
 
@@ -140,100 +144,73 @@ func (v value) last(name string) (value, bool) {
 // isString reports whether v is a string that isn't empty.
 func (v value) isString() bool { return v.kind == '"' && v.str != "" }
 
-// jsonFile is a JSON text that is an object. What no JSON.parse takes, such as
-// comments, is refused: Claude Code and OpenCode ignore such a file whole.
-type jsonFile struct {
-	text []byte
-	root value
-}
-
-// parseJSON reads a JSON text. Its errors name places and never quote them.
-func parseJSON(text []byte) (*jsonFile, error) {
-	start := 0
-	if bytes.HasPrefix(text, []byte(bom)) {
-		start = len(bom)
+// parseJSON reads a JSON text that is an object. What no JSON.parse takes, such
+// as comments, is refused: Claude Code and OpenCode ignore such a file whole. Its
+// errors name places and never quote them.
+func parseJSON(text []byte) (root value, err error) {
+	if after, ok := bytes.CutPrefix(text, []byte(bom)); ok {
+		text = slices.Concat([]byte("   "), after) // so that all stays in its place
 	}
-	body := text[start:]
 	switch {
-	case len(bytes.TrimSpace(body)) == 0:
-		return nil, errors.New("it is empty: put {} in it, or delete it")
-	case !utf8.Valid(body):
-		return nil, errors.New("it is not valid UTF-8: save it as UTF-8, or delete it")
+	case len(bytes.TrimSpace(text)) == 0:
+		return value{}, errors.New("it is empty: put {} in it, or delete it")
+	case !utf8.Valid(text):
+		return value{}, errors.New("it is not valid UTF-8: save it as UTF-8, or delete it")
 	}
-	p := jsonParser{
-		Decoder: jsontext.NewDecoder(bytes.NewReader(body),
-			jsontext.AllowDuplicateNames(true),
-			// For lone surrogates written as \u escapes, which JSON.parse takes.
-			jsontext.AllowInvalidUTF8(true)),
-		start: start,
+	p := jsonParser{jsontext.NewDecoder(bytes.NewReader(text),
+		jsontext.AllowDuplicateNames(true),
+		// For lone surrogates written as \u escapes, which JSON.parse takes.
+		jsontext.AllowInvalidUTF8(true))}
+	if root, err = p.value(); err == nil {
+		_, err = p.ReadToken()
 	}
-	root, err := p.value()
-	if err == nil {
-		if _, more := p.ReadToken(); more != io.EOF { //nolint:errorlint // io.EOF itself says that nothing follows
-			err = more
-			if err == nil {
-				return nil, errors.New("it holds more than one JSON value: leave one, and no more")
-			}
-		}
+	switch {
+	case err == nil:
+		return value{}, errors.New("it holds more than one JSON value: leave one, and no more")
+	case err != io.EOF: //nolint:errorlint // io.EOF itself says that nothing follows
+		return value{}, explain(text, err)
+	case root.kind != '{':
+		return value{}, errors.New("it is JSON but no object: put {} in it, or delete it")
 	}
-	if err != nil {
-		return nil, explain(text, start, err)
-	}
-	if root.kind != '{' {
-		return nil, errors.New("it is JSON but no object: put {} in it, or delete it")
-	}
-	return &jsonFile{text: text, root: root}, nil
+	return root, nil
 }
 
 // explain says where a text is no JSON.
-func explain(text []byte, start int, err error) error {
-	var syntax *jsontext.SyntacticError
-	if !errors.As(err, &syntax) {
+func explain(text []byte, err error) error {
+	syntax, ok := errors.AsType[*jsontext.SyntacticError](err)
+	if !ok {
 		return errors.New("it is not valid JSON: mend it, or delete it")
 	}
-	at := min(start+int(syntax.ByteOffset), len(text))
+	at := min(int(syntax.ByteOffset), len(text))
 	line := 1 + bytes.Count(text[:at], []byte("\n"))
 	column := at - bytes.LastIndexByte(text[:at], '\n')
 	why := "it"
-	if rest := text[at:]; bytes.HasPrefix(rest, []byte("/")) {
+	if bytes.HasPrefix(text[at:], []byte("/")) {
 		why = "comments aren't; it"
 	}
 	return fmt.Errorf("it is not valid JSON at line %d, column %d (%s is ignored as it stands by the tool that it is for): mend it, or delete it", line, column, why)
 }
 
-type jsonParser struct {
-	*jsontext.Decoder
-	start int // of its input in the text
-}
+type jsonParser struct{ *jsontext.Decoder }
 
 // value reads the next value.
-func (p *jsonParser) value() (value, error) {
+func (p jsonParser) value() (value, error) {
 	v := value{kind: p.PeekKind()}
 	if v.kind != '{' && v.kind != '[' {
-		raw, err := p.ReadValue()
-		if err != nil {
-			return v, err
-		}
-		v.end = p.start + int(p.InputOffset())
-		v.start = v.end - len(raw)
-		if v.kind == '"' {
-			v.str = unquote(raw)
-		}
-		return v, nil
+		return p.scalar()
 	}
 	if _, err := p.ReadToken(); err != nil {
 		return v, err
 	}
-	v.start = p.start + int(p.InputOffset()) - 1
+	v.start = int(p.InputOffset()) - 1
 	for p.PeekKind() != v.kind+2 { // '}' or ']'
 		m := member{name: strconv.Itoa(len(v.members))}
 		if v.kind == '{' {
-			name, err := p.ReadValue()
+			name, err := p.scalar()
 			if err != nil {
 				return v, err
 			}
-			m.name, m.end = unquote(name), p.start+int(p.InputOffset())
-			m.start = m.end - len(name)
+			m.name, m.start, m.end = name.str, name.start, name.end
 		}
 		var err error
 		if m.value, err = p.value(); err != nil {
@@ -242,7 +219,18 @@ func (p *jsonParser) value() (value, error) {
 		v.members = append(v.members, m)
 	}
 	_, err := p.ReadToken()
-	v.end = p.start + int(p.InputOffset())
+	v.end = int(p.InputOffset())
+	return v, err
+}
+
+// scalar reads a value that has no members, or a member's name.
+func (p jsonParser) scalar() (value, error) {
+	raw, err := p.ReadValue()
+	end := int(p.InputOffset())
+	v := value{kind: raw.Kind(), start: end - len(raw), end: end}
+	if v.kind == '"' {
+		v.str = unquote(raw)
+	}
 	return v, err
 }
 
@@ -295,12 +283,12 @@ func (e *jsonEdit) add(object value, depth int, members ...string) {
 // fit takes what is to be added, with line ends, tabs and ": ", and lays it out
 // as the file is: each member on a line of its own or all on one, indented by
 // tabs or blanks.
-func (f *jsonFile) fit(text string) string {
+func (e *jsonEdit) fit(text string) string {
 	eol, indent, colon := "\n", "  ", ": "
-	if len(f.root.members) > 0 {
-		first := f.root.members[0]
-		colon = string(f.text[first.end:first.value.start])
-		blank := string(f.text[f.root.start+1 : first.start])
+	if len(e.root.members) > 0 {
+		first := e.root.members[0]
+		colon = string(e.text[first.end:first.value.start])
+		blank := string(e.text[e.root.start+1 : first.start])
 		eol, indent = "", ""
 		if i := strings.LastIndexByte(blank, '\n'); i >= 0 {
 			eol, indent = "\n", blank[i+1:]
@@ -317,13 +305,13 @@ func (f *jsonFile) fit(text string) string {
 }
 
 // between returns what separates the members of an object, comma included.
-func (f *jsonFile) between(object value) string {
+func (e *jsonEdit) between(object value) string {
 	m := object.members
 	if n := len(m); n > 1 {
-		return string(f.text[m[n-2].value.end:m[n-1].start])
+		return string(e.text[m[n-2].value.end:m[n-1].start])
 	}
-	blank := string(f.text[object.start+1 : m[0].start])
-	if blank == "" && strings.HasSuffix(f.fit(": "), " ") {
+	blank := string(e.text[object.start+1 : m[0].start])
+	if blank == "" && strings.HasSuffix(e.fit(": "), " ") {
 		blank = " "
 	}
 	return "," + blank

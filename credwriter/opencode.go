@@ -32,7 +32,7 @@ func (c openCode) Set(text []byte, token string, _ func(hash string) bool) (Edit
 	return setJSON(text, token, c.owner, func(e *jsonEdit) error {
 		for _, m := range e.root.members {
 			if isProvider(m.name) {
-				c.put(e, pat.Redact(m.name), m.value)
+				c.setKey(e, pat.Redact(m.name), m.value)
 			}
 		}
 		if _, ok := e.root.last(provider); !ok && c.create {
@@ -65,8 +65,9 @@ func (openCode) Remove(text []byte, gone func(hash string) bool) (Edit, error) {
 
 func (openCode) Values(text []byte) ([]string, error) { return jsonValues(text) }
 
-// put puts the token into a provider's entry, if what stands there is ours.
-func (c openCode) put(e *jsonEdit, name string, entry value) {
+// setKey makes the token the key of a provider's entry, if what stands there is
+// ours.
+func (c openCode) setKey(e *jsonEdit, name string, entry value) {
 	kind, hasKind := entry.last("type")
 	key, hasKey := entry.last("key")
 	old, hasOld := entry.last("api_key")
@@ -76,7 +77,7 @@ func (c openCode) put(e *jsonEdit, name string, entry value) {
 	case hasKind && kind.str != "api":
 		e.leave("%s signs in by another type than an API key", name)
 	case hasKey && hasKind && e.isOurs(key):
-		e.put(key)
+		e.putToken(key)
 	case hasOld && !hasKey && e.isOurs(old):
 		c.renew(e, entry, hasKind)
 	case hasKey || hasOld:

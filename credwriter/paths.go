@@ -1,6 +1,7 @@
 package credwriter
 
 import (
+	"cmp"
 	"path/filepath"
 	"strings"
 )
@@ -9,17 +10,11 @@ import (
 // them: by DATABRICKS_CONFIG_FILE, CLAUDE_CONFIG_DIR and XDG_DATA_HOME, else
 // in home.
 func Paths(getenv func(string) string, home string) (databrickscfg, claude, opencode string) {
-	databrickscfg = getenv("DATABRICKS_CONFIG_FILE")
-	if databrickscfg == "" {
-		databrickscfg = "~/.databrickscfg"
-	}
+	databrickscfg = cmp.Or(getenv("DATABRICKS_CONFIG_FILE"), "~/.databrickscfg")
 	if rest, ok := strings.CutPrefix(databrickscfg, "~"); ok {
 		databrickscfg = home + rest
 	}
-	claude = getenv("CLAUDE_CONFIG_DIR")
-	if claude == "" {
-		claude = filepath.Join(home, ".claude")
-	}
+	claude = cmp.Or(getenv("CLAUDE_CONFIG_DIR"), filepath.Join(home, ".claude"))
 	data := getenv("XDG_DATA_HOME")
 	if !filepath.IsAbs(data) { // the XDG specification: then it is to be ignored
 		data = filepath.Join(home, ".local", "share")
