@@ -61,7 +61,7 @@ func TestNoToken(t *testing.T) {
 			}
 		})
 	}
-	if n := ws.Count(); n != 0 {
+	if n := len(ws.Requests()); n != 0 {
 		t.Errorf("%d requests reached the workspace", n)
 	}
 }

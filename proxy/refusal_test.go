@@ -89,10 +89,9 @@ func (c closer) Close() error {
 }
 
 func FuzzRefusal(f *testing.F) {
-	for _, form := range workspacetest.InvalidForms() {
-		_, _, body := form.Reply()
-		f.Add("", []byte(body))
-		f.Add("zstd", []byte(body))
+	for _, refusal := range workspacetest.Refusals() {
+		f.Add("", []byte(refusal.Body))
+		f.Add("zstd", []byte(refusal.Body))
 	}
 	f.Fuzz(func(_ *testing.T, encoding string, body []byte) {
 		pat.SaysInvalid(http.StatusForbidden, decoded(encoding, body))

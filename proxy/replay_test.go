@@ -78,7 +78,7 @@ func TestCurrentTokenRefused(t *testing.T) {
 					t.Errorf("the client is told %q", msg)
 				}
 			case 403:
-				if _, _, want := workspacetest.InvalidJSON.Reply(); got.body != want {
+				if got.body != workspacetest.Refusals()[0].Body {
 					t.Errorf("the refusal became %q", got.body)
 				}
 			}
@@ -99,10 +99,10 @@ func TestPredecessorRefused(t *testing.T) {
 				h.publish(t, pat.New("next", "http://"+r.Host))
 			}
 			if tok != "next" {
-				status, contentType, body := workspacetest.InvalidJSON.Reply()
-				w.Header().Set("Content-Type", contentType)
-				w.WriteHeader(status)
-				_, _ = io.WriteString(w, body)
+				refusal := workspacetest.Refusals()[0]
+				w.Header().Set("Content-Type", refusal.ContentType)
+				w.WriteHeader(refusal.Status)
+				_, _ = io.WriteString(w, refusal.Body)
 			}
 		})
 		h = open(t, proxy.Config{Host: up.URL, Refused: func(context.Context, pat.Token) (pat.Token, bool) {

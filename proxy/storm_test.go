@@ -27,7 +27,7 @@ func TestManyRotations(t *testing.T) {
 func storm(t *testing.T, overTLS bool, rotations int) {
 	const clients = 64
 	var lost sync.Map // ids of requests that lost their connection
-	ws := workspace(t, workspacetest.Config{TLS: overTLS, KeepRequests: -1, Events: 3, Fault: func(r *http.Request) *workspacetest.Fault {
+	ws := workspace(t, workspacetest.Config{TLS: overTLS, NoRecord: true, Events: 3, Fault: func(r *http.Request) *workspacetest.Fault {
 		if rand.IntN(20) > 0 {
 			return nil
 		}

@@ -92,7 +92,7 @@ func TestTriesAtOnceAfterSleep(t *testing.T) {
 		h.pass(2 * time.Hour)
 		h.ws.Inject(workspacetest.Fault{Path: "/api/2.0/token/create", Effect: workspacetest.Answer, Status: 500, Body: "{}", Times: workspacetest.Always})
 		h.pass(80 * time.Minute) // the pauses between tries are minutes long
-		for n := h.ws.Count(); h.ws.Count() == n; {
+		for n := len(h.ws.Requests()); len(h.ws.Requests()) == n; {
 			h.pass(time.Second)
 		}
 		h.ws.Heal()

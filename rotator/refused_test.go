@@ -184,7 +184,7 @@ func TestLifetimeCap(t *testing.T) {
 // by itself and once.
 func TestMintProfile(t *testing.T) {
 	inHouse(t, func(h *house) {
-		h.ws.AddClient("robot", "robot-secret", workspacetest.DefaultUser, time.Hour)
+		h.ws.AddClient("robot", "robot-secret", workspacetest.DefaultUser)
 		file := filepath.Join(h.dir, "mint.cfg")
 		h.write(file, "[mint]\nhost = "+host+"\nclient_id = robot\nclient_secret = robot-secret\n")
 		var err error

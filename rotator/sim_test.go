@@ -98,7 +98,7 @@ func simulate(t *testing.T, seed uint64) {
 			T: t, dir: memoryDir(t), logs: new(tail), lifetime: 4 * time.Hour, grace: 2 * time.Minute,
 			schedule: every(t, "0 */3 * * *"),
 		}
-		s.ws = workspacetest.New(workspacetest.Config{Now: s.serverNow, Fault: s.fault, KeepRequests: -1})
+		s.ws = workspacetest.New(workspacetest.Config{Now: s.serverNow, Fault: s.fault, NoRecord: true})
 		s.way = &witness{way: s.ws.Transport(), saw: s.sawCall}
 		defer func() {
 			if t.Failed() {

@@ -53,11 +53,11 @@ func (e *errand) openCodeAuth() string {
 func (e *errand) setUpOpenCode(t *testing.T, flags ...string) (token string, environ []string) {
 	t.Helper()
 	write := call("write", map[string]any{"filePath": e.target(), "content": e.word})
-	e.script = workspacetest.Script(
-		workspacetest.ModelReply{Calls: []workspacetest.ToolCall{call("read", map[string]any{"filePath": e.source()})}},
-		workspacetest.ModelReply{Calls: []workspacetest.ToolCall{write}, Raw: wrappedCall(write)},
-		workspacetest.ModelReply{Raw: listContent(e.report())},
-	)
+	e.script = []workspacetest.ModelReply{
+		{Calls: []workspacetest.ToolCall{call("read", map[string]any{"filePath": e.source()})}},
+		{Calls: []workspacetest.ToolCall{write}, Raw: wrappedCall(write)},
+		{Raw: listContent(e.report())},
+	}
 	e.write(t, ".local/share/opencode/auth.json", jsonText(map[string]any{"databricks": map[string]any{"type": "api", "key": e.first.Value}}))
 	token = e.serve(t, flags...)
 	e.write(t, ".config/opencode/opencode.json", jsonText(map[string]any{
@@ -124,7 +124,7 @@ func TestClientClaude(t *testing.T) {
 	// the next turn.
 	t.Run("killed", func(t *testing.T) {
 		e := newErrand(t)
-		e.ws.AddClient("minter", "minter-secret", workspacetest.DefaultUser, 0)
+		e.ws.AddClient("minter", "minter-secret", workspacetest.DefaultUser)
 		const profiles = "[DEFAULT]\nhost = %s\ntoken = %s\n\n[minter]\nhost = %s\nclient_id = minter\nclient_secret = minter-secret\n"
 		e.write(t, ".databrickscfg", fmt.Sprintf(profiles, e.ws.URL, e.first.Value, e.ws.URL))
 		e.serve(t, "--mint-profile", "minter")
@@ -149,11 +149,11 @@ func TestClientClaude(t *testing.T) {
 
 func (e *errand) sendClaude(t *testing.T, command string) string {
 	t.Helper()
-	e.script = workspacetest.Script(
-		workspacetest.ModelReply{Text: "I read it.", Calls: []workspacetest.ToolCall{call("Read", map[string]any{"file_path": e.source()})}},
-		workspacetest.ModelReply{Calls: []workspacetest.ToolCall{call("Write", map[string]any{"file_path": e.target(), "content": e.word})}},
-		workspacetest.ModelReply{Text: e.report()},
-	)
+	e.script = []workspacetest.ModelReply{
+		{Text: "I read it.", Calls: []workspacetest.ToolCall{call("Read", map[string]any{"file_path": e.source()})}},
+		{Calls: []workspacetest.ToolCall{call("Write", map[string]any{"file_path": e.target(), "content": e.word})}},
+		{Text: e.report()},
+	}
 	return e.send(t, []string{
 		"ANTHROPIC_BASE_URL=" + e.tap.url, "ANTHROPIC_AUTH_TOKEN=" + dummyKey, "ANTHROPIC_MODEL=some-model",
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1", "DISABLE_TELEMETRY=1", "DISABLE_ERROR_REPORTING=1",
@@ -167,11 +167,11 @@ func TestClientCodex(t *testing.T) {
 	shell := func(line string) []workspacetest.ToolCall {
 		return []workspacetest.ToolCall{call("exec_command", map[string]any{"cmd": line})}
 	}
-	e.script = workspacetest.Script(
-		workspacetest.ModelReply{Calls: shell("cat order.txt")},
-		workspacetest.ModelReply{Calls: shell("printf %s " + e.word + " > done.txt")},
-		workspacetest.ModelReply{Text: e.report()},
-	)
+	e.script = []workspacetest.ModelReply{
+		{Calls: shell("cat order.txt")},
+		{Calls: shell("printf %s " + e.word + " > done.txt")},
+		{Text: e.report()},
+	}
 	token := e.serve(t)
 	e.write(t, ".codex/config.toml", `
 model = "some-model"
@@ -195,11 +195,11 @@ wire_api = "responses"
 func TestClientGemini(t *testing.T) {
 	command := geminiPackage.install(t)
 	e := newErrand(t)
-	e.script = workspacetest.Script(
-		workspacetest.ModelReply{Calls: []workspacetest.ToolCall{call("read_file", map[string]any{"file_path": e.source()})}},
-		workspacetest.ModelReply{Calls: []workspacetest.ToolCall{call("write_file", map[string]any{"file_path": e.target(), "content": e.word})}},
-		workspacetest.ModelReply{Text: e.report()},
-	)
+	e.script = []workspacetest.ModelReply{
+		{Calls: []workspacetest.ToolCall{call("read_file", map[string]any{"file_path": e.source()})}},
+		{Calls: []workspacetest.ToolCall{call("write_file", map[string]any{"file_path": e.target(), "content": e.word})}},
+		{Text: e.report()},
+	}
 	e.write(t, ".gemini/settings.json", jsonText(map[string]any{
 		"general":   map[string]any{"enableAutoUpdate": false, "enableAutoUpdateNotification": false},
 		"privacy":   map[string]any{"usageStatisticsEnabled": false},

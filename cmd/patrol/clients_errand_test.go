@@ -30,8 +30,8 @@ type errand struct {
 	strays  *strays
 	tap     *tap
 
-	script func(workspacetest.ModelCall) workspacetest.ModelReply
-	strike func(turn int) error // what happens to the token at each turn
+	script []workspacetest.ModelReply // the model's turns
+	strike func(turn int) error       // what happens to the token at each turn
 
 	mu     sync.Mutex
 	tools  []string // that the agent offers
@@ -75,7 +75,7 @@ func (e *errand) model(c workspacetest.ModelCall) workspacetest.ModelReply {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if len(c.Tools) == 0 {
-		return e.script(c) // a title, perhaps
+		return workspacetest.ModelReply{Text: "Hello"} // to a title, perhaps
 	}
 	if c.Results > 0 && !bytes.Contains(c.Body, []byte(e.word)) {
 		e.faults = append(e.faults, fmt.Sprintf("turn %d: the model doesn't learn the word", c.Results))
@@ -85,7 +85,19 @@ func (e *errand) model(c workspacetest.ModelCall) workspacetest.ModelReply {
 	}
 	e.tools = c.Tools
 	e.turns++
-	return e.script(c)
+	return e.turn(c.Results)
+}
+
+// turn returns the turn of a conversation with so many tool results: a call that
+// is repeated is answered alike.
+func (e *errand) turn(results int) workspacetest.ModelReply {
+	calls := 0
+	for _, turn := range e.script {
+		if calls += len(turn.Calls); results < calls {
+			return turn
+		}
+	}
+	return e.script[len(e.script)-1]
 }
 
 // serve starts patrol, and the tap before it. It returns the token with which an

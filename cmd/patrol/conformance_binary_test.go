@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"patrol/rotator/workspacetest"
 )
@@ -66,7 +65,7 @@ func (b *realBinary) flags(t *testing.T, s settings) (flags []string) {
 		flags = append(flags, "--upstream-ca", b.write(t, "ca.pem", string(b.ws.CA)))
 	}
 	if s.minter {
-		b.ws.AddClient("robot", clientKey, "", time.Hour)
+		b.ws.AddClient("robot", clientKey, "")
 		b.write(t, ".databrickscfg", fmt.Sprintf("[DEFAULT]\nhost = %s\ntoken = %s\n[minter]\nhost = %[1]s\nclient_id = robot\nclient_secret = %[3]s\n",
 			b.ws.URL, b.first.Value, clientKey))
 		flags = append(flags, "--mint-profile", "minter", "--grace", "0s")

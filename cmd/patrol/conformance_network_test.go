@@ -35,7 +35,7 @@ func showUnknownAuthority(t *testing.T, f *fixture) {
 	own.awaitLog(t, "certificate")
 	own.mu.Lock()
 	defer own.mu.Unlock()
-	if n := len(own.arrivals) + own.ws.Count(); n > 0 {
+	if n := len(own.arrivals) + len(own.ws.Requests()); n > 0 {
 		t.Errorf("%d requests came upstream", n)
 	}
 }

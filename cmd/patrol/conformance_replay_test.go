@@ -61,22 +61,23 @@ func (f *fixture) gate(t *testing.T, refuse http.HandlerFunc) *gate {
 func showReplay(t *testing.T, f *fixture) {
 	g := f.gate(t, func(w http.ResponseWriter, req *http.Request) {
 		form, _ := strconv.Atoi(req.Header.Get("X-Form"))
-		status, contentType, body := workspacetest.InvalidForm(form).Reply()
-		w.Header().Set("Content-Type", contentType)
+		refusal := workspacetest.Refusals()[form]
+		body := refusal.Body
+		w.Header().Set("Content-Type", refusal.ContentType)
 		if encoding := req.Header.Get("X-Encoding"); encoding == "gzip" {
 			w.Header().Set("Content-Encoding", encoding)
 			body = zipped(body)
 		}
-		w.WriteHeader(status)
+		w.WriteHeader(refusal.Status)
 		_, _ = io.WriteString(w, body)
 	})
 	want := map[string]int{}
 	var asking sync.WaitGroup
-	for i, form := range workspacetest.InvalidForms() {
+	for i := range workspacetest.Refusals() {
 		for j, size := range []int{1, replayLimit / 2, 1000} {
 			body := strings.Replace(question, "hello", fmt.Sprint(i, j)+strings.Repeat("x", size), 1)
 			want[body] = 2
-			header := []string{"X-Form", strconv.Itoa(int(form)), "X-Encoding", []string{"", "gzip", ""}[j]}
+			header := []string{"X-Form", strconv.Itoa(i), "X-Encoding", []string{"", "gzip", ""}[j]}
 			asking.Go(func() {
 				var in io.Reader = strings.NewReader(body)
 				if j == 2 {
@@ -84,7 +85,7 @@ func showReplay(t *testing.T, f *fixture) {
 				}
 				path := []string{"/v1/messages", "/v1/chat/completions", "/responses"}[j]
 				if got := f.send(t, f.request(t, http.MethodPost, path, in, header...)); got.StatusCode != http.StatusOK || got.err != nil {
-					t.Errorf("%s, form %d: %d %s", path, form, got.StatusCode, got.body)
+					t.Errorf("%s, form %d: %d %s", path, i, got.StatusCode, got.body)
 				}
 			})
 		}
@@ -128,7 +129,7 @@ func showDeadToken(t *testing.T, f *fixture) {
 }
 
 func showTooLongToReplay(t *testing.T, f *fixture) {
-	status, _, refusal := workspacetest.InvalidJSON.Reply()
+	refusal := workspacetest.Refusals()[0]
 	began, open := make(chan struct{}), make(chan struct{})
 	length := make(chan int, 1)
 	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
@@ -140,8 +141,8 @@ func showTooLongToReplay(t *testing.T, f *fixture) {
 		rest, _ := io.ReadAll(req.Body)
 		length <- len(first) + len(rest)
 		hold(req, open)
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, refusal)
+		w.WriteHeader(refusal.Status)
+		_, _ = io.WriteString(w, refusal.Body)
 	})
 	in, out := io.Pipe()
 	answered := make(chan outcome, 1)
@@ -156,30 +157,30 @@ func showTooLongToReplay(t *testing.T, f *fixture) {
 	}
 	f.rotate(t)
 	close(open)
-	if got := <-answered; got.StatusCode != status || got.body != refusal {
+	if got := <-answered; got.StatusCode != refusal.Status || got.body != refusal.Body {
 		t.Errorf("%d %s", got.StatusCode, got.body)
 	}
 	f.arrived(t, 1)
 	// And so it is where the length is known from the start.
 	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
-		w.WriteHeader(status)
-		_, _ = io.WriteString(w, refusal)
+		w.WriteHeader(refusal.Status)
+		_, _ = io.WriteString(w, refusal.Body)
 	})
-	if got := f.ask(t, http.MethodPost, "/v1/messages", string(chunk)); got.StatusCode != status || got.body != refusal {
+	if got := f.ask(t, http.MethodPost, "/v1/messages", string(chunk)); got.StatusCode != refusal.Status || got.body != refusal.Body {
 		t.Errorf("of known length: %d %s", got.StatusCode, got.body)
 	}
 	f.arrived(t, 2)
 }
 
 func showYoungToken(t *testing.T, f *fixture) {
-	status, _, refusal := workspacetest.InvalidJSON.Reply()
+	refusal := workspacetest.Refusals()[0]
 	f.rotate(t)
 	young := "Bearer " + f.token(t)
 	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		if req.Header.Get("Authorization") == young || req.Header.Get("X-Both") != "" {
-			w.WriteHeader(status)
-			_, _ = io.WriteString(w, refusal)
+			w.WriteHeader(refusal.Status)
+			_, _ = io.WriteString(w, refusal.Body)
 		}
 	})
 	got := f.ask(t, http.MethodPost, "/v1/messages", question)
@@ -188,7 +189,7 @@ func showYoungToken(t *testing.T, f *fixture) {
 	}
 	minted := len(f.ws.Tokens())
 	got = f.ask(t, http.MethodPost, "/v1/messages", question, "X-Both", "1")
-	if f.arrived(t, 4); got.StatusCode != status || got.body != refusal || len(f.ws.Tokens()) != minted {
+	if f.arrived(t, 4); got.StatusCode != refusal.Status || got.body != refusal.Body || len(f.ws.Tokens()) != minted {
 		t.Errorf("both refused: %d %s, %d tokens minted", got.StatusCode, got.body, len(f.ws.Tokens())-minted)
 	}
 }

@@ -1,6 +1,12 @@
 package main
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
 	"net/http"
 	"os"
 	"os/exec"
@@ -8,6 +14,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"patrol/cmd/patrol/internal/control"
 	"patrol/rotator/workspacetest"
@@ -50,16 +57,26 @@ func TestHangUpOfTerminal(t *testing.T) {
 	}
 }
 
+// anotherAuthority returns the certificate of one that has signed nothing.
+func anotherAuthority(t *testing.T) string {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	authority := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true}
+	der, err := x509.CreateCertificate(rand.Reader, authority, authority, &key.PublicKey, key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
+}
+
 // Without a terminal the service reads the files again.
 func TestHangUpReadsAgain(t *testing.T) {
 	t.Parallel()
 	s := newSite(t, workspacetest.Config{TLS: true})
-	another, err := workspacetest.Start(workspacetest.Config{TLS: true})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = another.Close() }()
-	ca := s.app.write(t, "ca.pem", string(another.CA))
+	ca := s.app.write(t, "ca.pem", anotherAuthority(t))
 	p := s.patrol(t, "serve", "--listen", "127.0.0.1:0", "--upstream-ca", ca)
 	await(t, func() bool {
 		c, err := control.Dial(t.Context(), s.state, patience)

@@ -35,7 +35,7 @@ func BenchmarkServeIdle(b *testing.B) {
 		b.Fatalf("%v\n%s", err, out)
 	}
 	const settled = 6 * time.Second
-	svc := newTestService(b, workspacetest.Config{KeepRequests: -1})
+	svc := newTestService(b, workspacetest.Config{NoRecord: true})
 	svc.binary = binary
 	for b.Loop() {
 		svc.serve(b)

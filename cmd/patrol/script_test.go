@@ -139,7 +139,7 @@ func issue(ts *testscript.TestScript, neg bool, args []string) {
 // principal registers a service principal: principal ID SECRET.
 func principal(ts *testscript.TestScript, neg bool, args []string) {
 	usage(ts, !neg && len(args) == 2, "principal ID SECRET")
-	ofScript(ts).AddClient(args[0], args[1], "", time.Hour)
+	ofScript(ts).AddClient(args[0], args[1], "")
 }
 
 // revoke revokes all tokens.

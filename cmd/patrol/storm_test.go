@@ -82,7 +82,7 @@ const stormID = "X-Storm-Id"
 // addMinter adds the profile of a service principal that may mint.
 func (svc *testService) addMinter(t *testing.T) {
 	t.Helper()
-	svc.ws.AddClient("minter", "minter-secret", workspacetest.DefaultUser, 0)
+	svc.ws.AddClient("minter", "minter-secret", workspacetest.DefaultUser)
 	cfg, err := os.OpenFile(filepath.Join(svc.home, ".databrickscfg"), os.O_APPEND|os.O_WRONLY, 0)
 	if err != nil {
 		t.Fatal(err)

@@ -43,9 +43,9 @@ func TestSaysInvalid(t *testing.T) {
 			}
 		}
 	}
-	for _, form := range workspacetest.InvalidForms() {
-		if status, _, body := form.Reply(); !pat.SaysInvalid(status, []byte(body)) {
-			t.Errorf("%d isn't known for an invalid token: %s", status, body)
+	for _, refusal := range workspacetest.Refusals() {
+		if !pat.SaysInvalid(refusal.Status, []byte(refusal.Body)) {
+			t.Errorf("%d isn't known for an invalid token: %s", refusal.Status, refusal.Body)
 		}
 	}
 }
@@ -92,9 +92,8 @@ func TestSaysInvalidByStatus(t *testing.T) {
 }
 
 func FuzzSaysInvalid(f *testing.F) {
-	for _, form := range workspacetest.InvalidForms() {
-		status, _, body := form.Reply()
-		f.Add(status, []byte(body))
+	for _, refusal := range workspacetest.Refusals() {
+		f.Add(refusal.Status, []byte(refusal.Body))
 	}
 	f.Fuzz(func(t *testing.T, status int, body []byte) {
 		if pat.SaysInvalid(status, body) && status/100 != 4 {

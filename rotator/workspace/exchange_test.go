@@ -51,7 +51,7 @@ func TestGuardedTransport(t *testing.T) {
 	if err := send(x, url); asFailure(err) == nil {
 		t.Errorf("the second attempt: %v", err)
 	}
-	if n := w.Count(); n != 1 {
+	if n := len(w.Requests()); n != 1 {
 		t.Errorf("%d requests came through", n)
 	}
 }

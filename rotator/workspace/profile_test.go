@@ -38,7 +38,7 @@ func m2m(t *testing.T, host string) string {
 
 func TestMintAsServicePrincipal(t *testing.T) {
 	s, c, _ := start(t, workspacetest.Config{})
-	s.AddClient("robot", secretCanary, "robot@example.com", time.Hour)
+	s.AddClient("robot", secretCanary, "robot@example.com")
 	t.Setenv("DATABRICKS_HOST", "garbage")
 	t.Setenv("DATABRICKS_TOKEN", "garbage")
 	t.Setenv("DATABRICKS_CONFIG_PROFILE", "DEFAULT")
@@ -91,7 +91,7 @@ func TestWorkspaceWithoutMetadata(t *testing.T) {
 			log.SetOutput(&written)
 			t.Cleanup(func() { log.SetOutput(os.Stderr) })
 			s, c, _ := start(t, workspacetest.Config{})
-			s.AddClient("robot", secretCanary, "robot@example.com", time.Hour)
+			s.AddClient("robot", secretCanary, "robot@example.com")
 			fault.Path = "/.well-known/databricks-config"
 			s.Inject(fault)
 			session, err := c.AsProfile(t.Context(), m2m(t, s.URL), "minter")
@@ -111,7 +111,7 @@ func TestWorkspaceWithoutMetadata(t *testing.T) {
 func TestServicePrincipalRefreshes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := workspacetest.New(workspacetest.Config{})
-		w.AddClient("robot", secretCanary, "robot@example.com", time.Hour)
+		w.AddClient("robot", secretCanary, "robot@example.com")
 		c := client(t, workspace.Config{Host: "https://w.example", Transport: w.Transport()})
 		session, err := c.AsProfile(t.Context(), m2m(t, "https://w.example"), "minter")
 		if err != nil {
@@ -128,7 +128,7 @@ func TestServicePrincipalRefreshes(t *testing.T) {
 
 func TestProfilesThatWontDo(t *testing.T) {
 	s, c, _ := start(t, workspacetest.Config{})
-	s.AddClient("robot", "another secret", "robot@example.com", time.Hour)
+	s.AddClient("robot", "another secret", "robot@example.com")
 	for name, test := range map[string]struct {
 		file, profile string
 		want          string
@@ -181,7 +181,7 @@ func TestTokenEndpointFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := workspacetest.New(workspacetest.Config{})
-				w.AddClient("robot", secretCanary, "robot@example.com", time.Hour)
+				w.AddClient("robot", secretCanary, "robot@example.com")
 				c := client(t, workspace.Config{Host: "https://w.example", Transport: w.Transport()})
 				session, err := c.AsProfile(t.Context(), m2m(t, "https://w.example"), "minter")
 				if err != nil {

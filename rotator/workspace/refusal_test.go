@@ -45,13 +45,12 @@ func TestRefusals(t *testing.T) {
 		"too many":             {fault: answer(429, `{"error_code":"REQUEST_LIMIT_EXCEEDED","message":"Exceeded workspace limit"}`)},
 		"no such API":          {fault: answer(404, `{"error_code":"ENDPOINT_NOT_FOUND","message":"No API found"}`)},
 	}
-	for _, form := range workspacetest.InvalidForms() {
-		status, _, body := form.Reply()
-		tests[fmt.Sprintf("invalid token, form %d", form)] = struct {
+	for i, refusal := range workspacetest.Refusals() {
+		tests[fmt.Sprintf("invalid token, form %d", i)] = struct {
 			cfg   workspacetest.Config
 			fault workspacetest.Fault
 			want  error
-		}{fault: answer(status, body), want: workspace.ErrInvalidToken}
+		}{fault: answer(refusal.Status, refusal.Body), want: workspace.ErrInvalidToken}
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -68,7 +67,7 @@ func TestRefusals(t *testing.T) {
 					t.Errorf("is %q: %v, want %v: %v", sentinel, is, want, err)
 				}
 			}
-			if n := s.Count(); n != 1 {
+			if n := len(s.Requests()); n != 1 {
 				t.Errorf("asked %d times", n)
 			}
 			if n := len(err.Error()); n > 400 || !strings.HasPrefix(err.Error(), "minting token: ") {
@@ -172,8 +171,8 @@ func TestUncertainMints(t *testing.T) {
 			if fault.Effect == workspacetest.Break || fault.After {
 				made = 2
 			}
-			if n := len(s.Live()); n != made || s.Count() != 1 {
-				t.Errorf("%d tokens after %d requests, want %d after one", n, s.Count(), made)
+			if n := len(s.Live()); n != made || len(s.Requests()) != 1 {
+				t.Errorf("%d tokens after %d requests, want %d after one", n, len(s.Requests()), made)
 			}
 			secret(t, s.Workspace, err.Error())
 			fault.Path = ""

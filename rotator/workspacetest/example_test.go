@@ -39,14 +39,14 @@ func Example() {
 	s.Revoke(token.ID)
 	list()
 	for _, r := range s.Requests() {
-		fmt.Println(r.User, r.Valid, r.Status, r.Fault)
+		fmt.Println(r.TokenID == token.ID, r.Valid, r.Status, r.Fault)
 	}
 
 	// Output:
 	// 200
 	// 503
 	// 403
-	// ann@example.com true 200 false
-	// ann@example.com true 503 true
-	// ann@example.com false 403 false
+	// true true 200 false
+	// true true 503 true
+	// true false 403 false
 }

@@ -1,12 +1,14 @@
 package workspacetest
 
 import (
-	"bytes"
+	"cmp"
 	"context"
+	"crypto/tls"
 	"maps"
-	"net"
 	"net/http"
+	"net/http/httptest"
 	"path"
+	"regexp"
 	"strings"
 	"time"
 )
@@ -107,131 +109,81 @@ func (f *Fault) matches(r *http.Request, p string) bool {
 }
 
 // fail answers the call as the fault would have it.
-func (w *Workspace) fail(c *call, r *http.Request, f *Fault) {
-	c.struck()
-	var kept *lostAnswer
+func (w *Workspace) fail(c *call, f *Fault) {
+	c.note(func(r *Request) { r.Fault = true })
+	var late *httptest.ResponseRecorder
 	if f.After || f.Effect == Break {
-		kept = w.answerNobody(c, r)
+		late = w.answerNobody(c)
 	}
-	if !sleep(r.Context(), f.Delay) {
+	if !sleep(c.in.Context(), f.Delay) {
 		panic(http.ErrAbortHandler) // the client has left
 	}
 	switch {
-	case kept == nil && (f.Effect == Slow || f.Events > 0):
-		if f.Events > 0 {
-			c.limit, c.strike = f.Events, func() { strike(c.ResponseWriter, r, f) }
-		}
-		w.answer(c, r)
-	case f.Effect == Slow:
-		kept.send(c, kept.body.Bytes())
-	case f.Effect == Break:
-		kept.send(c, broken(kept.body.Bytes()))
 	case f.Effect == Answer:
 		maps.Copy(c.Header(), f.Header)
-		c.WriteHeader(max(f.Status, http.StatusOK))
+		c.WriteHeader(cmp.Or(f.Status, http.StatusOK))
 		_, _ = c.Write([]byte(f.Body))
 	case f.Effect == Empty:
 		writeBody(c, http.StatusOK, "application/json", "{}")
+	case f.Effect == Break:
+		c.send(late, broken(late.Body.Bytes()))
+	case f.Effect == Slow && late != nil:
+		c.send(late, late.Body.Bytes())
+	case f.Effect == Slow:
+		w.answer(c)
+	case f.Events > 0 && late == nil:
+		c.fault = f
+		w.answer(c)
 	default:
-		if kept == nil && f.Effect == Hang {
-			_ = c.readBody(r) // so that net/http notices the client leaving
-		}
-		strike(c.ResponseWriter, r, f)
+		c.strike(f.Effect)
 	}
 }
 
 // answerNobody does what the call asks for, and keeps the answer.
-func (w *Workspace) answerNobody(c *call, r *http.Request) *lostAnswer {
-	kept := &lostAnswer{header: make(http.Header)}
-	client := c.ResponseWriter
-	c.ResponseWriter, c.lost = kept, true
-	w.answer(c, r)
-	c.ResponseWriter, c.lost = client, false
+func (w *Workspace) answerNobody(c *call) *httptest.ResponseRecorder {
+	kept := httptest.NewRecorder()
+	unseen := *c
+	unseen.ResponseWriter, unseen.record = kept, new(Request)
+	w.answer(&unseen)
 	return kept
 }
+
+// send gives the client a kept answer after all, with this body.
+func (c *call) send(kept *httptest.ResponseRecorder, body []byte) {
+	maps.Copy(c.Header(), kept.Header())
+	c.WriteHeader(kept.Code)
+	_, _ = c.Write(body)
+}
+
+var upToValue = regexp.MustCompile(`^.*"token_value":"[^"]*"`)
 
 // broken cuts a JSON answer where it hurts most: the token's value is in it,
 // and it can't be parsed.
 func broken(body []byte) []byte {
-	if i := bytes.Index(body, []byte(`"token_value":"`)); i >= 0 {
-		start := i + len(`"token_value":"`)
-		if end := bytes.IndexByte(body[start:], '"'); end >= 0 {
-			return body[:start+end+1]
-		}
+	if cut := upToValue.Find(body); cut != nil {
+		return cut
 	}
 	return body[:len(body)/2]
 }
 
-// strike hangs or ends the connection; it returns only from a hang.
-func strike(rw http.ResponseWriter, r *http.Request, f *Fault) {
-	switch f.Effect {
-	case Hang:
-		<-r.Context().Done()
+// strike hangs until the client leaves, or ends the connection below net/http's
+// feet; of an HTTP/2 connection it resets the stream. It doesn't return.
+func (c *call) strike(effect Effect) {
+	if effect == Hang {
+		<-c.in.Context().Done()
 		panic(http.ErrAbortHandler)
-	case Reset:
-		hangUp(rw, true)
-	default:
-		hangUp(rw, false)
 	}
-}
-
-// hangUp ends the connection below net/http's feet; of an HTTP/2 connection it
-// resets the stream. It doesn't return.
-func hangUp(rw http.ResponseWriter, reset bool) {
-	if s, ok := unwrap(rw).(interface{ hangUp(reset bool) }); ok {
-		s.hangUp(reset)
-	}
-	conn, _, err := http.NewResponseController(rw).Hijack()
-	if err == nil {
+	if conn, _, err := http.NewResponseController(c.ResponseWriter).Hijack(); err == nil {
 		raw := conn
-		if t, ok := raw.(interface{ NetConn() net.Conn }); ok { // TLS
+		if t, ok := raw.(*tls.Conn); ok {
 			raw = t.NetConn()
 		}
-		if tcp, ok := raw.(*net.TCPConn); ok && reset {
-			_ = tcp.SetLinger(0) // close sends RST
+		if r, ok := raw.(interface{ SetLinger(sec int) error }); ok && effect == Reset {
+			_ = r.SetLinger(0) // close sends RST
 		}
 		_ = raw.Close()
 	}
 	panic(http.ErrAbortHandler)
-}
-
-func unwrap(rw http.ResponseWriter) http.ResponseWriter {
-	for {
-		u, ok := rw.(interface{ Unwrap() http.ResponseWriter })
-		if !ok {
-			return rw
-		}
-		rw = u.Unwrap()
-	}
-}
-
-// lostAnswer takes an answer that nobody gets.
-type lostAnswer struct {
-	header http.Header
-	status int
-	body   bytes.Buffer
-}
-
-func (l *lostAnswer) Header() http.Header { return l.header }
-
-func (l *lostAnswer) WriteHeader(status int) {
-	if l.status == 0 {
-		l.status = status
-	}
-}
-
-func (l *lostAnswer) Write(p []byte) (int, error) {
-	l.WriteHeader(http.StatusOK)
-	return l.body.Write(p)
-}
-
-func (l *lostAnswer) Flush() {}
-
-// send gives the client the answer after all, with this body.
-func (l *lostAnswer) send(c *call, body []byte) {
-	maps.Copy(c.Header(), l.header)
-	c.WriteHeader(max(l.status, http.StatusOK))
-	_, _ = c.Write(body)
 }
 
 // sleep waits for d; it reports false if ctx was done before.
@@ -239,10 +191,8 @@ func sleep(ctx context.Context, d time.Duration) bool {
 	if d <= 0 {
 		return ctx.Err() == nil
 	}
-	t := time.NewTimer(d)
-	defer t.Stop()
 	select {
-	case <-t.C:
+	case <-time.After(d):
 		return true
 	case <-ctx.Done():
 		return false

@@ -2,12 +2,13 @@ package workspacetest
 
 import (
 	"context"
-	"errors"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"log"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"time"
 )
 
@@ -17,8 +18,7 @@ type Server struct {
 	URL string // "http://127.0.0.1:PORT", or https with Config.TLS
 	CA  []byte // PEM of the authority that signed the server's certificate; nil without Config.TLS
 
-	srv  *http.Server
-	done chan error
+	srv *httptest.Server
 }
 
 // Start serves a new workspace on a loopback port. The caller closes it.
@@ -28,34 +28,26 @@ func Start(cfg Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("starting the workspace: %w", err)
 	}
-	s := &Server{Workspace: New(cfg), URL: "http://" + ln.Addr().String(), done: make(chan error, 1)}
-	s.srv = &http.Server{
-		Handler:           s.Workspace,
-		ReadHeaderTimeout: time.Minute,
-		ErrorLog:          log.New(io.Discard, "", 0),
-	}
-	serve := func() error { return s.srv.Serve(ln) }
+	s := &Server{Workspace: New(cfg)}
+	s.srv = &httptest.Server{Listener: ln, Config: newServer(s.Workspace), EnableHTTP2: true}
 	if cfg.TLS {
-		cert, ca, err := certificate()
-		if err != nil {
-			_ = ln.Close()
-			return nil, fmt.Errorf("starting the workspace: %w", err)
-		}
-		s.URL, s.CA, s.srv.TLSConfig = "https://"+ln.Addr().String(), ca, cert
-		serve = func() error { return s.srv.ServeTLS(ln, "", "") }
+		s.srv.StartTLS()
+		s.CA = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.srv.Certificate().Raw})
+	} else {
+		s.srv.Start()
 	}
-	go func() { s.done <- serve() }()
+	s.URL = s.srv.URL
 	return s, nil
+}
+
+func newServer(h http.Handler) *http.Server {
+	return &http.Server{Handler: h, ReadHeaderTimeout: time.Minute, ErrorLog: log.New(io.Discard, "", 0)}
 }
 
 // Close ends the listener and all connections at once, and waits for the calls
 // under way.
 func (s *Server) Close() error {
-	err := s.srv.Close()
-	if served := <-s.done; !errors.Is(served, http.ErrServerClosed) {
-		err = errors.Join(err, served)
-	}
-	s.wait()
-	s.done <- http.ErrServerClosed // a second Close finds it
+	err := s.srv.Config.Close()
+	s.srv.Close()
 	return err
 }

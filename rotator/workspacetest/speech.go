@@ -1,109 +1,47 @@
 package workspacetest
 
 import (
-	"bytes"
-	"compress/gzip"
-	"encoding/json"
 	"fmt"
 	"net/http"
 	"slices"
-	"strings"
 )
 
 // speak has the model answer.
-func (w *Workspace) speak(c *call, r *http.Request, mc ModelCall, usage bool) {
-	reply := talk(w.cfg.Events)
-	if w.cfg.Model != nil {
-		reply = w.cfg.Model(mc)
+func (w *Workspace) speak(c *call, q question, reply ModelReply) {
+	s := &speech{
+		ModelReply: reply, id: randomHex(12), model: q.Model, created: w.now().Unix(),
+		pieces: split(reply.Text, w.cfg.Events), usage: q.Options.Usage, in: max(1, len(c.body)/4),
 	}
-	reply.Calls = slices.Clone(reply.Calls) // a script's, perhaps, and in use elsewhere
-	for i := range reply.Calls {
-		if reply.Calls[i].ID == "" {
-			reply.Calls[i].ID = fmt.Sprintf("call_%d_%d", mc.Results, i)
+	s.Calls = slices.Clone(reply.Calls) // a script's, perhaps, and in use elsewhere
+	for i := range s.Calls {
+		if s.Calls[i].ID == "" {
+			s.Calls[i].ID = fmt.Sprintf("call_%s_%d", s.id, i)
 		}
 	}
-	s := &speech{
-		ModelReply: reply, id: randomHex(12), model: mc.Model, created: w.now().Unix(),
-		pieces: split(reply.Text, w.cfg.Events), usage: usage, in: max(1, len(mc.Body)/4),
-	}
-	contentType := "application/json"
-	if mc.Stream {
-		contentType = "text/event-stream"
-	}
-	var parts []string
 	switch {
 	case reply.Raw != nil:
-		parts = reply.Raw
-		if reply.ContentType != "" {
-			contentType = reply.ContentType
-		}
-	case mc.API == Gemini && mc.Stream && r.URL.Query().Get("alt") != "sse":
-		contentType, parts = "application/json", s.geminiArray()
-	case mc.Stream:
-		parts = s.stream(mc.API)
+		w.writeStream(c, reply.Raw)
+	case q.Stream:
+		w.writeStream(c, s.stream(q.api))
 	default:
-		parts = []string{s.plain(mc)}
+		writeJSON(c, http.StatusOK, s.plain(q.api))
 	}
-	c.Header().Set("Content-Type", contentType)
-	if !mc.Stream && reply.Raw == nil {
-		writePlain(c, r, parts[0], w.cfg.Compress)
-		return
-	}
+}
+
+// writeStream sends the events one by one, each as soon as it is its time.
+func (w *Workspace) writeStream(c *call, events []string) {
+	c.Header().Set("Content-Type", "text/event-stream")
 	c.Header().Set("Cache-Control", "no-cache")
-	w.writeStream(c, r, max(reply.Status, http.StatusOK), parts)
-}
-
-func writePlain(c *call, r *http.Request, body string, compress bool) {
-	out := []byte(body)
-	if compress && accepts(r, "gzip") {
-		var buf bytes.Buffer
-		z := gzip.NewWriter(&buf)
-		_, _ = z.Write(out)
-		_ = z.Close()
-		out = buf.Bytes()
-		c.Header().Set("Content-Encoding", "gzip")
-		c.Header().Set("Vary", "Accept-Encoding")
-	}
-	_, _ = c.Write(out)
-}
-
-// writeStream sends the parts one by one, each as soon as it is its time.
-func (w *Workspace) writeStream(c *call, r *http.Request, status int, parts []string) {
-	var z *gzip.Writer
-	if w.cfg.Compress && accepts(r, "gzip") {
-		c.Header().Set("Content-Encoding", "gzip")
-		z = gzip.NewWriter(c)
-		defer func() { _ = z.Close() }()
-	}
-	c.WriteHeader(status)
-	for i, part := range parts {
-		if i > 0 && !sleep(r.Context(), w.cfg.EventDelay) {
+	c.WriteHeader(http.StatusOK)
+	for i, e := range events {
+		if i > 0 && !sleep(c.in.Context(), w.cfg.EventDelay) {
 			return
 		}
-		var err error
-		if z == nil {
-			_, err = c.Write([]byte(part))
-		} else if _, err = z.Write([]byte(part)); err == nil {
-			err = z.Flush()
-		}
-		if err != nil {
+		if _, err := c.Write([]byte(e)); err != nil {
 			return
 		}
 		c.Flush()
 	}
-}
-
-// accepts reports whether the client takes answers encoded so.
-func accepts(r *http.Request, encoding string) bool {
-	for _, v := range r.Header.Values("Accept-Encoding") {
-		for part := range strings.SplitSeq(v, ",") {
-			name, _, _ := strings.Cut(part, ";")
-			if strings.TrimSpace(name) == encoding {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // split cuts text into at most n pieces of about the same length, between
@@ -132,53 +70,52 @@ type speech struct {
 
 func (s *speech) out() int { return len(s.pieces) + 10*len(s.Calls) }
 
+// finish returns why the model stops, in the words of one form.
+func (s *speech) finish(atEnd, forTools string) string {
+	if len(s.Calls) > 0 {
+		return forTools
+	}
+	return atEnd
+}
+
+// hasText reports whether text is a part of the answer, be it empty.
+func (s *speech) hasText() bool { return s.Text != "" || len(s.Calls) == 0 }
+
 // stream returns the events of a streamed answer.
-func (s *speech) stream(api API) []string {
-	switch api {
-	case Messages:
-		return s.messagesStream()
-	case Responses:
-		return s.responsesStream()
-	case Gemini:
-		return s.geminiStream()
-	case Completions:
-		return s.completionsStream()
+func (s *speech) stream(form api) []string {
+	switch form {
+	case messages:
+		return s.messageEvents()
+	case responses:
+		return s.responseEvents()
+	case gemini:
+		return s.geminiEvents()
 	default:
-		return s.chatStream()
+		return s.chatEvents()
 	}
 }
 
-// plain returns the body of an answer in one piece.
-func (s *speech) plain(mc ModelCall) string {
-	switch mc.API {
-	case Messages:
-		return s.messagesPlain()
-	case CountTokens:
-		return fmt.Sprintf(`{"input_tokens":%d}`, s.in)
-	case Responses:
-		return s.responsesPlain()
-	case Gemini:
-		return s.geminiChunk(s.Text, s.Calls, "STOP")
-	case Embeddings:
-		return s.embeddings(mc.Body)
-	case Completions:
-		return s.completionsPlain()
+// plain returns an answer in one piece.
+func (s *speech) plain(form api) object {
+	switch form {
+	case messages:
+		return s.message()
+	case countTokens:
+		return object{"input_tokens": s.in}
+	case responses:
+		return s.response("completed", s.output())
+	case gemini:
+		return s.geminiChunk(s.pieces, s.Calls, "STOP")
 	default:
-		return s.chatPlain()
+		return s.chat()
 	}
 }
 
-// q quotes a string as JSON does.
-func q(s string) string {
-	b, err := json.Marshal(s)
-	if err != nil {
-		return `""`
-	}
-	return string(b)
-}
+// object is a JSON object.
+type object map[string]any
 
-// events writes Server-Sent Events with names.
-func event(name, data string) string { return "event: " + name + "\ndata: " + data + "\n\n" }
+// data is a Server-Sent Event without a name, and event one that is named by
+// its type.
+func data(o object) string { return "data: " + toJSON(o) + "\n\n" }
 
-// data writes one without a name.
-func data(data string) string { return "data: " + data + "\n\n" }
+func event(o object) string { return fmt.Sprintf("event: %s\n%s", o["type"], data(o)) }

@@ -335,8 +335,4 @@ func TestGemini(t *testing.T) {
 	if len(chunks) < 4 || read(chunks...) != want {
 		t.Errorf("streamed: %v", chunks)
 	}
-	_, body = ask(t, c, "POST", url+"streamGenerateContent", tok, `{}`)
-	if got := decode[[]chunk](t, body); len(got) < 4 || read(got...) != want {
-		t.Errorf("as an array: %s", body)
-	}
 }

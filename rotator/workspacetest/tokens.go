@@ -9,7 +9,6 @@ import (
 	"io"
 	"net/http"
 	"slices"
-	"strconv"
 	"time"
 	"unicode/utf8"
 )
@@ -27,8 +26,6 @@ type Token struct {
 	Minted    bool      // through the API, by another token; else by Issue
 	Revoked   bool
 	RevokedAt time.Time // zero while it isn't revoked
-
-	oauth bool // an access token: it authenticates, and stands in no list
 }
 
 // Format prints the token's id, for every verb.
@@ -55,14 +52,21 @@ func (w *Workspace) Issue(opts IssueOptions) Token {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return *w.add(Token{User: opts.User, Comment: opts.Comment, Scopes: opts.Scopes, Value: opts.Value}, opts.Lifetime)
+	return w.addLocked(Token{User: opts.User, Comment: opts.Comment, Scopes: opts.Scopes, Value: opts.Value}, opts.Lifetime)
 }
 
-// add makes t a token of the workspace. The caller holds w.mu.
-func (w *Workspace) add(t Token, lifetime time.Duration) *Token {
+// addLocked makes t a personal access token.
+func (w *Workspace) addLocked(t Token, lifetime time.Duration) Token {
 	if t.Value == "" {
 		t.Value = "dapi" + randomHex(16)
 	}
+	added := w.acceptLocked(t, lifetime)
+	w.tokens, w.unrevoked = append(w.tokens, added), append(w.unrevoked, added)
+	return *added
+}
+
+// acceptLocked has t open the workspace from now on.
+func (w *Workspace) acceptLocked(t Token, lifetime time.Duration) *Token {
 	t.ID = hash(t.Value)
 	if w.cfg.RandomIDs {
 		t.ID = randomHex(32)
@@ -72,7 +76,6 @@ func (w *Workspace) add(t Token, lifetime time.Duration) *Token {
 		t.Expiry = t.Created.Add(lifetime)
 	}
 	t.Scopes = slices.Clone(t.Scopes)
-	w.tokens, w.unrevoked = append(w.tokens, &t), append(w.unrevoked, &t)
 	w.byHash[hash(t.Value)] = &t
 	return &t
 }
@@ -83,11 +86,11 @@ func (w *Workspace) Revoke(id string) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if i := slices.IndexFunc(w.tokens, func(t *Token) bool { return t.ID == id }); i >= 0 {
-		w.revoke(w.tokens[i])
+		w.revokeLocked(w.tokens[i])
 	}
 }
 
-func (w *Workspace) revoke(t *Token) {
+func (w *Workspace) revokeLocked(t *Token) {
 	if !t.Revoked {
 		t.Revoked, t.RevokedAt = true, w.now()
 		w.unrevoked = slices.DeleteFunc(w.unrevoked, func(u *Token) bool { return u == t })
@@ -99,35 +102,34 @@ func (w *Workspace) revoke(t *Token) {
 func (w *Workspace) Tokens() []Token {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return pick(w.tokens, func(t *Token) bool { return !t.oauth })
+	return copies(w.tokens)
 }
 
-// AccessTokens returns all OAuth access tokens ever given, oldest first.
-func (w *Workspace) AccessTokens() []Token {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return pick(w.tokens, func(t *Token) bool { return t.oauth })
-}
-
-// Live returns the tokens that are valid now, oldest first: these users', or
+// Live returns those that are valid now, oldest first: these users', or
 // everybody's.
 func (w *Workspace) Live(users ...string) []Token {
-	now := w.now()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return pick(w.unrevoked, func(t *Token) bool {
-		return t.valid(now) && !t.oauth && (len(users) == 0 || slices.Contains(users, t.User))
-	})
+	return copies(w.liveLocked(users...))
 }
 
-func pick(from []*Token, want func(*Token) bool) []Token {
-	var picked []Token
-	for _, t := range from {
-		if want(t) {
-			picked = append(picked, *t)
+func (w *Workspace) liveLocked(users ...string) []*Token {
+	now := w.now()
+	var live []*Token
+	for _, t := range w.unrevoked {
+		if t.valid(now) && (len(users) == 0 || slices.Contains(users, t.User)) {
+			live = append(live, t)
 		}
 	}
-	return picked
+	return live
+}
+
+func copies(tokens []*Token) []Token {
+	var all []Token
+	for _, t := range tokens {
+		all = append(all, *t)
+	}
+	return all
 }
 
 // info is a token as the API tells it: times in epoch milliseconds.
@@ -139,7 +141,7 @@ type info struct {
 	Scopes  []string `json:"scopes,omitempty"`
 }
 
-func (w *Workspace) infoOf(t *Token) info {
+func (w *Workspace) infoOf(t Token) info {
 	i := info{ID: t.ID, Created: t.Created.UnixMilli(), Expiry: -1, Comment: t.Comment, Scopes: t.Scopes}
 	if w.cfg.NoCreation {
 		i.Created = 0
@@ -151,129 +153,111 @@ func (w *Workspace) infoOf(t *Token) info {
 }
 
 // answerTokens answers the token API, for the bearer's user.
-func (w *Workspace) answerTokens(c *call, r *http.Request, p string) {
-	switch r.Method + " " + p {
+func (w *Workspace) answerTokens(c *call) {
+	var in tokenRequest
+	if c.in.Method == http.MethodPost && json.Unmarshal(c.body, &in) != nil {
+		writeError(c, http.StatusBadRequest, "MALFORMED_REQUEST", "Invalid JSON given in the body of the request")
+		return
+	}
+	switch c.in.Method + " " + c.path {
 	case "POST /api/2.0/token/create":
-		w.create(c)
+		w.create(c, in)
 	case "GET /api/2.0/token/list":
 		w.list(c)
 	case "POST /api/2.0/token/delete":
-		w.delete(c)
+		w.delete(c, in.ID)
 	default:
-		writeError(c, http.StatusNotFound, "ENDPOINT_NOT_FOUND", "No API found for '"+r.Method+" "+p+"'")
+		writeNotFound(c)
 	}
 }
 
-// maxComment is the longest comment that a token may have, in characters.
-const maxComment = 255
+// tokenRequest is what is asked of the token API.
+type tokenRequest struct {
+	ID      string   `json:"token_id"`
+	Seconds *int64   `json:"lifetime_seconds"`
+	Comment string   `json:"comment"`
+	Scopes  []string `json:"scopes"`
+}
 
-func (w *Workspace) create(c *call) {
-	var in struct {
-		Seconds *int64   `json:"lifetime_seconds"`
-		Comment string   `json:"comment"`
-		Scopes  []string `json:"scopes"`
-	}
-	if err := json.Unmarshal(c.body, &in); err != nil {
-		writeError(c, http.StatusBadRequest, "MALFORMED_REQUEST", "Invalid JSON given in the body of the request")
-		return
-	}
+func (w *Workspace) create(c *call, in tokenRequest) {
+	most := w.cfg.MaxLifetime
 	lifetime := 730 * 24 * time.Hour // what a token gets that asks for nothing
 	if in.Seconds != nil {
 		lifetime = time.Duration(*in.Seconds) * time.Second
-	} else if w.cfg.MaxLifetime > 0 {
-		lifetime = min(lifetime, w.cfg.MaxLifetime)
+	} else if most > 0 {
+		lifetime = min(lifetime, most)
 	}
-	switch maxAge := w.cfg.MaxLifetime; {
+	const bad = "INVALID_PARAMETER_VALUE"
+	switch {
 	case w.cfg.DisablePATs:
 		writeError(c, http.StatusForbidden, "PERMISSION_DENIED", "Personal access tokens are disabled for this workspace.")
 		return
-	case in.Seconds != nil && *in.Seconds <= 0:
-		writeError(c, http.StatusBadRequest, "INVALID_PARAMETER_VALUE", "Lifetime of the token must be a positive number of seconds, got "+strconv.FormatInt(*in.Seconds, 10)+".")
+	case lifetime <= 0:
+		writeError(c, http.StatusBadRequest, bad, fmt.Sprintf("Lifetime of the token must be a positive number of seconds, got %d.", *in.Seconds))
 		return
-	case maxAge > 0 && lifetime > maxAge:
-		writeError(c, http.StatusBadRequest, "INVALID_PARAMETER_VALUE",
-			fmt.Sprintf("Token lifetime must be at most %d seconds, the maximum that this workspace allows.", int64(maxAge/time.Second)))
+	case most > 0 && lifetime > most:
+		writeError(c, http.StatusBadRequest, bad, fmt.Sprintf("Token lifetime must be at most %.0f seconds, the maximum that this workspace allows.", most.Seconds()))
 		return
-	case utf8.RuneCountInString(in.Comment) > maxComment:
-		writeError(c, http.StatusBadRequest, "INVALID_PARAMETER_VALUE", "Comment is longer than 255 characters.")
+	case utf8.RuneCountInString(in.Comment) > 255:
+		writeError(c, http.StatusBadRequest, bad, "Comment is longer than 255 characters.")
 		return
+	case w.cfg.GrantAtMost > 0:
+		lifetime = min(lifetime, w.cfg.GrantAtMost)
 	}
-	if most := w.cfg.GrantAtMost; most > 0 {
-		lifetime = min(lifetime, most)
-	}
-	t, ok := w.mint(c.user, in.Comment, in.Scopes, lifetime)
+	t, ok := w.mint(Token{User: c.token.User, Comment: in.Comment, Scopes: in.Scopes, Minted: true}, lifetime)
 	if !ok {
 		writeError(c, http.StatusBadRequest, "QUOTA_EXCEEDED",
-			fmt.Sprintf("The number of tokens for user %s has reached the limit of %d. Revoke tokens that are no longer used.", c.user, w.cfg.Quota))
+			fmt.Sprintf("The number of tokens for user %s has reached the limit of %d. Revoke tokens that are no longer used.", t.User, w.cfg.Quota))
 		return
 	}
-	writeJSON(c, http.StatusOK, struct {
+	writeJSON(c, http.StatusOK, struct { // the value comes first: see broken
 		Value string `json:"token_value"`
 		Info  info   `json:"token_info"`
-	}{t.Value, w.infoOf(&t)})
+	}{t.Value, w.infoOf(t)})
 }
 
-// mint makes a token unless its user has as many as the quota allows.
-func (w *Workspace) mint(user, comment string, scopes []string, lifetime time.Duration) (Token, bool) {
+// mint makes t a token unless its user has as many as the quota allows.
+func (w *Workspace) mint(t Token, lifetime time.Duration) (Token, bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now, live := w.now(), 0
-	for _, t := range w.unrevoked {
-		if t.User == user && !t.oauth && t.valid(now) {
-			live++
-		}
+	if len(w.liveLocked(t.User)) >= w.cfg.Quota {
+		return t, false
 	}
-	if live >= w.cfg.Quota {
-		return Token{}, false
-	}
-	return *w.add(Token{User: user, Comment: comment, Scopes: scopes, Minted: true}, lifetime), true
+	return w.addLocked(t, lifetime), true
 }
 
 func (w *Workspace) list(c *call) {
-	out := struct {
-		Infos []info `json:"token_infos,omitempty"`
-	}{}
-	for _, t := range w.Live(c.user) {
+	infos := []info{}
+	for _, t := range w.Live(c.token.User) {
 		if !w.now().Before(t.Created.Add(w.cfg.ListLag)) {
-			out.Infos = append(out.Infos, w.infoOf(&t))
+			infos = append(infos, w.infoOf(t))
 		}
 	}
-	writeJSON(c, http.StatusOK, out)
+	writeJSON(c, http.StatusOK, map[string]any{"token_infos": infos})
 }
 
-func (w *Workspace) delete(c *call) {
-	var in struct {
-		ID string `json:"token_id"`
-	}
-	if err := json.Unmarshal(c.body, &in); err != nil {
-		writeError(c, http.StatusBadRequest, "MALFORMED_REQUEST", "Invalid JSON given in the body of the request")
+func (w *Workspace) delete(c *call, id string) {
+	if !w.revokeOwn(c.token.User, id) {
+		writeError(c, http.StatusNotFound, "RESOURCE_DOES_NOT_EXIST", "Token with id "+id+" does not exist.")
 		return
 	}
-	if !w.revokeOwn(c.user, in.ID) {
-		writeError(c, http.StatusNotFound, "RESOURCE_DOES_NOT_EXIST", "Token with id "+in.ID+" does not exist.")
-		return
-	}
-	writeJSON(c, http.StatusOK, struct{}{})
+	writeBody(c, http.StatusOK, "application/json", "{}")
 }
 
 func (w *Workspace) revokeOwn(user, id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	now := w.now()
-	for _, t := range w.unrevoked {
-		if t.ID == id && t.User == user && !t.oauth && t.valid(now) {
-			w.revoke(t)
+	for _, t := range w.liveLocked(user) {
+		if t.ID == id {
+			w.revokeLocked(t)
 			return true
 		}
 	}
 	return false
 }
 
-// hash returns the hex SHA-256 of a token's value, "" for "".
+// hash returns the hex SHA-256 of a token's value.
 func hash(value string) string {
-	if value == "" {
-		return ""
-	}
 	sum := sha256.Sum256([]byte(value))
 	return hex.EncodeToString(sum[:])
 }

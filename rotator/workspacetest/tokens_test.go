@@ -52,30 +52,27 @@ func TestTokenLife(t *testing.T) {
 
 func TestInvalidTokens(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		for _, form := range workspacetest.InvalidForms() {
-			w := workspacetest.New(workspacetest.Config{Invalid: form})
-			c := &http.Client{Transport: w.Transport()}
-			short := w.Issue(workspacetest.IssueOptions{Lifetime: time.Hour})
-			revoked := w.Issue(workspacetest.IssueOptions{})
-			w.Revoke(revoked.ID)
-			w.Revoke("no such id")
-			const url = "https://w.example/api/2.0/token/list"
-			wantStatus, _, want := form.Reply()
-			time.Sleep(time.Hour - time.Nanosecond)
-			if status, _ := ask(t, c, "GET", url, short.Value, ""); status != 200 {
-				t.Errorf("a nanosecond before its end: %d", status)
-			}
-			time.Sleep(time.Nanosecond)
-			for name, value := range map[string]string{"expired": short.Value, "revoked": revoked.Value, "unknown": "dapi-unknown"} {
-				for _, path := range []string{"/api/2.0/token/list", "/serving-endpoints/chat/completions", "/elsewhere"} {
-					if status, body := ask(t, c, "POST", "https://w.example"+path, value, "{}"); status != wantStatus || body != want {
-						t.Errorf("form %d, %s, %s: %d %s", form, name, path, status, body)
-					}
+		w := workspacetest.New(workspacetest.Config{})
+		c := &http.Client{Transport: w.Transport()}
+		short := w.Issue(workspacetest.IssueOptions{Lifetime: time.Hour})
+		revoked := w.Issue(workspacetest.IssueOptions{})
+		w.Revoke(revoked.ID)
+		w.Revoke("no such id")
+		const url = "https://w.example/api/2.0/token/list"
+		time.Sleep(time.Hour - time.Nanosecond)
+		if status, _ := ask(t, c, "GET", url, short.Value, ""); status != 200 {
+			t.Errorf("a nanosecond before its end: %d", status)
+		}
+		time.Sleep(time.Nanosecond)
+		for name, value := range map[string]string{"expired": short.Value, "revoked": revoked.Value, "unknown": "dapi-unknown"} {
+			for _, path := range []string{"/api/2.0/token/list", "/serving-endpoints/chat/completions", "/elsewhere"} {
+				if status, body := ask(t, c, "POST", "https://w.example"+path, value, "{}"); status != 403 || body != workspacetest.Refusals()[0].Body {
+					t.Errorf("%s, %s: %d %s", name, path, status, body)
 				}
 			}
-			if status, body := ask(t, c, "GET", url, "", ""); status != 401 || !strings.Contains(body, "Credential was not sent") {
-				t.Errorf("without a token: %d %s", status, body)
-			}
+		}
+		if status, body := ask(t, c, "GET", url, "", ""); status != 401 || !strings.Contains(body, "Credential was not sent") {
+			t.Errorf("without a token: %d %s", status, body)
 		}
 	})
 }
@@ -205,23 +202,6 @@ func TestScopes(t *testing.T) {
 	}
 }
 
-func TestPropagation(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := workspacetest.New(workspacetest.Config{Propagation: time.Minute})
-		c := &http.Client{Transport: w.Transport()}
-		tok := w.Issue(workspacetest.IssueOptions{}).Value
-		for _, want := range []int{403, 200} {
-			if status, _ := ask(t, c, "POST", "https://w.example/serving-endpoints/responses", tok, "{}"); status != want {
-				t.Errorf("status %d, want %d", status, want)
-			}
-			if status, _ := ask(t, c, "GET", "https://w.example/api/2.0/token/list", tok, ""); status != 200 {
-				t.Errorf("list: %d", status)
-			}
-			time.Sleep(time.Minute)
-		}
-	})
-}
-
 func TestIDs(t *testing.T) {
 	w := workspacetest.New(workspacetest.Config{})
 	// printf abc | sha256sum
@@ -279,7 +259,7 @@ func TestQuotaIsExact(t *testing.T) {
 
 func TestClientCredentials(t *testing.T) {
 	both(t, workspacetest.Config{}, func(t *testing.T, w *workspacetest.Workspace, c *http.Client, url string) {
-		w.AddClient("robot", "canary", "robot@example.com", 0)
+		w.AddClient("robot", "canary", "robot@example.com")
 		grant := func(id, secret, form string) (int, string) {
 			req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/oidc/v1/token", strings.NewReader(form))
 			if err != nil {
@@ -304,7 +284,7 @@ func TestClientCredentials(t *testing.T) {
 			}
 		}
 		status, token := grant("robot", "canary", form)
-		if status != 200 || token != w.AccessTokens()[0].Value || len(w.Tokens()) != 0 || len(w.Live()) != 0 {
+		if status != 200 || token == "" || len(w.Tokens()) != 0 || len(w.Live()) != 0 {
 			t.Errorf("granted: %d", status)
 		}
 		if status, body := ask(t, c, "POST", url+"/api/2.0/token/create", token, `{}`); status != 200 || w.Live()[0].User != "robot@example.com" {

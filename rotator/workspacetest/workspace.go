@@ -5,7 +5,8 @@
 // A Workspace is an http.Handler. Start serves one on a loopback port, Transport
 // reaches one without a socket. It is safe for concurrent use. It keeps the
 // values of the tokens that it made (Token.Value) and records every request
-// without them (Requests). It is no test-only package: patrol demo ships it.
+// without its credential (Requests). It is no test-only package: patrol demo
+// ships it.
 package workspacetest
 
 import (
@@ -27,23 +28,19 @@ type Config struct {
 	GrantAtMost time.Duration    // a new token gets no longer life than this, whatever it asks for; 0 is what it asks for
 	NoCreation  bool             // answers don't say when a token was created
 	RandomIDs   bool             // a token's id is not the SHA-256 of its value
-	Propagation time.Duration    // model endpoints refuse a token younger than this
 	ListLag     time.Duration    // lists lack a token younger than this
-	Invalid     InvalidForm      // how a token that isn't valid is refused
 
 	Model      func(ModelCall) ModelReply // what the models answer; nil is a few words
 	Events     int                        // pieces that a streamed text comes in; 0 is 5
 	EventDelay time.Duration              // pause before each event of a stream but the first
-	Compress   bool                       // model endpoints answer in gzip whoever takes it
-	Other      http.Handler               // answers paths that the workspace doesn't know, after the token check; nil is 404
 
 	// Fault is asked about each request for which nothing was injected; nil,
 	// or nil returned, is no fault. It must not read the request's body.
 	// It may be called from several goroutines at once.
 	Fault func(*http.Request) *Fault
 
-	KeepRequests int  // how many of the latest requests are remembered; 0 all, negative none
-	TLS          bool // Start serves HTTPS, with HTTP/2
+	NoRecord bool // no request is remembered
+	TLS      bool // Start serves HTTPS, with HTTP/2
 }
 
 // Workspace is a workspace in memory: see New.
@@ -57,9 +54,6 @@ type Workspace struct {
 	clients   map[string]oauthClient
 	faults    []*armed
 	requests  []*Request
-	count     int
-	active    int       // calls under way
-	ended     sync.Cond // a call has ended
 }
 
 // New returns a workspace without tokens. It starts nothing.
@@ -73,9 +67,7 @@ func New(cfg Config) *Workspace {
 	if cfg.Events <= 0 {
 		cfg.Events = 5
 	}
-	w := &Workspace{cfg: cfg, byHash: make(map[string]*Token), clients: make(map[string]oauthClient)}
-	w.ended.L = &w.mu
-	return w
+	return &Workspace{cfg: cfg, byHash: make(map[string]*Token), clients: make(map[string]oauthClient)}
 }
 
 // now is the workspace's wall clock: a laptop's monotonic one stops in its sleep.
@@ -84,46 +76,41 @@ func (w *Workspace) now() time.Time { return w.cfg.Now().Round(0) }
 // ServeHTTP answers one request.
 func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 	c := w.open(rw, r)
-	defer c.record()
-	f := w.nextFault(r)
-	if f == nil {
-		w.answer(c, r)
-		return
-	}
-	w.fail(c, r, f)
-}
-
-// answer does what the request asks for.
-func (w *Workspace) answer(c *call, r *http.Request) {
-	p := resolve(r.URL.Path)
-	route := w.route(p)
-	if route == nil && w.cfg.Other != nil && c.valid {
-		w.cfg.Other.ServeHTTP(c, r) // which may want to read the body itself
-		return
-	}
-	if err := c.readBody(r); err != nil {
+	// Even for a fault: net/http notices a client that leaves only once it has
+	// read the body's end.
+	if err := c.readBody(); err != nil {
 		writeError(c, http.StatusBadRequest, "MALFORMED_REQUEST", "Reading the request's body: "+err.Error())
 		return
 	}
+	if f := w.nextFault(r); f != nil {
+		w.fail(c, f)
+		return
+	}
+	w.answer(c)
+}
+
+// answer does what the request asks for.
+func (w *Workspace) answer(c *call) {
+	answer := w.route(c.path)
 	switch {
-	case w.answerPublic(c, r, p):
+	case w.answerPublic(c):
 	case !c.valid:
 		w.refuse(c)
-	case route == nil:
-		writeError(c, http.StatusNotFound, "ENDPOINT_NOT_FOUND", "No API found for '"+r.Method+" "+p+"'")
+	case answer == nil:
+		writeNotFound(c)
 	default:
-		route(c, r, p)
+		answer(c)
 	}
 }
 
 // route returns what answers the path, nil if the workspace doesn't know it.
-func (w *Workspace) route(p string) func(*call, *http.Request, string) {
+func (w *Workspace) route(p string) func(*call) {
 	switch {
 	case strings.HasPrefix(p, "/api/2.0/token/"):
 		return w.answerTokens
 	case p == "/api/2.0/preview/scim/v2/me":
 		return w.answerMe
-	case isModelPath(p):
+	case modelAPI(p) != "":
 		return w.answerModel
 	}
 	return nil

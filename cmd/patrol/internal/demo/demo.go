@@ -65,7 +65,7 @@ func open() (*demo, error) {
 		return nil, err
 	}
 	d := &demo{home: home}
-	if d.ws, err = workspacetest.Start(workspacetest.Config{KeepRequests: -1, EventDelay: 10 * time.Millisecond}); err != nil {
+	if d.ws, err = workspacetest.Start(workspacetest.Config{NoRecord: true, EventDelay: 10 * time.Millisecond}); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(home))
 	}
 	d.first = d.ws.Issue(workspacetest.IssueOptions{Comment: "made by hand", Lifetime: time.Hour})
