@@ -38,6 +38,7 @@ type Fault struct {
 	Match  func(*http.Request) bool // nil is any; it must not call the workspace
 	Skip   int                      // so many calls that match are left alone first
 	Times  int                      // then so many are struck; 0 is one, Always is all
+	seen   int                      // how many have matched
 
 	Effect Effect
 	After  bool          // see Effect
@@ -48,18 +49,12 @@ type Fault struct {
 	Body   string        // for Answer
 }
 
-// armed is a fault and how often it has matched.
-type armed struct {
-	Fault
-	seen int
-}
-
 // Inject adds a fault. Of several that match a call, the one injected first
 // strikes.
 func (w *Workspace) Inject(f Fault) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.faults = append(w.faults, &armed{Fault: f})
+	w.faults = append(w.faults, &f)
 }
 
 // Heal removes all injected faults. Calls that hang go on hanging.
@@ -70,41 +65,40 @@ func (w *Workspace) Heal() {
 }
 
 // nextFault returns the fault that strikes this request, nil if none does.
-func (w *Workspace) nextFault(r *http.Request) *Fault {
-	if f := w.injected(r); f != nil {
+func (w *Workspace) nextFault(c *call) *Fault {
+	if f := w.injected(c); f != nil {
 		return f
 	}
 	if w.cfg.Fault == nil {
 		return nil
 	}
-	return w.cfg.Fault(r)
+	return w.cfg.Fault(c.in)
 }
 
-func (w *Workspace) injected(r *http.Request) *Fault {
-	p := resolve(r.URL.Path)
+func (w *Workspace) injected(c *call) *Fault {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for _, a := range w.faults {
-		if !a.matches(r, p) {
+	for _, f := range w.faults {
+		if !f.matches(c) {
 			continue
 		}
-		a.seen++
-		if a.seen > a.Skip && (a.Times == Always || a.seen <= a.Skip+max(a.Times, 1)) {
-			return &a.Fault
+		f.seen++
+		if f.seen > f.Skip && (f.Times == Always || f.seen <= f.Skip+max(f.Times, 1)) {
+			return f
 		}
 	}
 	return nil
 }
 
-func (f *Fault) matches(r *http.Request, p string) bool {
-	if f.Method != "" && f.Method != r.Method || f.Match != nil && !f.Match(r) {
+func (f *Fault) matches(c *call) bool {
+	if f.Method != "" && f.Method != c.in.Method || f.Match != nil && !f.Match(c.in) {
 		return false
 	}
 	pattern := strings.ToLower(f.Path) // as resolve does
 	if start, ok := strings.CutSuffix(pattern, "**"); ok {
-		return strings.HasPrefix(p, start)
+		return strings.HasPrefix(c.path, start)
 	}
-	ok, err := path.Match(pattern, p)
+	ok, err := path.Match(pattern, c.path)
 	return f.Path == "" || err == nil && ok
 }
 

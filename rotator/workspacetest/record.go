@@ -129,9 +129,6 @@ func (c *call) Flush() {
 	}
 }
 
-// Unwrap is for http.ResponseController.
-func (c *call) Unwrap() http.ResponseWriter { return c.ResponseWriter }
-
 // bearerOf returns the bearer token, "" if there is none.
 func bearerOf(h http.Header) string {
 	scheme, value, ok := strings.Cut(h.Get("Authorization"), " ")

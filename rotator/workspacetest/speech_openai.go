@@ -2,6 +2,7 @@ package workspacetest
 
 import "maps"
 
+// completion is a chat completion, or a chunk of one.
 func (s *speech) completion(kind string, choices []object) object {
 	return object{"id": "chatcmpl-" + s.id, "object": kind, "created": s.created, "model": s.model, "choices": choices}
 }
@@ -54,6 +55,7 @@ func (s *speech) chatEvents() (events []string) {
 	return append(events, "data: [DONE]\n\n")
 }
 
+// response is an answer of the responses API.
 func (s *speech) response(status string, output []object) object {
 	return object{
 		"id": "resp_" + s.id, "object": "response", "created_at": s.created, "status": status, "error": nil, "incomplete_details": nil,
@@ -86,34 +88,46 @@ func (s *speech) responseEvents() (events []string) {
 		o["type"], o["sequence_number"] = "response."+kind, len(events)
 		events = append(events, event(o))
 	}
-	add("created", object{"response": s.response("in_progress", []object{})})
-	add("in_progress", object{"response": s.response("in_progress", []object{})})
+	begun := s.response("in_progress", []object{})
+	begun["usage"] = nil
+	add("created", object{"response": begun})
+	add("in_progress", object{"response": begun})
 	for i, item := range s.output() {
 		addTo := func(kind string, o object) {
 			o["output_index"], o["item_id"] = i, item["id"]
 			add(kind, o)
 		}
-		begun := maps.Clone(item)
-		begun["status"] = "in_progress"
 		if arguments, isCall := item["arguments"].(string); isCall {
-			begun["arguments"] = ""
-			addTo("output_item.added", object{"item": begun})
-			for _, piece := range split(arguments, 3) {
-				addTo("function_call_arguments.delta", object{"delta": piece})
-			}
-			addTo("function_call_arguments.done", object{"arguments": arguments})
+			addCall(addTo, item, arguments)
 		} else {
-			begun["content"] = []object{}
-			addTo("output_item.added", object{"item": begun})
-			addTo("content_part.added", object{"content_index": 0, "part": outputText("")})
-			for _, piece := range s.pieces {
-				addTo("output_text.delta", object{"content_index": 0, "delta": piece})
-			}
-			addTo("output_text.done", object{"content_index": 0, "text": s.Text})
-			addTo("content_part.done", object{"content_index": 0, "part": outputText(s.Text)})
+			s.addText(addTo, item)
 		}
-		addTo("output_item.done", object{"item": item})
 	}
 	add("completed", object{"response": s.response("completed", s.output())})
 	return events
+}
+
+// addText adds the events of an item that is text, and addCall those of a call.
+func (s *speech) addText(add func(kind string, o object), item object) {
+	begun := maps.Clone(item)
+	begun["status"], begun["content"] = "in_progress", []object{}
+	add("output_item.added", object{"item": begun})
+	add("content_part.added", object{"content_index": 0, "part": outputText("")})
+	for _, piece := range s.pieces {
+		add("output_text.delta", object{"content_index": 0, "delta": piece})
+	}
+	add("output_text.done", object{"content_index": 0, "text": s.Text})
+	add("content_part.done", object{"content_index": 0, "part": outputText(s.Text)})
+	add("output_item.done", object{"item": item})
+}
+
+func addCall(add func(kind string, o object), item object, arguments string) {
+	begun := maps.Clone(item)
+	begun["status"], begun["arguments"] = "in_progress", ""
+	add("output_item.added", object{"item": begun})
+	for _, piece := range split(arguments, 3) {
+		add("function_call_arguments.delta", object{"delta": piece})
+	}
+	add("function_call_arguments.done", object{"arguments": arguments})
+	add("output_item.done", object{"item": item})
 }

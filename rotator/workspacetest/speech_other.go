@@ -5,6 +5,7 @@ import (
 	"strings"
 )
 
+// message is an answer of Anthropic's messages API.
 func (s *speech) message() object {
 	blocks := []object{}
 	if s.hasText() {

@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"slices"
 	"time"
-	"unicode/utf8"
 )
 
 // Token is a token of the workspace, with all that it knows about it. It
@@ -197,9 +196,6 @@ func (w *Workspace) create(c *call, in tokenRequest) {
 		return
 	case most > 0 && lifetime > most:
 		writeError(c, http.StatusBadRequest, bad, fmt.Sprintf("Token lifetime must be at most %.0f seconds, the maximum that this workspace allows.", most.Seconds()))
-		return
-	case utf8.RuneCountInString(in.Comment) > 255:
-		writeError(c, http.StatusBadRequest, bad, "Comment is longer than 255 characters.")
 		return
 	case w.cfg.GrantAtMost > 0:
 		lifetime = min(lifetime, w.cfg.GrantAtMost)

@@ -89,7 +89,6 @@ func TestCreateRefuses(t *testing.T) {
 		"no lifetime":      {workspacetest.Config{}, `{"lifetime_seconds":0}`, 400, "INVALID_PARAMETER_VALUE"},
 		"negative":         {workspacetest.Config{}, `{"lifetime_seconds":-5}`, 400, "INVALID_PARAMETER_VALUE"},
 		"PATs are off":     {workspacetest.Config{DisablePATs: true}, `{}`, 403, "PERMISSION_DENIED"},
-		"a long comment":   {workspacetest.Config{}, `{"comment":"` + strings.Repeat("ü", 256) + `"}`, 400, "255"},
 		"no JSON":          {workspacetest.Config{}, `{"comment":`, 400, "MALFORMED_REQUEST"},
 		"an unknown value": {workspacetest.Config{}, `{"lifetime_seconds":"x"}`, 400, "MALFORMED_REQUEST"},
 	} {
@@ -112,7 +111,7 @@ func TestCreateRefuses(t *testing.T) {
 	w := workspacetest.New(workspacetest.Config{MaxLifetime: time.Hour})
 	c := &http.Client{Transport: w.Transport()}
 	first := w.Issue(workspacetest.IssueOptions{}).Value
-	for _, body := range []string{`{"comment":"` + strings.Repeat("ü", 255) + `"}`, `{"lifetime_seconds":3600}`, `{}`} {
+	for _, body := range []string{`{"lifetime_seconds":3600}`, `{}`} {
 		if status, got := ask(t, c, "POST", "https://w.example/api/2.0/token/create", first, body); status != 200 {
 			t.Errorf("%.30s: %d %s", body, status, got)
 		}

@@ -52,7 +52,7 @@ type Workspace struct {
 	unrevoked []*Token // of them; what a year of rotations leaves is revoked for the most part
 	byHash    map[string]*Token
 	clients   map[string]oauthClient
-	faults    []*armed
+	faults    []*Fault
 	requests  []*Request
 }
 
@@ -82,7 +82,7 @@ func (w *Workspace) ServeHTTP(rw http.ResponseWriter, r *http.Request) {
 		writeError(c, http.StatusBadRequest, "MALFORMED_REQUEST", "Reading the request's body: "+err.Error())
 		return
 	}
-	if f := w.nextFault(r); f != nil {
+	if f := w.nextFault(c); f != nil {
 		w.fail(c, f)
 		return
 	}
