@@ -18,8 +18,8 @@ func newLogin(p cli.Process) *cobra.Command {
   pass show databricks | patrol login`,
 		Args: noArgs, RunE: p.Run(login),
 	}
-	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level", "log-format")
-	cli.SetDefault(cmd, "log-level", "warn")
+	// What happened is printed anyway, so the log says little.
+	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level=warn", "log-format")
 	return cmd
 }
 

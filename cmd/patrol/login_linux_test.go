@@ -76,7 +76,7 @@ func TestLoginInterrupted(t *testing.T) {
 		}
 	})
 	if out := p.output(); p.ProcessState.ExitCode() != cli.ExitFailed || !strings.Contains(out, "token for "+s.url) ||
-		!strings.Contains(out, "patrol: reading the token: interrupted\n") {
+		!strings.Contains(out, "patrol: reading the token: interrupt signal received\n") {
 		t.Errorf("%v: %s", p.ProcessState, out)
 	}
 	if !echoes() {

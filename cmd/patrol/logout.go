@@ -18,8 +18,8 @@ func newLogout(p cli.Process) *cobra.Command {
   patrol logout --profile work`,
 		Args: noArgs, RunE: p.Run(logout),
 	}
-	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "write", "state-dir", "log-level", "log-format")
-	cli.SetDefault(cmd, "log-level", "error") // what happened is printed anyway
+	// What happened is printed anyway, so the log says little.
+	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "write", "state-dir", "log-level=error", "log-format")
 	return cmd
 }
 

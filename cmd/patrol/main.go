@@ -31,25 +31,11 @@ func realMain() int {
 	// Only net/http writes to the standard logger: what an upstream has sent out
 	// of turn, which could be the token.
 	log.SetOutput(io.Discard)
-	ctx, cancel := context.WithCancelCause(context.Background())
-	defer cancel(nil)
-	signals := make(chan os.Signal, 2)
-	signal.Notify(signals, exitSignals(os.Args[1:])...)
-	go func() { // ends with the process
-		<-signals
-		cancel(interruption{})
-		reraise(<-signals)
-	}()
+	ctx, stop := signal.NotifyContext(context.Background(), exitSignals(os.Args[1:])...)
+	defer stop()
+	context.AfterFunc(ctx, stop)
 	return run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
 }
-
-// An interruption is a context that was canceled by a signal, in a user's words.
-type interruption struct{}
-
-func (interruption) Error() string { return "interrupted" }
-
-// Is has it count as the cancellation that it is.
-func (interruption) Is(target error) bool { return target == context.Canceled }
 
 // exitSignals returns the signals that end a command. A shell without job control
 // starts what it puts into the background with SIGINT ignored, which the command
@@ -62,14 +48,6 @@ func exitSignals(args []string) []os.Signal {
 		return []os.Signal{os.Interrupt, syscall.SIGTERM, syscall.SIGHUP}
 	}
 	return []os.Signal{os.Interrupt, syscall.SIGTERM}
-}
-
-// reraise ends the process as if nobody had listened for the signal.
-func reraise(sig os.Signal) {
-	signal.Reset(sig)
-	if self, err := os.FindProcess(os.Getpid()); err != nil || self.Signal(sig) != nil {
-		os.Exit(cli.ExitFailed)
-	}
 }
 
 // run is patrol without the process around it. It takes the whole environment

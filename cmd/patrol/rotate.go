@@ -20,8 +20,8 @@ func newRotate(p cli.Process) *cobra.Command {
 		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return rotate(ctx, o, wait) }),
 	}
 	cmd.Flags().BoolVar(&wait, "wait-revoke", false, "stay until the old token is revoked, which takes as long as the grace")
-	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level", "log-format")
-	cli.SetDefault(cmd, "log-level", "warn") // what happened is printed anyway
+	// What happened is printed anyway, so the log says little.
+	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level=warn", "log-format")
 	return cmd
 }
 

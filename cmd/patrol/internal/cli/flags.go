@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"slices"
 	"strings"
@@ -15,8 +16,8 @@ import (
 type flagDef struct {
 	name, kind string // kind stands in for the value in the help
 	fallback   string // the default
-	parse      func(*Options, Setting) error
 	usage      string
+	parse      func(Setting) error
 	repeated   bool // may be repeated; a comma does the same
 }
 
@@ -24,67 +25,52 @@ type flagDef struct {
 const kindBool = "bool"
 
 // flagDefs returns every flag that has an environment variable, in the order in
-// which they are checked. By default both loopbacks are listened on, because
-// "localhost" may be tried as ::1 first.
-func flagDefs() []flagDef {
+// which they are checked. What they are given goes into o.
+func flagDefs(o *Options) []flagDef {
 	gateway := proxy.GatewayOfWorkspace
 	return []flagDef{
-		settingDef("host", "url", "the workspace, https://…; wins over DATABRICKS_HOST and the profile's", func(o *Options) *Setting { return &o.Host }),
-		settingDef("profile", "name", "the profile in .databrickscfg that is kept fresh; wins over DATABRICKS_CONFIG_PROFILE", func(o *Options) *Setting { return &o.Profile }),
-		{"listen", "host:port", "127.0.0.1:4000,[::1]:4000", parseListen, "address of the proxy; whoever doesn't come over loopback needs a key of --client-key-file or a token of patrol's; may be repeated", true},
-		{"schedule", "cron", "0 */3 * * *", parseScheduleFlag, "when to rotate: five fields of cron, @hourly, @every 90m …; in UTC unless it starts with CRON_TZ=Zone", false},
-		{"lifetime", "duration", "4h", parseLifetime, "lifetime of each token", false},
-		{"grace", "duration", "5m", parseGrace, "how long a replaced token lives on after the files are written", false},
-		{"write", "list", "auto", parseWrite, "files to write: auto (databrickscfg, and those agents' that exist), or a list of databrickscfg, claude, opencode, dotenv:PATH:NAME and file:PATH", true},
-		{"instance", "name", "", parseInstance, "what this patrol calls itself in the comments of its tokens (default: made once, kept in the state)", false},
-		{"state-dir", "folder", "", parseStateDir, "where ledger, lock and control socket stand (default $XDG_STATE_HOME/patrol/PROFILE)", false},
-		{"log-level", "level", "info", parseLogLevel, "debug, info, warn or error", false},
-		{"log-format", "format", formatText, parseLogFormat, "text or json", false},
-		textDef("mint-profile", "name", "a profile that signs in by OAuth, Azure …: it mints when the token in use is dead", func(o *Options) *string { return &o.MintProfile }),
-		boolDef("keep-bootstrap", "never revoke a token that patrol did not mint: the one that it was started with, or that was put into the profile or given to patrol login", func(o *Options) *bool { return &o.KeepBootstrap }),
+		newFlag("host", "url", "", &o.Host, asGiven, "the workspace, https://…; wins over DATABRICKS_HOST and the profile's"),
+		newFlag("profile", "name", "", &o.Profile, asGiven, "the profile in .databrickscfg that is kept fresh; wins over DATABRICKS_CONFIG_PROFILE"),
+		repeated(newFlag("listen", "host:port", "localhost:4000", &o.Listen, o.parseListen, "address of the proxy, localhost is 127.0.0.1 and [::1]; whoever doesn't come over loopback needs a key of --client-key-file or a token of patrol's; may be repeated")),
+		newFlag("schedule", "cron", "0 */3 * * *", &o.Schedule, o.parseSchedule, "when to rotate: five fields of cron, @hourly, @every 90m …; in UTC unless it starts with CRON_TZ=Zone"),
+		newFlag("lifetime", "duration", "4h", &o.Lifetime, parseLifetime, "lifetime of each token"),
+		newFlag("grace", "duration", "5m", &o.Grace, parseGrace, "how long a replaced token lives on after the files are written"),
+		repeated(newFlag("write", "list", "auto", &o.Write, o.parseWrite, "files to write: auto (databrickscfg, and those agents' that exist), or a list of databrickscfg, claude, opencode, dotenv:PATH:NAME and file:PATH")),
+		newFlag("instance", "name", "", &o.Instance, parseInstance, "what this patrol calls itself in the comments of its tokens (default: made once, kept in the state)"),
+		newFlag("state-dir", "folder", "", &o.StateDir, parseFolder, "where ledger, lock and control socket stand (default $XDG_STATE_HOME/patrol/PROFILE)"),
+		newFlag("log-level", "level", "info", &o.Log.Level, parseLogLevel, "debug, info, warn or error"),
+		newFlag("log-format", "format", formatText, &o.Log.Format, parseLogFormat, "text or json"),
+		newFlag("mint-profile", "name", "", &o.MintProfile, parseText, "a profile that signs in by OAuth, Azure …: it mints when the token in use is dead"),
+		newFlag("keep-bootstrap", kindBool, "false", &o.KeepBootstrap, parseBool, "never revoke a token that patrol did not mint: the one that it was started with, or that was put into the profile or given to patrol login"),
 		// Of the proxy alone:
-		baseDef("upstream", "chat completions, completions and embeddings", "", func(o *Options) *string { return &o.Proxy.Upstream }),
-		baseDef("anthropic-upstream", "Anthropic's messages", "/anthropic", func(o *Options) *string { return &o.Proxy.AnthropicUpstream }),
-		baseDef("openai-upstream", "OpenAI's responses and models", "", func(o *Options) *string { return &o.Proxy.OpenAIUpstream }),
-		baseDef("gemini-upstream", "Gemini's requests", "/google", func(o *Options) *string { return &o.Proxy.GeminiUpstream }),
-		{"gateway", gateway + "|url", "", parseGateway, "derive the four upstreams from an AI gateway: " + gateway + " is {host}/ai-gateway; a URL is a dedicated gateway's host", false},
-		{"upstream-ca", "file", "", parseCAFile, "trust the authorities in this PEM file too, besides those of the system", false},
-		boolDef("allow-api", "serve /api/… of the workspace too; the token API never", func(o *Options) *bool { return &o.Proxy.AllowAPI }),
-		{"filter", "on|off", "on", parseFilter, "mend what agents send that Databricks rejects, and what it sends that they misread", false},
-		{"wait", "duration", "10s", parseWait, "how long a request waits for a token that works, before it gets 503", false},
-		{"replay-limit", "bytes", "16777216", parseReplayLimit, "the longest request that is kept in memory, to be sent again if its token died on the way", false},
-		{"allow-user", "user", "", parseAllowUser, "a further user of this machine who may use the proxy, by name or number; may be repeated", true},
-		{"allow-host", "name", "", parseAllowHost, "a further name by which the proxy may be asked, besides localhost; may be repeated", true},
-		textDef("client-key-file", "file", "keys, one a line, that let in clients whose user can't be known: not on this machine, or not on Linux", func(o *Options) *string { return &o.Guard.KeyFile }),
+		newFlag("upstream", "url", "", &o.Proxy.Upstream, parseUpstream, "where chat completions, completions and embeddings go (default {host}/serving-endpoints)"),
+		newFlag("anthropic-upstream", "url", "", &o.Proxy.AnthropicUpstream, parseUpstream, "where Anthropic's messages go (default {host}/serving-endpoints/anthropic)"),
+		newFlag("openai-upstream", "url", "", &o.Proxy.OpenAIUpstream, parseUpstream, "where OpenAI's responses and models go (default {host}/serving-endpoints)"),
+		newFlag("gemini-upstream", "url", "", &o.Proxy.GeminiUpstream, parseUpstream, "where Gemini's requests go (default {host}/serving-endpoints/google)"),
+		newFlag("gateway", gateway+"|url", "", &o.Proxy.Gateway, parseGateway, "derive the four upstreams from an AI gateway: "+gateway+" is {host}/ai-gateway; a URL is a dedicated gateway's host"),
+		newFlag("upstream-ca", "file", "", &o.Proxy.RootCAs, o.parseCAFile, "trust the authorities in this PEM file too, besides those of the system"),
+		newFlag("allow-api", kindBool, "false", &o.Proxy.AllowAPI, parseBool, "serve /api/… of the workspace too; the token API never"),
+		newFlag("filter", "on|off", "on", &o.Proxy.NoFilter, parseNoFilter, "mend what agents send that Databricks rejects, and what it sends that they misread"),
+		newFlag("wait", "duration", "10s", &o.Proxy.Wait, parseWait, "how long a request waits for a token that works, before it gets 503"),
+		newFlag("replay-limit", "bytes", "16777216", &o.Proxy.ReplayLimit, parseReplayLimit, "the longest request that is kept in memory, to be sent again if its token died on the way"),
+		repeated(newFlag("allow-user", "user", "", &o.Guard.AllowUsers, parseList, "a further user of this machine who may use the proxy, by name or number; may be repeated")),
+		repeated(newFlag("allow-host", "name", "", &o.Guard.AllowHosts, parseList, "a further name by which the proxy may be asked, besides localhost; may be repeated")),
+		newFlag("client-key-file", "file", "", &o.Guard.KeyFile, parseText, "keys, one a line, that let in clients whose user can't be known: not on this machine, or not on Linux"),
 	}
 }
 
-// settingDef is a flag that others make sense of.
-func settingDef(name, kind, usage string, field func(*Options) *Setting) flagDef {
-	return flagDef{name: name, kind: kind, usage: usage, parse: func(o *Options, s Setting) error { *field(o) = s; return nil }}
-}
-
-// textDef is a flag whose value is taken as it is.
-func textDef(name, kind, usage string, field func(*Options) *string) flagDef {
-	return flagDef{name: name, kind: kind, usage: usage, parse: func(o *Options, s Setting) error { *field(o) = s.Value(); return nil }}
-}
-
-// boolDef is a flag that is off unless it is given.
-func boolDef(name, usage string, field func(*Options) *bool) flagDef {
-	return flagDef{name: name, kind: kindBool, fallback: "false", usage: usage, parse: func(o *Options, s Setting) (err error) {
-		*field(o), err = parseBool(s)
+// newFlag is a flag of which parse makes what goes into a field of the options.
+func newFlag[T any](name, kind, fallback string, field *T, parse func(Setting) (T, error), usage string) flagDef {
+	return flagDef{name: name, kind: kind, fallback: fallback, usage: usage, parse: func(s Setting) (err error) {
+		*field, err = parse(s)
 		return err
 	}}
 }
 
-// baseDef is a flag for the base URL of an upstream, which by default stands
-// below the workspace's serving endpoints.
-func baseDef(name, what, below string, field func(*Options) *string) flagDef {
-	usage := "where " + what + " go (default {host}/serving-endpoints" + below + ")"
-	return flagDef{name: name, kind: "url", usage: usage, parse: func(o *Options, s Setting) (err error) {
-		*field(o), err = parseBase(s, "for example https://dbc-1234.cloud.databricks.com/serving-endpoints")
-		return err
-	}}
+// repeated lets a flag be repeated.
+func repeated(def flagDef) flagDef {
+	def.repeated = true
+	return def
 }
 
 // variable returns the environment variable of a flag.
@@ -95,68 +81,55 @@ func variable(flag string) string {
 // A textFlag is a flag to pflag: what it means is checked by parse, alike for
 // flags and variables.
 type textFlag struct {
-	def    flagDef
-	values []string
+	def   flagDef
+	value string // the default, until it is given
+	given bool
 }
 
 func (f *textFlag) Type() string   { return f.def.kind }
-func (f *textFlag) String() string { return strings.Join(f.values, ",") }
+func (f *textFlag) String() string { return f.value }
 
 // Set takes one occurrence of the flag. Of one that isn't to be repeated the last
 // counts.
 func (f *textFlag) Set(value string) error {
-	if !f.def.repeated {
-		f.values = nil
+	if f.def.repeated && f.given {
+		value = f.value + "," + value
 	}
-	f.values = append(f.values, value)
+	f.value, f.given = value, true
 	return nil
 }
 
-// AddFlags gives cmd the named flags.
+// AddFlags gives cmd the named flags. "NAME=VALUE" gives one another default than
+// it has in other commands.
 func AddFlags(cmd *cobra.Command, names ...string) {
-	for _, def := range flagDefs() {
-		if !slices.Contains(names, def.name) {
-			continue
-		}
-		usage := def.usage
-		if def.fallback != "" {
-			usage += " (default " + def.fallback + ")"
-		}
-		flag := cmd.Flags().VarPF(&textFlag{def: def}, def.name, "", usage+" ["+variable(def.name)+"]")
+	all := flagDefs(new(Options))
+	for _, name := range names {
+		name, fallback, _ := strings.Cut(name, "=")
+		def := all[slices.IndexFunc(all, func(d flagDef) bool { return d.name == name })]
+		value := &textFlag{def: def, value: cmp.Or(fallback, def.fallback)}
+		flag := cmd.Flags().VarPF(value, name, "", def.usage+" ["+variable(name)+"]")
 		if def.kind == kindBool {
 			flag.NoOptDefVal = "true"
 		}
 	}
 }
 
-// SetDefault gives one command another default than the others have.
-func SetDefault(cmd *cobra.Command, name, fallback string) {
-	flag := cmd.Flags().Lookup(name)
-	if text, ok := flag.Value.(*textFlag); ok {
-		flag.Usage = strings.Replace(flag.Usage, "(default "+text.def.fallback+")", "(default "+fallback+")", 1)
-		text.def.fallback = fallback
-	}
-}
-
 // FlagError says what is wrong with a flag, where pflag's words are for
 // programmers.
 func FlagError(cmd *cobra.Command, err error) error {
+	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok { // of one that has no variable
+		name := wrong.GetFlag().Name
+		s := Setting{Flag: name, Values: []string{wrong.GetValue()}, From: "--" + name}
+		if wrong.GetFlag().Value.Type() == kindBool {
+			_, err = parseBool(s)
+		} else {
+			_, err = parseDuration(s)
+		}
+		return err
+	}
 	hint := "see " + cmd.CommandPath() + " --help"
 	if !cmd.HasParent() {
 		hint = "flags come after the command: patrol serve --listen 127.0.0.1:4000; see patrol --help"
-	}
-	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
-		s := Setting{Flag: wrong.GetFlag().Name, Values: []string{wrong.GetValue()}, From: "--" + wrong.GetFlag().Name}
-		var better error
-		switch wrong.GetFlag().Value.Type() {
-		case kindBool:
-			_, better = parseBool(s)
-		case "duration":
-			_, better = parseDuration(s)
-		}
-		if better != nil {
-			return better
-		}
 	}
 	if _, typed, ok := strings.Cut(err.Error(), " in -"); ok {
 		if name, _, _ := strings.Cut(typed, "="); cmd.Flags().Lookup(name) != nil {

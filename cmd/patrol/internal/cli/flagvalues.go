@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -12,9 +14,29 @@ import (
 	"strings"
 	"time"
 
+	"github.com/robfig/cron/v3"
+
 	"patrol/proxy"
 	"patrol/rotator/pat"
 )
+
+// asGiven is for what is only understood together with other settings.
+func asGiven(s Setting) (Setting, error) { return s, nil }
+
+func parseText(s Setting) (string, error)   { return s.Value(), nil }
+func parseList(s Setting) ([]string, error) { return s.Values, nil }
+
+func parseUpstream(s Setting) (string, error) {
+	return parseBase(s, "for example https://dbc-1234.cloud.databricks.com/serving-endpoints")
+}
+
+func parseGateway(s Setting) (string, error) {
+	const workspace = proxy.GatewayOfWorkspace
+	if s.Value() == workspace {
+		return workspace, nil
+	}
+	return parseBase(s, "--gateway "+workspace+", or the host of a dedicated one: https://1234567890.ai-gateway.cloud.databricks.com")
+}
 
 // parseBase reads the base URL of an upstream, without a slash at its end; "" if
 // none is given. The hint says what would be right.
@@ -26,34 +48,27 @@ func parseBase(s Setting, right string) (string, error) {
 	u, err := url.Parse(v)
 	switch {
 	case err != nil:
-		return "", s.Wrong(v, "not a URL", right)
-	case u.Scheme == "" || u.Host == "" || u.Opaque != "":
-		return "", s.Wrong(v, "a URL with https:// is needed", right)
+		err = errors.New("not a URL")
+	case u.Scheme == "" || u.Host == "":
+		err = errors.New("a URL with https:// is needed")
 	case u.User != nil:
 		return "", Usage("patrol puts the token on requests itself", "%s must not hold a user or password", s.From)
 	case u.RawQuery != "" || u.Fragment != "":
-		return "", s.Wrong(v, "must not have a query or fragment", right)
+		err = errors.New("must not have a query or fragment")
 	case !pat.HostOf(u).Private():
-		return "", s.Wrong(v, "the token may only go over https://, or to this machine", right)
+		err = errors.New("the token may only go over https://, or to this machine")
+	default:
+		err = CheckHostPort(u)
 	}
-	if err := CheckHostPort(u); err != nil {
+	if err != nil {
 		return "", s.Wrong(v, err.Error(), right)
 	}
-	u.Path, u.RawPath = strings.TrimRight(u.Path, "/"), strings.TrimRight(u.RawPath, "/")
-	return u.String(), nil
+	return strings.TrimRight(u.String(), "/"), nil
 }
 
-func parseGateway(o *Options, s Setting) (err error) {
-	if o.Proxy.Gateway = s.Value(); o.Proxy.Gateway != proxy.GatewayOfWorkspace {
-		o.Proxy.Gateway, err = parseBase(s, "--gateway "+proxy.GatewayOfWorkspace+", or the host of a dedicated one: https://1234567890.ai-gateway.cloud.databricks.com")
-	}
-	return err
-}
-
-func parseCAFile(o *Options, s Setting) (err error) {
+func (o *Options) parseCAFile(s Setting) (*x509.CertPool, error) {
 	o.CAFile = s.Value()
-	o.Proxy.RootCAs, err = o.ReadCAs()
-	return err
+	return o.ReadCAs()
 }
 
 // ReadCAs reads whom to trust from --upstream-ca; nil is whom the system trusts.
@@ -76,9 +91,6 @@ func (o Options) ReadCAs() (*x509.CertPool, error) {
 	return pool, nil
 }
 
-func parseAllowUser(o *Options, s Setting) error { o.Guard.AllowUsers = s.Values; return nil }
-func parseAllowHost(o *Options, s Setting) error { o.Guard.AllowHosts = s.Values; return nil }
-
 func parseBool(s Setting) (bool, error) {
 	b, err := strconv.ParseBool(s.Value())
 	if err != nil {
@@ -87,42 +99,34 @@ func parseBool(s Setting) (bool, error) {
 	return b, nil
 }
 
-func parseFilter(o *Options, s Setting) error {
+func parseNoFilter(s Setting) (bool, error) {
 	if v := s.Value(); v != "on" && v != "off" {
-		return s.Wrong(v, "neither on nor off", "--filter off")
+		return false, s.Wrong(v, "neither on nor off", "--filter off")
 	}
-	o.Proxy.NoFilter = s.Value() == "off"
-	return nil
+	return s.Value() == "off", nil
 }
 
-func parseWait(o *Options, s Setting) (err error) {
-	o.Proxy.Wait, err = parseNotNegative(s, "--wait 0s answers at once")
-	if o.Proxy.Wait == 0 {
-		o.Proxy.Wait = -1 // not at all; 0 would be the proxy's own default
-	}
-	return err
+func parseWait(s Setting) (time.Duration, error) {
+	d, err := parseNotNegative(s, "--wait 0s answers at once")
+	return cmp.Or(d, -1), err // 0 would be the proxy's own default
 }
 
-func parseReplayLimit(o *Options, s Setting) error {
+func parseReplayLimit(s Setting) (int, error) {
 	const most = 1 << 30
 	n, err := strconv.Atoi(s.Value())
 	if err != nil || n < 0 || n > most {
-		return s.Wrong(s.Value(), "not a number of bytes from 0 to "+strconv.Itoa(most), "for example --replay-limit 16777216; 0 keeps none")
+		return 0, s.Wrong(s.Value(), "not a number of bytes from 0 to "+strconv.Itoa(most), "for example --replay-limit 16777216; 0 keeps none")
 	}
-	if o.Proxy.ReplayLimit = n; n == 0 {
-		o.Proxy.ReplayLimit = -1 // as in parseWait
-	}
-	return nil
+	return cmp.Or(n, -1), nil // as in parseWait
 }
 
-func parseScheduleFlag(o *Options, s Setting) error {
-	schedule, err := ParseSchedule(s.Value(), time.Now())
+func (o *Options) parseSchedule(s Setting) (cron.Schedule, error) {
+	o.CronSpec = s.Value()
+	schedule, err := ParseSchedule(o.CronSpec, time.Now())
 	if err != nil {
-		return s.Wrong(s.Value(), err.Error(),
-			`five fields (minute hour day month weekday) as in "0 */3 * * *", or @hourly, or @every 90m`)
+		err = s.Wrong(o.CronSpec, err.Error(), `five fields (minute hour day month weekday) as in "0 */3 * * *", or @hourly, or @every 90m`)
 	}
-	o.Schedule, o.CronSpec = schedule, s.Value()
-	return nil
+	return schedule, err
 }
 
 // parseDuration reads a duration and says in plain words what is wrong.
@@ -138,32 +142,29 @@ func parseDuration(s Setting) (time.Duration, error) {
 	return 0, s.Wrong(v, "not a duration", "for example 4h, 90m or 1h30m")
 }
 
-func parseLifetime(o *Options, s Setting) error {
+func parseLifetime(s Setting) (time.Duration, error) {
 	d, err := parseDuration(s)
 	switch {
 	case err != nil:
-		return err
 	case d <= 0:
-		return s.Wrong(s.Value(), "a token that never lives is of no use, and patrol mints none that lives for ever", "for example --lifetime 4h")
+		err = s.Wrong(s.Value(), "a token that never lives is of no use, and patrol mints none that lives for ever", "for example --lifetime 4h")
 	case d < time.Second:
-		return s.Wrong(s.Value(), "too short: the workspace counts in seconds", "for example --lifetime 4h")
+		err = s.Wrong(s.Value(), "too short: the workspace counts in seconds", "for example --lifetime 4h")
 	case d%time.Second != 0:
-		return s.Wrong(s.Value(), "the workspace counts in whole seconds", "for example --lifetime "+d.Truncate(time.Second).String())
+		err = s.Wrong(s.Value(), "the workspace counts in whole seconds", "for example --lifetime "+d.Truncate(time.Second).String())
 	}
-	o.Lifetime = d
-	return nil
+	return d, err
 }
 
-func parseGrace(o *Options, s Setting) (err error) {
-	o.Grace, err = parseNotNegative(s, "--grace 0s revokes a token as soon as its requests have ended")
-	return err
+func parseGrace(s Setting) (time.Duration, error) {
+	return parseNotNegative(s, "--grace 0s revokes a token as soon as its requests have ended")
 }
 
 // parseNotNegative reads a duration that may be 0. The hint says what that does.
 func parseNotNegative(s Setting, hint string) (time.Duration, error) {
 	d, err := parseDuration(s)
 	if err == nil && d < 0 {
-		return 0, s.Wrong(s.Value(), "can't be negative", hint)
+		err = s.Wrong(s.Value(), "can't be negative", hint)
 	}
 	return d, err
 }
@@ -171,25 +172,33 @@ func parseNotNegative(s Setting, hint string) (time.Duration, error) {
 // instanceName is what may stand in the comment of a token, between slashes.
 var instanceName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
 
-func parseInstance(o *Options, s Setting) error {
+func parseInstance(s Setting) (string, error) {
 	if s.Given() && !instanceName.MatchString(s.Value()) {
-		return s.Wrong(s.Value(), "not a name",
-			"at most 64 letters, digits, dots, dashes and underscores, starting with a letter or digit")
+		return "", s.Wrong(s.Value(), "not a name", "at most 64 letters, digits, dots, dashes and underscores, starting with a letter or digit")
 	}
-	o.Instance = s.Value()
-	return nil
+	return s.Value(), nil
 }
 
-func parseStateDir(o *Options, s Setting) error {
+func parseFolder(s Setting) (string, error) {
 	if !s.Given() {
-		return nil
+		return "", nil
 	}
-	dir, err := filepath.Abs(s.Value())
-	if err != nil {
-		return s.Wrong(s.Value(), err.Error(), "give an absolute path")
+	return filepath.Abs(s.Value())
+}
+
+func parseLogLevel(s Setting) (level slog.Level, err error) {
+	if level.UnmarshalText([]byte(s.Value())) != nil || strings.ContainsAny(s.Value(), "+-") {
+		err = s.Wrong(s.Value(), "no such level", "use debug, info, warn or error")
 	}
-	o.StateDir = dir
-	return nil
+	return level, err
+}
+
+func parseLogFormat(s Setting) (string, error) {
+	format := strings.ToLower(s.Value())
+	if format != formatText && format != formatJSON {
+		return "", s.Wrong(s.Value(), "no such format", "use text or json")
+	}
+	return format, nil
 }
 
 // CheckHostPort looks at what url.Parse lets through.

@@ -1,14 +1,10 @@
 package cli
 
 import (
-	"net"
 	"net/netip"
-	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-
-	"patrol/rotator/pat"
 )
 
 // A ListenAddr is an address of the proxy.
@@ -19,53 +15,39 @@ type ListenAddr struct {
 	Optional bool
 }
 
-func parseListen(o *Options, s Setting) error {
+// parseListen reads addresses. "localhost" is both loopbacks, because programs may
+// try ::1 first.
+func (o *Options) parseListen(s Setting) (all []ListenAddr, err error) {
 	o.ListenGiven = s.Given()
 	for _, v := range s.Values {
-		addrs, err := parseListenAddr(s, v)
-		if err != nil {
-			return err
+		port, both := strings.CutPrefix(strings.ToLower(v), "localhost:")
+		names := []string{v}
+		if both {
+			names = []string{"127.0.0.1:" + port, "[::1]:" + port}
 		}
-		for _, a := range addrs {
-			if slices.ContainsFunc(o.Listen, func(b ListenAddr) bool { return a.AddrPort == b.AddrPort && a.Port() != 0 }) {
-				return s.Wrong(v, "the address is given twice", "leave one out")
+		for i, name := range names {
+			addr, err := netip.ParseAddrPort(name)
+			if err != nil || addr.Addr().Zone() != "" {
+				return nil, listenMistake(s, v)
 			}
-			a.Optional = a.Optional || !s.Given() && a.Addr().Is6()
-			o.Listen = append(o.Listen, a)
+			addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+			if slices.ContainsFunc(all, func(b ListenAddr) bool { return addr == b.AddrPort && addr.Port() != 0 }) {
+				return nil, s.Wrong(v, "the address is given twice", "leave one out")
+			}
+			all = append(all, ListenAddr{AddrPort: addr, Optional: i > 0})
 		}
 	}
-	return nil
+	return all, nil
 }
 
-// parseListenAddr reads one address. "localhost" is both loopbacks.
-func parseListenAddr(s Setting, v string) ([]ListenAddr, error) {
-	const right = "for example 127.0.0.1:4000"
-	host, port, err := net.SplitHostPort(v)
-	if err != nil {
-		if _, err := strconv.ParseUint(v, 10, 16); err == nil {
-			return nil, s.Wrong(v, "an address is missing before the port", "for example 127.0.0.1:"+v)
-		}
-		return nil, s.Wrong(v, "not an address of the form host:port", right)
-	}
-	n, err := strconv.ParseUint(port, 10, 16)
-	if err != nil {
-		return nil, s.Wrong(v, "the port must be a number from 0 to 65535", right)
-	}
-	if strings.EqualFold(host, "localhost") {
-		return []ListenAddr{
-			{AddrPort: netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), uint16(n))},
-			{AddrPort: netip.AddrPortFrom(netip.IPv6Loopback(), uint16(n)), Optional: true},
-		}, nil
-	}
-	if host == "" {
-		return nil, s.Wrong(v, "an address is missing before the port",
+// listenMistake says what is wrong with a value of --listen.
+func listenMistake(s Setting, v string) error {
+	port := strings.TrimPrefix(v, ":")
+	if _, err := strconv.ParseUint(port, 10, 16); err == nil {
+		return s.Wrong(v, "an address is missing before the port",
 			"127.0.0.1:"+port+" for this machine alone, which ssh -L "+port+":127.0.0.1:"+port+" reaches from elsewhere; 0.0.0.0:"+port+" for others too, who need a key")
 	}
-	ip, err := netip.ParseAddr(host)
-	if err != nil || ip.Zone() != "" {
-		return nil, s.Wrong(v, "not an IP address or localhost", right)
-	}
-	return []ListenAddr{{AddrPort: netip.AddrPortFrom(ip.Unmap(), uint16(n))}}, nil
+	return s.Wrong(v, "not of the form host:port, with an IP address or localhost and a port from 0 to 65535", "for example 127.0.0.1:4000")
 }
 
 // Reaches reports whether a program on this machine that asks for addr gets to
@@ -78,27 +60,11 @@ func Reaches(addr, ln netip.AddrPort) bool {
 	return ip == at || at.IsUnspecified() && (ip.IsLoopback() || ip.IsUnspecified())
 }
 
-// IsOwnListener reports whether u leads to one of our own addresses.
-func IsOwnListener(u *url.URL, addrs []ListenAddr) bool {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return slices.ContainsFunc(addrs, func(a ListenAddr) bool {
-		if strconv.Itoa(int(a.Port())) != port {
-			return false
-		}
-		ip, err := netip.ParseAddr(u.Hostname())
-		return err != nil && pat.HostOf(u).Loopback() || err == nil && Reaches(netip.AddrPortFrom(ip, a.Port()), a.AddrPort)
-	})
-}
-
 // ProxyURL returns the base URL of the proxy for programs on this machine. It is
 // the address itself and not "localhost", whose other address may be somebody
 // else's; only where patrol listens on all addresses it is one of them.
 func ProxyURL(addr netip.AddrPort) string {
-	switch addr.Addr() {
-	case netip.IPv4Unspecified(), netip.IPv6Unspecified(): // of both kinds
+	if addr.Addr().IsUnspecified() { // of both kinds
 		addr = netip.AddrPortFrom(netip.AddrFrom4([4]byte{127, 0, 0, 1}), addr.Port())
 	}
 	return "http://" + addr.String()

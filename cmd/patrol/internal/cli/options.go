@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -47,7 +46,7 @@ func (o Options) Complain(kind, what string) { o.complain(o.Err, kind, what) }
 // A Setting is what the user gave for one flag, and where.
 type Setting struct {
 	Flag   string   // "listen"
-	Values []string // one, unless the flag may be repeated; never empty
+	Values []string // one, unless the flag may be repeated; none is empty
 	From   string   // "--listen" or "PATROL_LISTEN"; "" for the default
 }
 
@@ -87,21 +86,26 @@ func (p Process) Run(command func(context.Context, Options) error) func(*cobra.C
 // or its default, and checks them. It warns of variables that are misspelled.
 func (p Process) Options(cmd *cobra.Command) (Options, error) {
 	o := Options{Process: p, ProfileFlags: ProfileFlagsOf(cmd)}
-	o.warnOfTypos()
-	for _, def := range flagDefs() {
+	defs := flagDefs(&o)
+	o.warnOfTypos(defs)
+	for _, def := range defs {
 		flag := cmd.Flags().Lookup(def.name)
 		if flag == nil {
 			continue
 		}
-		s, err := p.setting(flag)
+		s, err := p.setting(def, flag)
 		if err == nil {
-			err = def.parse(&o, s)
+			err = def.parse(s)
 		}
 		if err != nil {
 			return Options{}, err
 		}
 	}
-	return o, o.check()
+	if o.Lifetime > 0 && o.Lifetime <= o.Grace {
+		return Options{}, Usage("a token replaced at half of its life should outlive its grace: raise --lifetime or lower --grace",
+			"--lifetime %v is not longer than --grace %v", o.Lifetime, o.Grace)
+	}
+	return o, nil
 }
 
 // ProfileFlagsOf returns what cmd's command line says of which patrol is meant.
@@ -116,9 +120,9 @@ func ProfileFlagsOf(cmd *cobra.Command) (all ProfileFlags) {
 
 // warnOfTypos names the variables that look like one of patrol's and aren't: what
 // they should set is at its default.
-func (o Options) warnOfTypos() {
+func (o Options) warnOfTypos(defs []flagDef) {
 	var known cobra.Command // it knows how to guess
-	for _, def := range flagDefs() {
+	for _, def := range defs {
 		known.AddCommand(&cobra.Command{Use: variable(def.name), Run: func(*cobra.Command, []string) {}})
 	}
 	for _, entry := range o.Env {
@@ -136,49 +140,27 @@ func (o Options) warnOfTypos() {
 // setting returns what counts for one flag: the command line, its variable or its
 // default. A variable that is set to nothing counts as unset; a flag that is
 // given nothing is a mistake.
-func (p Process) setting(flag *pflag.Flag) (Setting, error) {
-	text, ok := flag.Value.(*textFlag)
-	if !ok {
-		return Setting{}, fmt.Errorf("--%s isn't one of patrol's flags", flag.Name)
-	}
-	def := text.def
+func (p Process) setting(def flagDef, flag *pflag.Flag) (Setting, error) {
 	s := Setting{Flag: def.name}
-	var raw []string
-	switch value := strings.TrimSpace(p.Get(variable(def.name))); {
+	value := strings.TrimSpace(p.Get(variable(def.name)))
+	switch {
 	case flag.Changed:
-		raw, s.From = text.values, "--"+def.name
+		value, s.From = flag.Value.String(), "--"+def.name
 	case value != "":
-		raw, s.From = []string{value}, variable(def.name)
-	case def.fallback != "":
-		raw = []string{def.fallback}
+		s.From = variable(def.name)
+	case flag.DefValue != "":
+		value = flag.DefValue
+	default:
+		return s, nil
 	}
-	for _, value := range raw {
-		values := []string{value}
-		if def.repeated {
-			values = strings.Split(value, ",")
-		}
-		for _, v := range values {
-			v = strings.TrimSpace(v)
-			if v == "" {
-				return s, s.Wrong(value, "a value is missing", "leave it out, or give one")
-			}
-			s.Values = append(s.Values, v)
+	s.Values = []string{value}
+	if def.repeated {
+		s.Values = strings.Split(value, ",")
+	}
+	for i, v := range s.Values {
+		if s.Values[i] = strings.TrimSpace(v); s.Values[i] == "" {
+			return s, s.Wrong(value, "a value is missing", "leave it out, or give one")
 		}
 	}
 	return s, nil
-}
-
-// check looks at flags that must agree.
-func (o Options) check() error {
-	if o.Lifetime > 0 && o.Grace > 0 && o.Lifetime <= o.Grace {
-		return Usage("a token replaced at half of its life should outlive its grace: raise --lifetime or lower --grace",
-			"--lifetime %v is not longer than --grace %v", o.Lifetime, o.Grace)
-	}
-	for _, base := range []string{o.Proxy.Upstream, o.Proxy.AnthropicUpstream, o.Proxy.OpenAIUpstream, o.Proxy.GeminiUpstream} {
-		if u, err := url.Parse(base); err == nil && IsOwnListener(u, o.Listen) {
-			return Usage("an upstream is the Databricks side: {host}/serving-endpoints, or a gateway",
-				"the upstream %s is the address that patrol itself listens on", u)
-		}
-	}
-	return nil
 }

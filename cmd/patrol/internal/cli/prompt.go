@@ -56,18 +56,16 @@ func (s Streams) readLine() (string, error) {
 // awaitLine is read, given up when ctx is done: what reads from a terminal or a
 // pipe can't be interrupted. Then it ends with the process, or with its next line.
 func awaitLine(ctx context.Context, read func() (string, error)) (string, error) {
-	type result struct {
-		line string
-		err  error
-	}
-	done := make(chan result, 1)
+	var line string
+	var err error
+	done := make(chan struct{})
 	go func() {
-		line, err := read()
-		done <- result{line, err}
+		line, err = read()
+		close(done)
 	}()
 	select {
-	case r := <-done:
-		return r.line, r.err
+	case <-done:
+		return line, err
 	case <-ctx.Done():
 		return "", context.Cause(ctx)
 	}

@@ -22,30 +22,28 @@ type WriteFile struct {
 	Variable string // of dotenv
 }
 
-func parseWrite(o *Options, s Setting) error {
-	w, err := parseWriteList(strings.Join(s.Values, ","), o.Home)
+func (o *Options) parseWrite(s Setting) (WriteFlag, error) {
+	w, err := parseWriteList(s.Values, o.Home)
 	if err != nil {
-		return Usage("--write auto writes .databrickscfg, and the agents' files that exist", "%s %w", s.From, err)
+		err = Usage("--write auto writes .databrickscfg, and the agents' files that exist", "%s %w", s.From, err)
 	}
-	o.Write = w
-	return nil
+	return w, err
 }
 
 // parseWriteList reads "auto", for the profile and the agents' files that exist, or
 // a list of files, which creates what is missing.
-func parseWriteList(list string, home func() (string, error)) (WriteFlag, error) {
-	if strings.TrimSpace(list) == "auto" {
+func parseWriteList(entries []string, home func() (string, error)) (WriteFlag, error) {
+	list := strings.Join(entries, ",")
+	switch {
+	case list == "auto":
 		return WriteFlag{Files: []WriteFile{{Format: "claude"}, {Format: "opencode"}}}, nil
+	case slices.Contains(entries, "auto"):
+		return WriteFlag{}, fmt.Errorf("%q: auto stands alone, or name the files: databrickscfg,claude,opencode", list)
 	}
 	w := WriteFlag{Create: true}
-	profile := false
-	for entry := range strings.SplitSeq(list, ",") {
-		switch entry = strings.TrimSpace(entry); entry {
-		case "databrickscfg":
-			profile = true
+	for _, entry := range entries {
+		if entry == "databrickscfg" {
 			continue
-		case "auto":
-			return WriteFlag{}, fmt.Errorf("%q: auto stands alone, or name the files: databrickscfg,claude,opencode", list)
 		}
 		file, err := parseWriteFile(entry, home)
 		if err != nil {
@@ -55,7 +53,7 @@ func parseWriteList(list string, home func() (string, error)) (WriteFlag, error)
 			w.Files = append(w.Files, file)
 		}
 	}
-	if !profile {
+	if !slices.Contains(entries, "databrickscfg") {
 		return WriteFlag{}, fmt.Errorf("%q leaves out databrickscfg, where a restart finds its token: use databrickscfg,%s", list, list)
 	}
 	return w, nil

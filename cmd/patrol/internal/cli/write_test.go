@@ -3,6 +3,7 @@ package cli
 import (
 	"path/filepath"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -16,9 +17,9 @@ func TestParseWriteList(t *testing.T) {
 	for list, want := range map[string]WriteFlag{
 		"auto":                                   {Files: []WriteFile{claude, openCode}},
 		"databrickscfg":                          {Create: true},
-		"claude, databrickscfg":                  {Files: []WriteFile{claude}, Create: true},
+		"claude,databrickscfg":                   {Files: []WriteFile{claude}, Create: true},
 		"databrickscfg,opencode,claude,opencode": {Files: []WriteFile{openCode, claude}, Create: true},
-		" databrickscfg , databrickscfg":         {Create: true},
+		"databrickscfg,databrickscfg":            {Create: true},
 		"databrickscfg,dotenv:.env:TOKEN":        {Files: []WriteFile{{Format: "dotenv", Path: here, Variable: "TOKEN"}}, Create: true},
 		"databrickscfg,dotenv:~/a:b/.env:TOKEN,dotenv:/e:T_2": {Files: []WriteFile{
 			{Format: "dotenv", Path: "/home/me/a:b/.env", Variable: "TOKEN"},
@@ -26,17 +27,15 @@ func TestParseWriteList(t *testing.T) {
 		}, Create: true},
 		"file:~/t,databrickscfg,file:/run/a:b": {Files: []WriteFile{{Format: "file", Path: "/home/me/t"}, {Format: "file", Path: "/run/a:b"}}, Create: true},
 	} {
-		if got, err := parseWriteList(list, home); !reflect.DeepEqual(got, want) || err != nil {
+		if got, err := parseWriteList(strings.Split(list, ","), home); !reflect.DeepEqual(got, want) || err != nil {
 			t.Errorf("parseWriteList(%q) = %+v, %v; want %+v", list, got, err, want)
 		}
 	}
 	const unknown = " isn't a file that patrol writes: use auto, or a list of databrickscfg, claude, opencode, dotenv:PATH:NAME and file:PATH"
 	for list, want := range map[string]string{
-		"":                                  `""` + unknown,
 		"claude":                            `"claude" leaves out databrickscfg, where a restart finds its token: use databrickscfg,claude`,
 		"databrickscfg,pi":                  `"pi"` + unknown,
 		"databrickscfg,auto":                `"databrickscfg,auto": auto stands alone, or name the files: databrickscfg,claude,opencode`,
-		"databrickscfg,":                    `""` + unknown,
 		"databrickscfg,claude:/x":           `"claude:/x"` + unknown,
 		"databrickscfg,dotenv":              `"dotenv" needs the name of a variable: dotenv:PATH:NAME`,
 		"databrickscfg,dotenv:/x":           `"dotenv:/x" needs the name of a variable: dotenv:PATH:NAME`,
@@ -45,7 +44,7 @@ func TestParseWriteList(t *testing.T) {
 		"databrickscfg,file:":               `"file:" has no path: use dotenv:PATH:NAME or file:PATH`,
 		"databrickscfg,dotenv:/x:A:file:/y": `"dotenv:/x:A:file:/y" needs the name of a variable: dotenv:PATH:NAME`,
 	} {
-		if got, err := parseWriteList(list, home); err == nil || err.Error() != want || !reflect.DeepEqual(got, WriteFlag{}) {
+		if got, err := parseWriteList(strings.Split(list, ","), home); err == nil || err.Error() != want || !reflect.DeepEqual(got, WriteFlag{}) {
 			t.Errorf("parseWriteList(%q) = %+v, %v", list, got, err)
 		}
 	}

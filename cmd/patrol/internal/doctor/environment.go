@@ -2,8 +2,10 @@ package doctor
 
 import (
 	"context"
+	"net/netip"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 
 	"patrol/cmd/patrol/internal/cli"
@@ -46,7 +48,7 @@ func checkAgents(_ context.Context, in *input, f *findings) {
 	} {
 		base := in.o.Get(agent.base)
 		u, err := url.Parse(base)
-		if err == nil && cli.IsOwnListener(u, in.o.Listen) {
+		if err == nil && isOwnListener(u, in.o.Listen) {
 			continue // the proxy takes the key off
 		}
 		for _, name := range agent.keys {
@@ -65,4 +67,19 @@ func checkAgents(_ context.Context, in *input, f *findings) {
 	if len(f.list) == 0 {
 		f.ok("nothing in the environment leads agents past the proxy")
 	}
+}
+
+// isOwnListener reports whether u leads to one of our own addresses.
+func isOwnListener(u *url.URL, addrs []cli.ListenAddr) bool {
+	port := u.Port()
+	if port == "" {
+		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
+	}
+	return slices.ContainsFunc(addrs, func(a cli.ListenAddr) bool {
+		if strconv.Itoa(int(a.Port())) != port {
+			return false
+		}
+		ip, err := netip.ParseAddr(u.Hostname())
+		return err != nil && pat.HostOf(u).Loopback() || err == nil && cli.Reaches(netip.AddrPortFrom(ip, a.Port()), a.AddrPort)
+	})
 }
