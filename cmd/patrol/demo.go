@@ -12,7 +12,7 @@ import (
 
 func newDemo(p cli.Process) *cobra.Command {
 	return &cobra.Command{
-		Use: "demo", GroupID: groupUse, Short: "Show it all against a built-in workspace", Long: demoLong,
+		Use: "demo", GroupID: groupUse, Short: "Show it all against a built-in workspace",
 		Args: noArgs, RunE: func(cmd *cobra.Command, _ []string) error { return demo.Run(cmd.Context(), p.Streams, serveHere) },
 	}
 }

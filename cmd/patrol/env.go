@@ -10,24 +10,20 @@ import (
 )
 
 func newEnv(p cli.Process) *cobra.Command {
-	var shell string
-	cmd := &cobra.Command{
-		Use: "env", GroupID: groupUse, Short: "Print commands that sign a shell in", Long: envLong,
+	return cli.AddFlags(&cobra.Command{
+		Use: "env", GroupID: groupUse, Short: "Print commands that sign a shell in",
 		Example: `  eval "$(patrol env)"                    # sh, bash, zsh
   patrol env --shell fish | source        # fish
   eval "$(patrol env --profile work)"`,
-		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return printEnv(ctx, o, shell) }),
-	}
-	cmd.Flags().StringVar(&shell, "shell", "posix", "the `shell` to write for: posix or fish")
-	cli.AddFlags(cmd, "profile", "listen", "state-dir")
-	return cmd
+		Args: noArgs, RunE: p.Run(printEnv),
+	}, "shell", "profile", "listen", "state-dir")
 }
 
 // printEnv prints the commands for a shell.
-func printEnv(ctx context.Context, o cli.Options, shell string) error {
-	write := map[string]func(environ.Change) string{"posix": environ.Change.POSIX, "fish": environ.Change.Fish}[shell]
+func printEnv(ctx context.Context, o cli.Options) error {
+	write := map[string]func(environ.Change) string{"posix": environ.Change.POSIX, "fish": environ.Change.Fish}[o.Shell]
 	if write == nil {
-		return cli.Usage("use posix (sh, bash, zsh, ksh) or fish", "--shell %s: no such shell", cli.Quote(shell))
+		return cli.Usage("use posix (sh, bash, zsh, ksh) or fish", "--shell %s: no such shell", cli.Quote(o.Shell))
 	}
 	changes, _, err := environ.SignIn(ctx, o)
 	for _, c := range changes {

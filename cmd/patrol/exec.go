@@ -1,8 +1,6 @@
 package main
 
 import (
-	"time"
-
 	"github.com/spf13/cobra"
 
 	"patrol/cmd/patrol/internal/cli"
@@ -10,30 +8,27 @@ import (
 )
 
 func newExec(p cli.Process) *cobra.Command {
-	var wait time.Duration
-	cmd := &cobra.Command{
-		Use: "exec [flags] -- COMMAND [ARGUMENT...]", GroupID: groupUse, Short: "Run a command signed in", Long: execLong,
+	cmd := cli.AddFlags(&cobra.Command{
+		Use: "exec [flags] -- COMMAND [ARGUMENT...]", GroupID: groupUse, Short: "Run a command signed in",
 		Example: `  patrol exec -- opencode
   patrol exec -- databricks jobs list
   patrol exec --profile work -- claude -p "what does this repository do?"
   patrol serve & patrol exec --wait-ready 30s -- ./agent     # in a container`,
-		RunE: func(cmd *cobra.Command, args []string) error { return execute(p, cmd, args, wait) },
-	}
+		RunE: func(cmd *cobra.Command, args []string) error { return execute(p, cmd, args) },
+	}, "wait-ready", "profile", "listen", "state-dir")
 	// What stands after the command is the command's, flags too.
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().DurationVar(&wait, "wait-ready", 0, "wait so long for the service, until the profile holds a token that works")
-	cli.AddFlags(cmd, "profile", "listen", "state-dir")
 	return cmd
 }
 
 // execute runs the command in args.
-func execute(p cli.Process, cmd *cobra.Command, args []string, wait time.Duration) error {
+func execute(p cli.Process, cmd *cobra.Command, args []string) error {
 	if len(args) == 0 {
 		return cli.Usage("for example: patrol exec -- opencode", "no command is given")
 	}
 	o, err := p.Options(cmd)
-	if err == nil && wait > 0 {
-		err = environ.Await(cmd.Context(), o, wait)
+	if err == nil && o.WaitReady > 0 {
+		err = environ.Await(cmd.Context(), o, o.WaitReady)
 	}
 	if err != nil {
 		return err
@@ -46,7 +41,7 @@ func execute(p cli.Process, cmd *cobra.Command, args []string, wait time.Duratio
 	if err != nil {
 		return err
 	}
-	if wait == 0 {
+	if o.WaitReady == 0 {
 		environ.WarnIfClosed(cmd.Context(), o, addr)
 	}
 	return environ.Exec(p, path, args, changes)

@@ -11,16 +11,14 @@ import (
 )
 
 func newLogin(p cli.Process) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "login", GroupID: groupService, Short: "Give patrol a new token to go on from", Long: loginLong,
+	// What happened is printed anyway, so the log says little.
+	return cli.AddFlags(&cobra.Command{
+		Use: "login", GroupID: groupService, Short: "Give patrol a new token to go on from",
 		Example: `  patrol login
   patrol login --profile new --host https://dbc-1234.cloud.databricks.com
   pass show databricks | patrol login`,
 		Args: noArgs, RunE: p.Run(login),
-	}
-	// What happened is printed anyway, so the log says little.
-	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level=warn", "log-format")
-	return cmd
+	}, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level=warn", "log-format")
 }
 
 // login gives a token to the service, or mints with it alone.

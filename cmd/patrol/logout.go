@@ -12,15 +12,13 @@ import (
 )
 
 func newLogout(p cli.Process) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "logout", GroupID: groupService, Short: "Revoke what patrol minted, and clean the files", Long: logoutLong,
+	// What happened is printed anyway, so the log says little.
+	return cli.AddFlags(&cobra.Command{
+		Use: "logout", GroupID: groupService, Short: "Revoke what patrol minted, and clean the files",
 		Example: `  patrol logout
   patrol logout --profile work`,
 		Args: noArgs, RunE: p.Run(logout),
-	}
-	// What happened is printed anyway, so the log says little.
-	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "write", "state-dir", "log-level=error", "log-format")
-	return cmd
+	}, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "write", "state-dir", "log-level=error", "log-format")
 }
 
 // logout has the service log out, or does it alone.

@@ -20,7 +20,6 @@ func newRoot(p cli.Process) *cobra.Command {
 	root := &cobra.Command{
 		Use:           "patrol",
 		Short:         "Keep a Databricks token fresh and every tool signed in with it",
-		Long:          rootLong,
 		Version:       cli.Version(),
 		SilenceErrors: true,
 		SilenceUsage:  true,
@@ -33,7 +32,6 @@ func newRoot(p cli.Process) *cobra.Command {
 			return cmd.Help()
 		},
 	}
-	root.SetIn(p.In)
 	root.SetOut(p.Out)
 	root.SetErr(p.Err)
 	root.SetVersionTemplate("patrol {{.Version}}\n")
@@ -45,6 +43,7 @@ func newRoot(p cli.Process) *cobra.Command {
 	)
 	root.AddCommand(newServe(p), newRotate(p), newLogin(p), newLogout(p), newStatus(p), newDoctor(p), newToken(p), newExec(p), newEnv(p), newDemo(p), newVersion(p))
 	root.SetHelpCommand(newHelp())
+	addLongHelp(append(root.Commands(), root)...)
 	return root
 }
 

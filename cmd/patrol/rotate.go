@@ -12,23 +12,19 @@ import (
 )
 
 func newRotate(p cli.Process) *cobra.Command {
-	var wait bool
-	cmd := &cobra.Command{
-		Use: "rotate", GroupID: groupService, Short: "Rotate the token now", Long: rotateLong,
+	// What happened is printed anyway, so the log says little.
+	return cli.AddFlags(&cobra.Command{
+		Use: "rotate", GroupID: groupService, Short: "Rotate the token now",
 		Example: `  patrol rotate
   patrol rotate --profile work --wait-revoke`,
-		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return rotate(ctx, o, wait) }),
-	}
-	cmd.Flags().BoolVar(&wait, "wait-revoke", false, "stay until the old token is revoked, which takes as long as the grace")
-	// What happened is printed anyway, so the log says little.
-	cli.AddFlags(cmd, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level=warn", "log-format")
-	return cmd
+		Args: noArgs, RunE: p.Run(rotate),
+	}, "wait-revoke", "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level=warn", "log-format")
 }
 
 // rotate has the service rotate, or does it alone.
-func rotate(ctx context.Context, o cli.Options, wait bool) error {
+func rotate(ctx context.Context, o cli.Options) error {
 	command := "rotate"
-	if wait {
+	if o.WaitRevoke {
 		command += " --wait-revoke"
 	}
 	s, err := session.Open(ctx, o, command)
@@ -43,7 +39,7 @@ func rotate(ctx context.Context, o cli.Options, wait bool) error {
 	err = view.Rotation(o.Streams, r)
 	switch {
 	case r.Another:
-	case wait:
+	case o.WaitRevoke:
 		left, awaitErr := s.AwaitRevoked(ctx, r)
 		if awaitErr != nil {
 			return errors.Join(err, awaitErr)

@@ -12,20 +12,16 @@ import (
 )
 
 func newStatus(p cli.Process) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "status", GroupID: groupService, Short: "Tell what is going on", Long: statusLong,
+	return cli.AddFlags(&cobra.Command{
+		Use: "status", GroupID: groupService, Short: "Tell what is going on",
 		Example: `  patrol status
   patrol status --profile work --json | jq .token.expires`,
-		Args: noArgs, RunE: p.Run(func(ctx context.Context, o cli.Options) error { return status(ctx, o, asJSON) }),
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	cli.AddFlags(cmd, "profile", "state-dir")
-	return cmd
+		Args: noArgs, RunE: p.Run(status),
+	}, "json", "profile", "state-dir")
 }
 
 // status prints what the service is doing, or what is left of the last one.
-func status(ctx context.Context, o cli.Options, asJSON bool) error {
+func status(ctx context.Context, o cli.Options) error {
 	s, err := session.OpenKnown(ctx, o, "status")
 	if err != nil {
 		return err
@@ -35,7 +31,7 @@ func status(ctx context.Context, o cli.Options, asJSON bool) error {
 	if err != nil {
 		return err
 	}
-	if asJSON {
+	if o.JSON {
 		o.PrintJSON(now)
 	} else {
 		view.Status(o, now, time.Now())

@@ -10,13 +10,11 @@ import (
 )
 
 func newToken(p cli.Process) *cobra.Command {
-	cmd := &cobra.Command{
-		Use: "token", GroupID: groupUse, Short: "Print the current token", Long: tokenLong,
+	return cli.AddFlags(&cobra.Command{
+		Use: "token", GroupID: groupUse, Short: "Print the current token",
 		Example: `  curl -H "Authorization: Bearer $(patrol token)" https://dbc-1234.cloud.databricks.com/api/2.0/clusters/list`,
 		Args:    noArgs, RunE: p.Run(printToken),
-	}
-	cli.AddFlags(cmd, "profile", "state-dir")
-	return cmd
+	}, "profile", "state-dir")
 }
 
 // printToken asks the service, or reads the profile if none runs.

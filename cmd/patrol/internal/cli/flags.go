@@ -2,12 +2,10 @@ package cli
 
 import (
 	"cmp"
-	"errors"
 	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"patrol/proxy"
 )
@@ -24,8 +22,7 @@ type flagDef struct {
 // kindBool is the kind of the flags that may stand without a value.
 const kindBool = "bool"
 
-// flagDefs returns every flag that has an environment variable, in the order in
-// which they are checked. What they are given goes into o.
+// flagDefs returns every flag, in the order in which they are checked. What they are given goes into o.
 func flagDefs(o *Options) []flagDef {
 	gateway := proxy.GatewayOfWorkspace
 	return []flagDef{
@@ -39,15 +36,20 @@ func flagDefs(o *Options) []flagDef {
 		newFlag("instance", "name", "", &o.Instance, parseInstance, "what this patrol calls itself in the comments of its tokens (default: made once, kept in the state)"),
 		newFlag("state-dir", "folder", "", &o.StateDir, parseFolder, "where ledger, lock and control socket stand (default $XDG_STATE_HOME/patrol/PROFILE)"),
 		newFlag("log-level", "level", "info", &o.Log.Level, parseLogLevel, "debug, info, warn or error"),
-		newFlag("log-format", "format", formatText, &o.Log.Format, parseLogFormat, "text or json"),
+		newFlag("log-format", "format", FormatText, &o.Log.Format, parseLogFormat, "text or json"),
 		newFlag("mint-profile", "name", "", &o.MintProfile, parseText, "a profile that signs in by OAuth, Azure …: it mints when the token in use is dead"),
 		newFlag("keep-bootstrap", kindBool, "false", &o.KeepBootstrap, parseBool, "never revoke a token that patrol did not mint: the one that it was started with, or that was put into the profile or given to patrol login"),
+		// Of one command alone:
+		newFlag("json", kindBool, "false", &o.JSON, parseBool, "print JSON"),
+		newFlag("wait-revoke", kindBool, "false", &o.WaitRevoke, parseBool, "stay until the old token is revoked, which takes as long as the grace"),
+		newFlag("wait-ready", "duration", "0", &o.WaitReady, parseDuration, "wait so long for the service, until the profile holds a token that works"),
+		newFlag("shell", "name", "posix", &o.Shell, parseText, "the shell to write for: posix or fish"),
 		// Of the proxy alone:
-		newFlag("upstream", "url", "", &o.Proxy.Upstream, parseUpstream, "where chat completions, completions and embeddings go (default {host}/serving-endpoints)"),
-		newFlag("anthropic-upstream", "url", "", &o.Proxy.AnthropicUpstream, parseUpstream, "where Anthropic's messages go (default {host}/serving-endpoints/anthropic)"),
-		newFlag("openai-upstream", "url", "", &o.Proxy.OpenAIUpstream, parseUpstream, "where OpenAI's responses and models go (default {host}/serving-endpoints)"),
-		newFlag("gemini-upstream", "url", "", &o.Proxy.GeminiUpstream, parseUpstream, "where Gemini's requests go (default {host}/serving-endpoints/google)"),
-		newFlag("gateway", gateway+"|url", "", &o.Proxy.Gateway, parseGateway, "derive the four upstreams from an AI gateway: "+gateway+" is {host}/ai-gateway; a URL is a dedicated gateway's host"),
+		newFlag("upstream", "url", "", &o.Proxy.Upstream, parseText, "where chat completions, completions and embeddings go (default {host}/serving-endpoints)"),
+		newFlag("anthropic-upstream", "url", "", &o.Proxy.AnthropicUpstream, parseText, "where Anthropic's messages go (default {host}/serving-endpoints/anthropic)"),
+		newFlag("openai-upstream", "url", "", &o.Proxy.OpenAIUpstream, parseText, "where OpenAI's responses and models go (default {host}/serving-endpoints)"),
+		newFlag("gemini-upstream", "url", "", &o.Proxy.GeminiUpstream, parseText, "where Gemini's requests go (default {host}/serving-endpoints/google)"),
+		newFlag("gateway", gateway+"|url", "", &o.Proxy.Gateway, parseText, "derive the four upstreams from an AI gateway: "+gateway+" is {host}/ai-gateway; a URL is a dedicated gateway's host"),
 		newFlag("upstream-ca", "file", "", &o.Proxy.RootCAs, o.parseCAFile, "trust the authorities in this PEM file too, besides those of the system"),
 		newFlag("allow-api", kindBool, "false", &o.Proxy.AllowAPI, parseBool, "serve /api/… of the workspace too; the token API never"),
 		newFlag("filter", "on|off", "on", &o.Proxy.NoFilter, parseNoFilter, "mend what agents send that Databricks rejects, and what it sends that they misread"),
@@ -99,9 +101,9 @@ func (f *textFlag) Set(value string) error {
 	return nil
 }
 
-// AddFlags gives cmd the named flags. "NAME=VALUE" gives one another default than
+// AddFlags gives cmd the named flags, and returns it. "NAME=VALUE" gives one another default than
 // it has in other commands.
-func AddFlags(cmd *cobra.Command, names ...string) {
+func AddFlags(cmd *cobra.Command, names ...string) *cobra.Command {
 	all := flagDefs(new(Options))
 	for _, name := range names {
 		name, fallback, _ := strings.Cut(name, "=")
@@ -112,21 +114,11 @@ func AddFlags(cmd *cobra.Command, names ...string) {
 			flag.NoOptDefVal = "true"
 		}
 	}
+	return cmd
 }
 
-// FlagError says what is wrong with a flag, where pflag's words are for
-// programmers.
+// FlagError adds to what pflag says of a flag what would be right.
 func FlagError(cmd *cobra.Command, err error) error {
-	if wrong, ok := errors.AsType[*pflag.InvalidValueError](err); ok { // of one that has no variable
-		name := wrong.GetFlag().Name
-		s := Setting{Flag: name, Values: []string{wrong.GetValue()}, From: "--" + name}
-		if wrong.GetFlag().Value.Type() == kindBool {
-			_, err = parseBool(s)
-		} else {
-			_, err = parseDuration(s)
-		}
-		return err
-	}
 	hint := "see " + cmd.CommandPath() + " --help"
 	if !cmd.HasParent() {
 		hint = "flags come after the command: patrol serve --listen 127.0.0.1:4000; see patrol --help"

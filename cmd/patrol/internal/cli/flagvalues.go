@@ -15,9 +15,6 @@ import (
 	"time"
 
 	"github.com/robfig/cron/v3"
-
-	"patrol/proxy"
-	"patrol/rotator/pat"
 )
 
 // asGiven is for what is only understood together with other settings.
@@ -25,46 +22,6 @@ func asGiven(s Setting) (Setting, error) { return s, nil }
 
 func parseText(s Setting) (string, error)   { return s.Value(), nil }
 func parseList(s Setting) ([]string, error) { return s.Values, nil }
-
-func parseUpstream(s Setting) (string, error) {
-	return parseBase(s, "for example https://dbc-1234.cloud.databricks.com/serving-endpoints")
-}
-
-func parseGateway(s Setting) (string, error) {
-	const workspace = proxy.GatewayOfWorkspace
-	if s.Value() == workspace {
-		return workspace, nil
-	}
-	return parseBase(s, "--gateway "+workspace+", or the host of a dedicated one: https://1234567890.ai-gateway.cloud.databricks.com")
-}
-
-// parseBase reads the base URL of an upstream, without a slash at its end; "" if
-// none is given. The hint says what would be right.
-func parseBase(s Setting, right string) (string, error) {
-	v := s.Value()
-	if v == "" {
-		return "", nil
-	}
-	u, err := url.Parse(v)
-	switch {
-	case err != nil:
-		err = errors.New("not a URL")
-	case u.Scheme == "" || u.Host == "":
-		err = errors.New("a URL with https:// is needed")
-	case u.User != nil:
-		return "", Usage("patrol puts the token on requests itself", "%s must not hold a user or password", s.From)
-	case u.RawQuery != "" || u.Fragment != "":
-		err = errors.New("must not have a query or fragment")
-	case !pat.HostOf(u).Private():
-		err = errors.New("the token may only go over https://, or to this machine")
-	default:
-		err = CheckHostPort(u)
-	}
-	if err != nil {
-		return "", s.Wrong(v, err.Error(), right)
-	}
-	return strings.TrimRight(u.String(), "/"), nil
-}
 
 func (o *Options) parseCAFile(s Setting) (*x509.CertPool, error) {
 	o.CAFile = s.Value()
@@ -195,7 +152,7 @@ func parseLogLevel(s Setting) (level slog.Level, err error) {
 
 func parseLogFormat(s Setting) (string, error) {
 	format := strings.ToLower(s.Value())
-	if format != formatText && format != formatJSON {
+	if format != FormatText && format != FormatJSON {
 		return "", s.Wrong(s.Value(), "no such format", "use text or json")
 	}
 	return format, nil

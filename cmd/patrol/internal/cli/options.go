@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -13,6 +16,7 @@ import (
 
 	"patrol/proxy"
 	"patrol/proxy/guard"
+	"patrol/rotator/pat"
 )
 
 // Options is what a command was told by flags and environment, checked. A field
@@ -38,6 +42,11 @@ type Options struct {
 	StateDir      string // absolute; "" for the profile's own
 	Log           LogOptions
 	Instance      string // "": as the ledger says
+
+	JSON       bool          // of doctor and status: print that
+	WaitRevoke bool          // of rotate: stay until the old token is revoked
+	WaitReady  time.Duration // of exec: for a token that works
+	Shell      string        // of env: "posix" or "fish"
 }
 
 // Complain writes one line to Err.
@@ -64,11 +73,7 @@ func (s Setting) Given() bool { return s.From != "" }
 // Wrong returns an error of usage that names the flag or variable and one value
 // of it.
 func (s Setting) Wrong(value, what, hint string) error {
-	name := s.From
-	if name == "" {
-		name = "--" + s.Flag
-	}
-	return Usage(hint, "%s %s: %s", name, Quote(value), what)
+	return Usage(hint, "%s %s: %s", cmp.Or(s.From, "--"+s.Flag), Quote(value), what)
 }
 
 // Run makes what cobra runs of what a command does with its options.
@@ -105,7 +110,31 @@ func (p Process) Options(cmd *cobra.Command) (Options, error) {
 		return Options{}, Usage("a token replaced at half of its life should outlive its grace: raise --lifetime or lower --grace",
 			"--lifetime %v is not longer than --grace %v", o.Lifetime, o.Grace)
 	}
-	return o, nil
+	return o, o.checkUpstreams()
+}
+
+// checkUpstreams refuses places to which the token must not go.
+func (o Options) checkUpstreams() error {
+	const right = "an upstream is the Databricks side, for example https://dbc-1234.cloud.databricks.com/serving-endpoints, or a gateway"
+	cfg := o.Proxy
+	cfg.Host = "https://workspace" // which isn't known yet
+	all, err := cfg.Upstreams()
+	if err != nil {
+		return Usage(right, "%w", err)
+	}
+	for _, u := range all {
+		at, err := url.Parse(u.URL)
+		if err == nil {
+			err = CheckHostPort(at)
+		}
+		if err == nil && !pat.HostOf(at).Private() {
+			err = errors.New("the token may only go over https://, or to this machine")
+		}
+		if err != nil {
+			return Usage(right, "%s %s: %w", u.Setting, u.URL, err)
+		}
+	}
+	return nil
 }
 
 // ProfileFlagsOf returns what cmd's command line says of which patrol is meant.

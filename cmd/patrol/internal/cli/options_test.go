@@ -61,7 +61,7 @@ func TestOptionsDefaults(t *testing.T) {
 	if o.Proxy.Upstream != "" || o.Instance != "" || o.StateDir != "" || o.Host.Given() || o.Profile.Given() {
 		t.Errorf("something is set that nobody gave: %+v", o)
 	}
-	if o.Log.Level != slog.LevelInfo || o.Log.Format != formatText {
+	if o.Log.Level != slog.LevelInfo || o.Log.Format != FormatText {
 		t.Errorf("log: %v %q", o.Log.Level, o.Log.Format)
 	}
 }
@@ -128,11 +128,11 @@ func TestOptionsRefused(t *testing.T) {
 		{"instance long", "", []string{"--instance=" + strings.Repeat("x", 65)}, "not a name", ""},
 		{"level", "", []string{"--log-level=loud"}, "no such level", "debug, info, warn or error"},
 		{"format", "", []string{"--log-format=xml"}, "no such format", "text or json"},
-		{"upstream without scheme", "", []string{"--upstream=w.example/serving-endpoints"}, "https://", "serving-endpoints"},
-		{"upstream in clear", "", []string{"--upstream=http://w.example"}, "only go over https", ""},
-		{"upstream scheme", "", []string{"--upstream=ftp://127.0.0.1"}, "only go over https", ""},
-		{"upstream query", "", []string{"--upstream=https://w.example?x=1"}, "query", ""},
+		{"upstream without scheme", "", []string{"--upstream=w.example/serving-endpoints"}, "--upstream", "serving-endpoints"},
+		{"upstream in clear", "", []string{"--openai-upstream=http://w.example"}, "--openai-upstream http://w.example: the token may only go over https", ""},
+		{"gateway in clear", "", []string{"--gateway=http://w.example"}, "only go over https", ""},
 		{"upstream port", "", []string{"--upstream=https://w.example:0"}, "port", ""},
+		{"upstream scheme", "", []string{"--upstream=ftp://127.0.0.1"}, "https://", ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -169,16 +169,6 @@ func TestOptionsAccepted(t *testing.T) {
 		if _, err := parse(t, newProcess(t), args...); err != nil {
 			t.Errorf("%v: %v", args, err)
 		}
-	}
-}
-
-func TestUpstreamForm(t *testing.T) {
-	o, err := parse(t, newProcess(t), "--upstream=https://w.example/serving-endpoints//")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got := o.Proxy.Upstream; got != "https://w.example/serving-endpoints" {
-		t.Errorf("upstream = %s", got)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"log/slog"
 	"text/tabwriter"
 	"time"
 
@@ -56,4 +57,25 @@ func When(t, now time.Time) string {
 		distance = (-d).String() + " ago"
 	}
 	return fmt.Sprintf("%s (%s)", distance, t.UTC().Format(time.RFC3339))
+}
+
+// The forms of the log.
+const (
+	FormatText = "text"
+	FormatJSON = "json"
+)
+
+// LogOptions says what is logged, and how.
+type LogOptions struct {
+	Level  slog.Level
+	Format string
+}
+
+// New returns a logger that writes lines to w.
+func (l LogOptions) New(w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: l.Level}
+	if l.Format == FormatJSON {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
 }

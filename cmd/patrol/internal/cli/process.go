@@ -4,7 +4,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -76,16 +75,9 @@ func (e Env) Home() (string, error) {
 		name = "USERPROFILE"
 	}
 	dir := e.Get(name)
-	wrong := ""
-	if dir == "" {
-		wrong = name + " is not set"
-	} else if !filepath.IsAbs(dir) {
-		wrong = name + " is " + Quote(dir) + ", which is not an absolute path"
-	} else if info, err := os.Stat(dir); err != nil || !info.IsDir() {
-		wrong = name + " is " + Quote(dir) + ", which is not a folder"
-	}
-	if wrong != "" {
-		return "", Hinted(errors.New(wrong), "set "+name+" to your home folder: ~/.databrickscfg and patrol's state stand there")
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() || !filepath.IsAbs(dir) {
+		return "", Hinted(fmt.Errorf("%s is %s, which is not the absolute path of a folder", name, Quote(dir)),
+			"set "+name+" to your home folder: ~/.databrickscfg and patrol's state stand there")
 	}
 	return filepath.Clean(dir), nil
 }

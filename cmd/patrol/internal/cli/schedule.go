@@ -15,14 +15,10 @@ import (
 func ParseSchedule(spec string, now time.Time) (cron.Schedule, error) {
 	zone, fields := "CRON_TZ=UTC", strings.Join(strings.Fields(spec), " ")
 	if strings.HasPrefix(fields, "CRON_TZ=") || strings.HasPrefix(fields, "TZ=") {
-		// cron panics on a zone with nothing after it.
 		zone, fields, _ = strings.Cut(fields, " ")
-		if fields == "" {
-			return nil, errors.New("there is no schedule after the time zone")
-		}
 		_, name, _ := strings.Cut(zone, "=")
-		if name == "" {
-			return nil, errors.New("the time zone is missing after the =")
+		if name == "" || fields == "" { // on which cron panics
+			return nil, errors.New("a time zone looks like CRON_TZ=Europe/Berlin, with the schedule after it")
 		}
 		if _, err := time.LoadLocation(name); err != nil {
 			return nil, fmt.Errorf("the time zone %s isn't known here (a small container may lack tzdata)", name)
@@ -48,11 +44,8 @@ func checkEvery(fields string) error {
 		return nil
 	}
 	d, err := time.ParseDuration(strings.TrimSpace(interval))
-	if err != nil {
-		return errors.New("@every needs a duration such as 90m")
-	}
-	if d < time.Second || d%time.Second != 0 {
-		return errors.New("@every counts in whole seconds, one at least")
+	if err != nil || d < time.Second || d%time.Second != 0 {
+		return errors.New("@every needs a duration such as 90m, in whole seconds")
 	}
 	return nil
 }

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -18,9 +17,8 @@ func Version() string {
 func UserAgent() string { return "patrol/" + strings.Trim(buildVersion(), "()") }
 
 func buildVersion() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "(unknown)"
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
 	}
-	return cmp.Or(info.Main.Version, "(devel)")
+	return "(devel)"
 }

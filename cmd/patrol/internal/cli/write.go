@@ -64,19 +64,16 @@ var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 // parseWriteFile reads one entry of the list.
 func parseWriteFile(entry string, home func() (string, error)) (f WriteFile, err error) {
 	f.Format, f.Path, _ = strings.Cut(entry, ":")
-	switch entry {
-	case "claude", "opencode":
+	switch {
+	case entry == "claude" || entry == "opencode":
 		return f, nil
-	}
-	switch f.Format {
-	case "dotenv":
+	case f.Format == "dotenv":
 		colon := max(strings.LastIndex(f.Path, ":"), 0) // a path may have some of its own
 		f.Path, f.Variable = f.Path[:colon], strings.TrimPrefix(f.Path[colon:], ":")
 		if !variableName.MatchString(f.Variable) {
 			return WriteFile{}, errors.New("needs the name of a variable: dotenv:PATH:NAME")
 		}
-	case "file":
-	default:
+	case f.Format != "file":
 		return WriteFile{}, errors.New("isn't a file that patrol writes: use auto, or a list of databrickscfg, claude, opencode, dotenv:PATH:NAME and file:PATH")
 	}
 	if f.Path == "" {

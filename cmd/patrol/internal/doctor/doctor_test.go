@@ -1,13 +1,12 @@
 package doctor
 
 import (
-	"net/netip"
-	"net/url"
 	"errors"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"runtime"
