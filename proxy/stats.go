@@ -10,14 +10,14 @@ import (
 
 // Stats counts since New.
 type Stats struct {
-	Requests uint64 // that came in, of any kind
-	Waited   uint64 // that waited for a token
-	Stale    uint64 // sent again with a token that had become current
-	Refused  uint64 // of which Config.Refused was told
-	Resets   uint64 // sent again after a connection had died
-	NoToken  uint64 // answered 503: no token came in time
-	Failed   uint64 // answered 502: no answer from upstream
-	Unkept   uint64 // passed on without filter and replay, for lack of memory
+	Requests uint64 `json:"requests"`   // that came in, of any kind
+	Waited   uint64 `json:"waited"`     // that waited for a token
+	Stale    uint64 `json:"sent_again"` // sent again with a token that had become current
+	Refused  uint64 `json:"-"`          // of which Config.Refused was told
+	Resets   uint64 `json:"resets"`     // sent again after a connection had died
+	NoToken  uint64 `json:"no_token"`   // answered 503: no token came in time
+	Failed   uint64 `json:"no_answer"`  // answered 502: no answer from upstream
+	Unkept   uint64 `json:"unkept"`     // passed on without filter and replay, for lack of memory
 }
 
 type stats struct {

@@ -35,13 +35,13 @@ func recorded(t *testing.T, name string) json.RawMessage {
 func serveControl(t *testing.T, s *site, handler http.Handler) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	ln, err := control.Listen(s.app.environ, s.state, log)
+	ln, err := control.Listen(s.state, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- control.NewServer(ln, handler, log).Run(ctx, time.Second) }()
+	go func() { done <- control.Serve(ctx, ln, handler, log, time.Second) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {

@@ -81,13 +81,3 @@ func (e Env) Home() (string, error) {
 	}
 	return filepath.Clean(dir), nil
 }
-
-// StateHome returns the folder that programs keep their state in.
-func (e Env) StateHome() (string, error) {
-	// The XDG specification has relative paths ignored.
-	if dir := e.Get("XDG_STATE_HOME"); filepath.IsAbs(dir) {
-		return dir, nil
-	}
-	home, err := e.Home()
-	return filepath.Join(home, ".local", "state"), err
-}

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
 	"syscall"
 	"time"
 
@@ -33,33 +34,32 @@ const Patience = 3 * time.Second
 // until the answer is there or their context is done, and return an error of the
 // service with its hint and exit code.
 type Client struct {
-	Ping // who the service is
-	http *http.Client
-	path string
+	Ping     // who the service is
+	http     *http.Client
+	stateDir string
 }
 
 // Dial finds the service of a state folder and makes sure that it answers. It
 // returns ErrNoService if there is none, and another error if somebody listens and
 // doesn't answer within patience.
 func Dial(ctx context.Context, stateDir string, patience time.Duration) (*Client, error) {
-	path, err := FindSocket(stateDir)
-	if err != nil {
-		return nil, err
-	}
-	c := &Client{path: path}
+	c := &Client{stateDir: stateDir}
 	c.http = &http.Client{Transport: &http.Transport{DialContext: c.dial, DisableKeepAlives: true}}
 	bounded, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
+	var err error
 	c.Ping, err = call[Ping](bounded, c, http.MethodGet, "/ping", nil)
 	switch {
+	case err == nil:
+		return c, nil
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED), errors.Is(err, syscall.ENOTDIR):
 		return nil, ErrNoService
-	case err != nil && ctx.Err() == nil && bounded.Err() != nil:
+	case errors.Is(err, fs.ErrPermission):
+		return nil, cli.Hinted(fmt.Errorf("looking for the service: %w", err), "run this as the user who runs the service")
+	case ctx.Err() == nil && bounded.Err() != nil:
 		return nil, Unresponsive(stateDir, fmt.Errorf("no answer within %v", patience))
-	case err != nil:
-		return nil, fmt.Errorf("asking the running service: %w", err)
 	}
-	return c, nil
+	return nil, fmt.Errorf("asking the running service: %w", err)
 }
 
 // DialProfile is Dial for a command that is about one profile: a state folder
@@ -108,7 +108,11 @@ func (c *Client) Rotate(ctx context.Context) (Rotation, error) {
 
 // Login gives the service a token to go on from.
 func (c *Client) Login(ctx context.Context, token string) (Rotation, error) {
-	return call[Rotation](ctx, c, http.MethodPost, "/login", secret{token})
+	body, err := json.Marshal(secret{token})
+	if err != nil {
+		return Rotation{}, fmt.Errorf("encoding a request to the service: %w", err)
+	}
+	return call[Rotation](ctx, c, http.MethodPost, "/login", body)
 }
 
 // Logout has the service log out.
@@ -116,19 +120,20 @@ func (c *Client) Logout(ctx context.Context) (Logout, error) {
 	return call[Logout](ctx, c, http.MethodPost, "/logout", nil)
 }
 
-// dial connects and makes sure that the other end is who it should be.
-func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "unix", c.path)
+// dial connects and makes sure that the other end is who it should be. Root may ask
+// any user's service.
+func (c *Client) dial(ctx context.Context, _, _ string) (conn net.Conn, err error) {
+	err = withSocketPath(c.stateDir, func(path string) (err error) {
+		var d net.Dialer
+		conn, err = d.DialContext(ctx, "unix", path)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
 	owner := os.Geteuid()
-	if info, err := os.Stat(c.path); err == nil && owner == 0 {
-		// Root may ask any user's service.
-		if uid, ok := state.OwnerOf(info); ok {
-			owner = uid
-		}
+	if info, err := os.Stat(filepath.Join(c.stateDir, SocketName)); err == nil && owner == 0 {
+		owner, _ = state.OwnerOf(info)
 	}
 	if err := checkPeer(conn, owner); err != nil {
 		_ = conn.Close()
@@ -137,17 +142,9 @@ func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
 	return conn, nil
 }
 
-// call sends in as JSON, if it isn't nil, and returns the answer.
-func call[T any](ctx context.Context, c *Client, method, path string, in any) (out T, err error) {
-	var body io.Reader
-	if in != nil {
-		raw, err := json.Marshal(in)
-		if err != nil {
-			return out, fmt.Errorf("encoding a request to the service: %w", err)
-		}
-		body = bytes.NewReader(raw)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, "http://patrol"+path, body)
+// call sends a request and returns the answer.
+func call[T any](ctx context.Context, c *Client, method, path string, body []byte) (out T, err error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://patrol"+path, bytes.NewReader(body))
 	if err != nil {
 		return out, fmt.Errorf("asking the service: %w", err)
 	}

@@ -34,13 +34,13 @@ func shortDir(t *testing.T) string {
 func serveControl(t *testing.T, dir string, handler http.Handler) (stop func()) {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(t.Output(), nil))
-	ln, err := Listen(cli.Env{"XDG_RUNTIME_DIR=" + shortDir(t)}, dir, log)
+	ln, err := Listen(dir, log)
 	if err != nil {
 		t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan error, 1)
-	go func() { done <- NewServer(ln, handler, log).Run(ctx, time.Second) }()
+	go func() { done <- Serve(ctx, ln, handler, log, time.Second) }()
 	stop = func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -76,7 +76,7 @@ func TestControl(t *testing.T) {
 			if err != nil || got["n"] != 42 {
 				t.Errorf("got %v, %v", got, err)
 			}
-			_, err = call[any](t.Context(), c, http.MethodPost, "/fails", struct{}{})
+			_, err = call[any](t.Context(), c, http.MethodPost, "/fails", nil)
 			if code, hint := cli.CodeOf(err), cli.HintOf(err); code != cli.ExitLogin || hint != "patrol login" || err.Error() != "no dapi…" {
 				t.Errorf("error %v, code %d, hint %q", err, code, hint)
 			}
@@ -85,7 +85,7 @@ func TestControl(t *testing.T) {
 			}
 			stop()
 			left, err := filepath.Glob(filepath.Join(dir, "*"))
-			if name == "short" && (err != nil || len(left) > 0) {
+			if err != nil || len(left) > 0 {
 				t.Errorf("left behind: %v, %v", left, err)
 			}
 			if _, err := Dial(t.Context(), dir, time.Minute); !errors.Is(err, ErrNoService) {
@@ -116,7 +116,7 @@ func TestControlStale(t *testing.T) {
 	}
 }
 
-// A link to a socket of an earlier run, elsewhere, is replaced too.
+// A link to a socket elsewhere, as version 1 made it, is replaced too.
 func TestControlStaleLink(t *testing.T) {
 	dir := filepath.Join(shortDir(t), strings.Repeat("x", maxSocketPath))
 	if err := state.MakePrivate(dir); err != nil {
@@ -138,7 +138,7 @@ func TestControlNoSocket(t *testing.T) {
 	if err := os.WriteFile(path, []byte("mine"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Listen(nil, dir, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), path) {
+	if _, err := Listen(dir, slog.New(slog.DiscardHandler)); err == nil || !strings.Contains(err.Error(), path) {
 		t.Errorf("error %v, want one that names %s", err, path)
 	}
 	if got, err := os.ReadFile(path); err != nil || string(got) != "mine" {

@@ -4,7 +4,9 @@ import (
 	"strings"
 	"time"
 
+	"patrol/proxy"
 	"patrol/rotator"
+	"patrol/rotator/pat"
 )
 
 // Version is which questions the control socket answers: it grows with each new
@@ -60,7 +62,9 @@ type Rotation struct {
 	User       string `json:"user,omitempty"`
 	UserBefore string `json:"user_before,omitempty"`
 
-	Another bool `json:"-"` // another patrol has just done it
+	// Where no service runs:
+	Another  bool      `json:"-"` // another patrol has just done it
+	OldToken pat.Token `json:"-"` // is Old
 }
 
 // secret is the current token itself. It goes over the control socket only, to
@@ -80,13 +84,7 @@ type Status struct {
 
 // A Proxy counts what came to the proxy since the service's start.
 type Proxy struct {
-	Requests uint64 `json:"requests"`
-	Waited   uint64 `json:"waited"`     // of them, for a token
-	NoToken  uint64 `json:"no_token"`   // answered 503
-	Failed   uint64 `json:"no_answer"`  // answered 502
-	Stale    uint64 `json:"sent_again"` // with a newer token
-	Resets   uint64 `json:"resets"`     // sent again after a connection had died
-	Unkept   uint64 `json:"unkept"`     // passed on without filter and replay, for lack of memory
+	proxy.Stats
 
 	// Refused counts whom the guard turned away, or made wait ("full"), by the
 	// reason that the log gives.

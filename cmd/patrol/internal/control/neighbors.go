@@ -36,16 +36,15 @@ func Neighbors(ctx context.Context, env cli.Env, dir string) (found []Ping) {
 // PortHolder returns which of the services has an address that can't be listened
 // on, nil if none.
 func PortHolder(all []Ping, addr netip.AddrPort) *Ping {
-	i := slices.IndexFunc(all, func(p Ping) bool {
-		return slices.ContainsFunc(p.Listen, func(l string) bool {
+	for i, p := range all {
+		if slices.ContainsFunc(p.Listen, func(l string) bool {
 			ln, err := netip.ParseAddrPort(l)
 			return err == nil && addr.Port() != 0 && (cli.Reaches(addr, ln) || cli.Reaches(ln, addr))
-		})
-	})
-	if i < 0 {
-		return nil
+		}) {
+			return &all[i]
+		}
 	}
-	return &all[i]
+	return nil
 }
 
 // PortHeld says that another profile's service has a port.

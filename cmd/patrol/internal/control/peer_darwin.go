@@ -1,20 +1,12 @@
 package control
 
-import (
-	"net"
+import "golang.org/x/sys/unix"
 
-	"golang.org/x/sys/unix"
-)
-
-// peerUID asks the kernel whose process is at the other end of a unix socket.
-func peerUID(conn net.Conn) (uid int, known bool, err error) {
-	var cred *unix.Xucred
-	err = onSocket(conn, func(fd int) (err error) {
-		cred, err = unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
-		return err
-	})
+// socketUID returns whose process is at the other end of a socket.
+func socketUID(fd int) (int, error) {
+	cred, err := unix.GetsockoptXucred(fd, unix.SOL_LOCAL, unix.LOCAL_PEERCRED)
 	if err != nil {
-		return 0, false, err
+		return 0, err
 	}
-	return int(cred.Uid), true, nil
+	return int(cred.Uid), nil
 }

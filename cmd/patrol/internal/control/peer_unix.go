@@ -8,19 +8,18 @@ import (
 	"syscall"
 )
 
-// onSocket runs f on a connection's descriptor.
-func onSocket(conn net.Conn, f func(fd int) error) error {
+// peerUID asks the kernel whose process is at the other end of a unix socket.
+func peerUID(conn net.Conn) (uid int, known bool, err error) {
 	sc, ok := conn.(syscall.Conn)
 	if !ok {
-		return errors.New("not a socket")
+		return 0, false, errors.New("not a socket")
 	}
 	raw, err := sc.SyscallConn()
 	if err != nil {
-		return err
+		return 0, false, err
 	}
-	var inner error
-	if err := raw.Control(func(fd uintptr) { inner = f(int(fd)) }); err != nil {
-		return err
-	}
-	return inner
+	var asked error
+	err = raw.Control(func(fd uintptr) { uid, asked = socketUID(int(fd)) })
+	err = errors.Join(err, asked)
+	return uid, err == nil, err
 }

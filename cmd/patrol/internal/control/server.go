@@ -1,7 +1,6 @@
 // Package control lets the commands talk to the service that runs with a state
 // folder: the client, the server, and the messages that pass, by HTTP over a unix
-// socket. The socket stands in the folder, or a link to it does where the folder's
-// path is too long for one.
+// socket in that folder.
 //
 // Whoever may connect may have the token, so the folder is 0700, the socket 0600,
 // and the kernel is asked for the uid of each peer.
@@ -16,6 +15,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"path/filepath"
 	"runtime/debug"
 	"time"
 
@@ -24,46 +24,48 @@ import (
 	"patrol/rotator/pat"
 )
 
-// Listen opens the control socket of a state folder and replaces a stale one. The
-// caller must hold the state's lock, which makes sure that what is there is stale,
-// and must close the listener before it lets go of the lock.
-func Listen(env cli.Env, stateDir string, log *slog.Logger) (net.Listener, error) {
-	path, link, err := socketPath(env, stateDir)
-	if err != nil {
+// Listen opens the control socket of a state folder, which must be there, and
+// replaces a stale one. The caller must hold the state's lock, which makes sure
+// that what is there is stale, and must close the listener before it lets go of the
+// lock.
+func Listen(stateDir string, log *slog.Logger) (net.Listener, error) {
+	l := &peerListener{path: filepath.Join(stateDir, SocketName), log: log}
+	if err := removeStale(l.path); err != nil {
 		return nil, err
 	}
-	if err := removeStale(path); err != nil {
-		return nil, err
-	}
-	ln, err := net.Listen("unix", path)
+	err := withSocketPath(stateDir, func(path string) (err error) {
+		l.UnixListener, err = net.ListenUnix("unix", &net.UnixAddr{Name: path})
+		return err
+	})
 	if err != nil {
 		return nil, cli.Hinted(fmt.Errorf("opening the control socket: %w", err), "choose another folder with --state-dir")
 	}
+	l.SetUnlinkOnClose(false) // Close does: that path may be gone
 	// Until here the folder's mode keeps others out.
-	if err = os.Chmod(path, 0o600); err != nil {
-		err = fmt.Errorf("closing the control socket to others: %w", err)
-	} else if link != "" {
-		if err = relink(path, link); err != nil {
-			err = fmt.Errorf("linking to the control socket: %w", err)
-		}
+	if err := os.Chmod(l.path, 0o600); err != nil {
+		_ = l.Close()
+		return nil, fmt.Errorf("closing the control socket to others: %w", err)
 	}
-	if err != nil {
-		_ = ln.Close()
-		return nil, err
-	}
-	return &peerListener{Listener: ln, log: log}, nil
+	return l, nil
 }
 
 // peerListener accepts connections of our own user and root only.
 type peerListener struct {
-	net.Listener
-	log *slog.Logger
+	*net.UnixListener
+	path string
+	log  *slog.Logger
+}
+
+// Close removes the socket, too.
+func (l *peerListener) Close() error {
+	_ = os.Remove(l.path) // a stale one does no harm
+	return l.UnixListener.Close()
 }
 
 // Accept returns the next connection that may talk to us. It closes others.
 func (l *peerListener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.Listener.Accept()
+		conn, err := l.UnixListener.Accept()
 		if err != nil {
 			return nil, err
 		}
@@ -88,26 +90,36 @@ func checkPeer(conn net.Conn, uid int) error {
 	return nil
 }
 
-// A Server answers on a control socket.
-type Server struct {
-	http *http.Server
-	ln   net.Listener
-}
-
-// NewServer returns a Server on a listener of Listen. It needs to Run.
-func NewServer(ln net.Listener, handler http.Handler, log *slog.Logger) *Server {
+// Serve answers on a listener of Listen until ctx is done, then lets answers that are
+// under way finish for grace. The socket is gone when it returns.
+func Serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog.Logger, grace time.Duration) error {
 	const (
 		slow     = 5 * time.Second
 		maxBytes = 16 << 10
 	)
 	// No ReadTimeout: it would cancel a rotation that takes longer.
-	return &Server{ln: ln, http: &http.Server{
+	server := &http.Server{
 		Handler:           http.MaxBytesHandler(recovering(handler, log), maxBytes),
 		ReadHeaderTimeout: slow,
 		IdleTimeout:       slow,
 		MaxHeaderBytes:    maxBytes,
 		ErrorLog:          slog.NewLogLogger(log.Handler(), slog.LevelWarn),
-	}}
+	}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(ln) }()
+	select {
+	case err := <-served:
+		return fmt.Errorf("serving the control socket: %w", err)
+	case <-ctx.Done():
+	}
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+	defer cancel()
+	err := server.Shutdown(drain)
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = server.Close()
+	}
+	<-served //nolint:errcheck // it is ErrServerClosed
+	return err
 }
 
 // recovering answers with an error if handler panics. The panic's value isn't
@@ -126,26 +138,6 @@ func recovering(handler http.Handler, log *slog.Logger) http.Handler {
 		}()
 		handler.ServeHTTP(w, r)
 	})
-}
-
-// Run serves until ctx is done, then lets answers that are under way finish for
-// grace. The socket is gone when it returns.
-func (s *Server) Run(ctx context.Context, grace time.Duration) error {
-	served := make(chan error, 1)
-	go func() { served <- s.http.Serve(s.ln) }()
-	select {
-	case err := <-served:
-		return fmt.Errorf("serving the control socket: %w", err)
-	case <-ctx.Done():
-	}
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
-	defer cancel()
-	err := s.http.Shutdown(drain)
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = s.http.Close()
-	}
-	<-served //nolint:errcheck // it is ErrServerClosed
-	return err
 }
 
 // An API is what a service answers. An error of it travels with its hint and exit

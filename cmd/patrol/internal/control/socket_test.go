@@ -1,54 +1,36 @@
 package control
 
 import (
-	"fmt"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-
-	"patrol/cmd/patrol/internal/cli"
 )
 
-func TestSocketPath(t *testing.T) {
-	root := t.TempDir()
-	short := filepath.Join("/run", "state")
-	long := filepath.Join(root, strings.Repeat("x", maxSocketPath))
-	runtimeDir, temp := filepath.Join(root, "run"), filepath.Join(root, "tmp")
-	for _, dir := range []string{runtimeDir, temp} {
-		if err := os.Mkdir(dir, 0o700); err != nil {
+// Whatever the folder's path, its socket can be named, and nothing is left behind.
+func TestWithSocketPath(t *testing.T) {
+	temp := shortDir(t)
+	t.Setenv("TMPDIR", temp)
+	for _, dir := range []string{shortDir(t), filepath.Join(shortDir(t), strings.Repeat("x", maxSocketPath))} {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
+		failed := errors.New("in use")
+		err := withSocketPath(dir, func(path string) error {
+			if len(path) > maxSocketPath {
+				t.Errorf("%s has %d bytes", path, len(path))
+			}
+			return errors.Join(failed, os.WriteFile(path, nil, 0o600))
+		})
+		if !errors.Is(err, failed) {
+			t.Error(err)
+		}
+		if _, err := os.Stat(filepath.Join(dir, SocketName)); err != nil {
+			t.Error(err)
+		}
 	}
-	env := cli.Env{"XDG_RUNTIME_DIR=" + runtimeDir, "TMPDIR=" + temp}
-	if path, link, err := socketPath(env, short); err != nil || link != "" || path != "/run/state/control.sock" {
-		t.Errorf("short: %q, %q, %v", path, link, err)
-	}
-	path, link, err := socketPath(env, long)
-	if err != nil || filepath.Dir(path) != filepath.Join(runtimeDir, fmt.Sprintf("patrol-%d", os.Geteuid())) || len(path) > maxSocketPath || link != filepath.Join(long, SocketName) {
-		t.Errorf("long: %q, %q, %v", path, link, err)
-	}
-	if other, _, err := socketPath(env, long+"y"); err != nil || other == path {
-		t.Errorf("two states share %q (%v)", other, err)
-	}
-
-	// What somebody else has put there is not used.
-	own := filepath.Join(runtimeDir, fmt.Sprintf("patrol-%d", os.Geteuid()))
-	if err := os.Chmod(own, 0o777); err != nil { //nolint:gosec // that is the attack
-		t.Fatal(err)
-	}
-	path, _, err = socketPath(env, long)
-	if err != nil || !strings.HasPrefix(path, temp) {
-		t.Errorf("a folder that is open to others: %q, %v", path, err)
-	}
-	if err := os.Remove(own); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Symlink(root, own); err != nil {
-		t.Fatal(err)
-	}
-	path, _, err = socketPath(env, long)
-	if err != nil || !strings.HasPrefix(path, temp) {
-		t.Errorf("a link: %q, %v", path, err)
+	if left, err := os.ReadDir(temp); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
 	}
 }

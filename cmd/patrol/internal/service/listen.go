@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"runtime"
 	"syscall"
 
 	"patrol/cmd/patrol/internal/cli"
@@ -17,11 +16,9 @@ import (
 func Listen(ctx context.Context, addrs []cli.ListenAddr) ([]net.Listener, error) {
 	var open []net.Listener
 	var lc net.ListenConfig
-	var missing error
 	for _, a := range addrs {
 		ln, err := lc.Listen(ctx, "tcp", a.String())
 		if err != nil && a.Optional && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)) {
-			missing = err
 			continue
 		}
 		if err != nil {
@@ -29,9 +26,6 @@ func Listen(ctx context.Context, addrs []cli.ListenAddr) ([]net.Listener, error)
 			return nil, listenError(a.AddrPort, err)
 		}
 		open = append(open, ln)
-	}
-	if len(open) == 0 {
-		return nil, fmt.Errorf("listening: %w", missing)
 	}
 	return open, nil
 }
@@ -43,20 +37,15 @@ func CloseAll(lns []net.Listener) {
 	}
 }
 
-// addrOf returns where a listener of TCP listens.
-func addrOf(ln net.Listener) netip.AddrPort {
-	if addr, ok := ln.Addr().(*net.TCPAddr); ok {
-		return addr.AddrPort()
-	}
-	return netip.AddrPort{}
-}
+// addrOf returns where a listener listens.
+func addrOf(ln net.Listener) netip.AddrPort { return netip.MustParseAddrPort(ln.Addr().String()) }
 
 // listenError says why an address can't be listened on, and what to do about it.
 func listenError(addr netip.AddrPort, err error) error {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return cli.Hinted(fmt.Errorf("listening on %s: the port is in use by another process", addr),
-			fmt.Sprintf("find it with %s; or choose another port: --listen 127.0.0.1:4001", findListener(addr.Port())))
+			fmt.Sprintf("find it with lsof -i :%d, or ss -ltnp 'sport = :%d'; or choose another port: --listen 127.0.0.1:4001", addr.Port(), addr.Port()))
 	case errors.Is(err, syscall.EADDRNOTAVAIL):
 		return cli.Hinted(fmt.Errorf("listening on %s: this machine has no such address", addr),
 			fmt.Sprintf("--listen 127.0.0.1:%d is this machine alone, 0.0.0.0:%d all its addresses", addr.Port(), addr.Port()))
@@ -64,14 +53,6 @@ func listenError(addr netip.AddrPort, err error) error {
 		return cli.Hinted(fmt.Errorf("listening on %s: %w", addr, syscall.EACCES), "ports below 1024 are for root; choose a higher one")
 	}
 	return fmt.Errorf("listening on %s: %w", addr, err)
-}
-
-// findListener is the command that shows which process listens on a port.
-func findListener(port uint16) string {
-	if runtime.GOOS == "linux" {
-		return fmt.Sprintf("ss -ltnp 'sport = :%d'", port)
-	}
-	return fmt.Sprintf("lsof -nP -iTCP:%d -sTCP:LISTEN", port)
 }
 
 // PortTaken is why an address of ours could not be listened on: err, unless it is

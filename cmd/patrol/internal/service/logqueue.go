@@ -3,10 +3,9 @@ package service
 import (
 	"bytes"
 	"io"
-	"log/slog"
 	"os"
 	"os/signal"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -14,8 +13,8 @@ import (
 )
 
 const (
-	// logQueueBytes is how much of a service's log waits for its reader.
-	logQueueBytes = 256 << 10
+	// logQueueLines is how much of a service's log waits for its reader.
+	logQueueLines = 1000
 
 	// logQueueGrace is how long the end of the process waits for the reader.
 	logQueueGrace = time.Second
@@ -26,23 +25,15 @@ const (
 // are dropped and counted, and the count is logged once a line can be written
 // again.
 type LogQueue struct {
-	to   io.Writer
-	done chan struct{} // closed once write has returned
-
-	mu      sync.Mutex
-	changed *sync.Cond   // lines or closed, with mu
-	lines   [][]byte     // oldest first
-	size    int          // of lines, in bytes
-	dropped int          // lines, since it was last logged
-	lost    *slog.Logger // logs that, past the queue
-	closed  bool
+	to      io.Writer
+	lines   chan []byte   // oldest first; nil is the end
+	done    chan struct{} // closed once write has returned
+	dropped atomic.Int64  // lines, since it was last logged
 }
 
 // NewLogQueue returns a queue that a goroutine writes to w until it is closed.
 func NewLogQueue(w io.Writer) *LogQueue {
-	q := &LogQueue{to: w, done: make(chan struct{})}
-	q.changed = sync.NewCond(&q.mu)
-	q.setFormat(cli.LogOptions{})
+	q := &LogQueue{to: w, lines: make(chan []byte, logQueueLines), done: make(chan struct{})}
 	go q.write()
 	return q
 }
@@ -51,74 +42,52 @@ func NewLogQueue(w io.Writer) *LogQueue {
 // writing there then fails with EPIPE.
 func surviveReader() { signal.Notify(make(chan os.Signal, 1), syscall.SIGPIPE) }
 
-// setFormat sets the form of the line that tells of dropped lines.
-func (q *LogQueue) setFormat(log cli.LogOptions) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.lost = cli.LogOptions{Level: slog.LevelWarn, Format: log.Format}.New(q.to)
-}
-
 // Write takes a line. It never fails.
 func (q *LogQueue) Write(line []byte) (int, error) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	if q.closed || q.size+len(line) > logQueueBytes {
-		q.dropped++
-		return len(line), nil
+	select {
+	case q.lines <- bytes.Clone(line):
+	default:
+		q.dropped.Add(1)
 	}
-	q.lines = append(q.lines, bytes.Clone(line))
-	q.size += len(line)
-	q.changed.Signal()
 	return len(line), nil
 }
 
-// write writes the lines until the queue is closed and empty. It blocks for as
-// long as the reader makes it.
+// write writes the lines until the end. It blocks for as long as the reader makes
+// it.
 func (q *LogQueue) write() {
 	defer close(q.done)
-	for line, ok := q.next(); ok; line, ok = q.next() {
-		if _, err := q.to.Write(line); err != nil { // EPIPE, EIO, a full disk
-			q.mu.Lock()
-			q.dropped++
-			q.mu.Unlock()
-			continue
+	for line := range q.lines {
+		if line == nil {
+			return
 		}
-		q.mu.Lock()
-		dropped, lost := q.dropped, q.lost
-		q.dropped = 0
-		q.mu.Unlock()
-		if dropped > 0 {
-			lost.Warn("lines of the log are missing: nobody read it, or it could not be written", "lines", dropped)
+		if _, err := q.to.Write(line); err != nil { // EPIPE, EIO, a full disk
+			q.dropped.Add(1)
+		} else if n := q.dropped.Swap(0); n > 0 {
+			log := cli.LogOptions{Format: formatOf(line)}.New(q.to)
+			log.Warn("lines of the log are missing: nobody read it, or it could not be written", "lines", n)
 		}
 	}
 }
 
-// next waits for the oldest line and takes it. It reports false if the queue is
-// closed and empty.
-func (q *LogQueue) next() (line []byte, ok bool) {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.lines) == 0 && !q.closed {
-		q.lines = nil // its array would never be freed
-		q.changed.Wait()
+// formatOf returns the form of the log that a line is in.
+func formatOf(line []byte) string {
+	if bytes.HasPrefix(line, []byte("{")) {
+		return cli.FormatJSON
 	}
-	if len(q.lines) == 0 {
-		return nil, false
-	}
-	line, q.lines = q.lines[0], q.lines[1:]
-	q.size -= len(line)
-	return line, true
+	return cli.FormatText
 }
 
 // Close waits until what was logged is written, for logQueueGrace at most. A
 // write that blocks for longer ends with the process.
 func (q *LogQueue) Close() {
-	q.mu.Lock()
-	q.closed = true
-	q.changed.Signal()
-	q.mu.Unlock()
+	late := time.After(logQueueGrace)
+	select {
+	case q.lines <- nil:
+	case <-late:
+		return
+	}
 	select {
 	case <-q.done:
-	case <-time.After(logQueueGrace):
+	case <-late:
 	}
 }

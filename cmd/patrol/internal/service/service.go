@@ -19,6 +19,7 @@ import (
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
 	"patrol/cmd/patrol/internal/state"
+	"patrol/cmd/patrol/internal/target"
 	"patrol/proxy"
 	"patrol/proxy/guard"
 	"patrol/rotator"
@@ -37,8 +38,8 @@ type Service struct {
 	lns     []net.Listener
 	proxy   *proxy.Proxy
 	guard   *guard.Guard
-	control *control.Server // nil: the disk refuses its socket
-	profile string          // the path of the profile's file
+	control net.Listener // nil: the disk refuses the control socket
+	profile string       // the path of the profile's file
 	log     *slog.Logger
 }
 
@@ -54,19 +55,6 @@ func Run(ctx context.Context, o cli.Options) error {
 		return err
 	}
 	defer open.Close()
-	s, handovers, err := newService(ctx, o, open)
-	if err != nil {
-		return err
-	}
-	if err := s.open(ctx, open.Dir, handovers); err != nil {
-		CloseAll(s.lns)
-		return err
-	}
-	return s.run(ctx, hangups)
-}
-
-// newService takes the state and the addresses, and makes the engine.
-func newService(ctx context.Context, o cli.Options, open *session.Session) (*Service, <-chan pat.Handover, error) {
 	t, err := open.Resolve()
 	if err == nil && open.Service == nil {
 		err = open.Lock(ctx)
@@ -75,17 +63,32 @@ func newService(ctx context.Context, o cli.Options, open *session.Session) (*Ser
 		err = alreadyRuns(open.Service.Ping)
 	}
 	if err != nil {
-		return nil, nil, err
+		return err
 	}
 	lns, err := Listen(ctx, o.Listen)
 	if err != nil {
-		return nil, nil, PortTaken(ctx, o, open.Dir, err)
+		return PortTaken(ctx, o, open.Dir, err)
 	}
+	defer CloseAll(lns)
+	s, err := newService(ctx, o, open, t, lns)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, hangups)
+}
+
+// alreadyRuns says which service has the state.
+func alreadyRuns(p control.Ping) error {
+	return cli.Hinted(fmt.Errorf("a patrol runs already for profile %s: pid %d on %s", p.Profile, p.PID, p.Addresses()),
+		"see patrol status; for another profile: --profile NAME --listen 127.0.0.1:4001")
+}
+
+// newService makes the engine and the proxy, and opens the control socket.
+func newService(ctx context.Context, o cli.Options, open *session.Session, t target.Target, lns []net.Listener) (*Service, error) {
 	handovers := make(chan pat.Handover)
 	e, err := open.Engine(ctx, t, cli.ProxyURL(addrOf(lns[0])), handovers)
 	if err != nil {
-		CloseAll(lns)
-		return nil, nil, err
+		return nil, err
 	}
 	s := &Service{Engine: e, o: o, lns: lns, profile: t.Profile.File, log: open.Log}
 	s.info = control.Ping{
@@ -103,27 +106,29 @@ func newService(ctx context.Context, o cli.Options, open *session.Session) (*Ser
 	for _, ln := range lns {
 		s.info.Listen = append(s.info.Listen, addrOf(ln).String())
 	}
-	return s, handovers, nil
+	if err := s.newProxy(ctx, handovers); err != nil {
+		return nil, err
+	}
+	s.control, err = control.Listen(open.Dir, s.log)
+	if atomicfile.IsDiskError(err) {
+		s.log.Error("the control socket can't be made: patrol's commands don't find this service until it can be", "err", err)
+		err = nil
+	}
+	return s, err
 }
 
-// alreadyRuns says which service has the state.
-func alreadyRuns(p control.Ping) error {
-	return cli.Hinted(fmt.Errorf("a patrol runs already for profile %s: pid %d on %s", p.Profile, p.PID, p.Addresses()),
-		"see patrol status; for another profile: --profile NAME --listen 127.0.0.1:4001")
-}
-
-// open makes the proxy and opens the control socket.
-func (s *Service) open(ctx context.Context, dir string, handovers <-chan pat.Handover) (err error) {
+// newProxy makes the proxy and who may use it known.
+func (s *Service) newProxy(ctx context.Context, handovers <-chan pat.Handover) (err error) {
 	if s.guard, err = s.newGuard(); err != nil {
 		return err
 	}
 	cfg := s.o.Proxy
 	cfg.Host, cfg.Handovers, cfg.Log, cfg.Guard = s.info.Host, handovers, s.log, s.guard
-	cfg.Ready, cfg.Refused = s.ready, s.Rotator.Refused
-	cfg.Warnings = func() []string { return fileWarnings(s.fileStatuses()) }
+	cfg.Ready, cfg.Warnings, cfg.Refused = s.ready, s.warnings, s.Rotator.Refused
 	var listening []net.Addr
-	for _, ln := range s.lns {
+	for i, ln := range s.lns {
 		listening = append(listening, ln.Addr())
+		s.lns[i] = s.guard.Limit(ln)
 	}
 	if s.proxy, err = proxy.New(cfg); err == nil {
 		err = s.proxy.CheckLoops(ctx, listening...)
@@ -131,24 +136,25 @@ func (s *Service) open(ctx context.Context, dir string, handovers <-chan pat.Han
 	if err != nil {
 		return cli.Usage("the upstreams are the Databricks side: {host}/serving-endpoints, or a gateway", "setting up the proxy: %w", err)
 	}
-	for i := range s.lns {
-		s.lns[i] = s.guard.Limit(s.lns[i])
-	}
-	err = s.openControl(dir)
-	if atomicfile.IsDiskError(err) {
-		s.log.Error("the control socket can't be made: patrol's commands don't find this service until it can be", "err", err)
-		return nil
-	}
-	return err
+	return nil
 }
 
-// openControl makes the control socket.
-func (s *Service) openControl(dir string) error {
-	ln, err := control.Listen(s.o.Env, dir, s.log)
-	if err == nil {
-		s.control = control.NewServer(ln, s.api().Handler(), s.log)
+// api is what the service answers on the control socket.
+func (s *Service) api() control.API {
+	return control.API{
+		Ping:      func() control.Ping { return s.info },
+		Status:    s.status,
+		Upstreams: s.proxy.Upstreams,
+		Token: func() (pat.Token, error) {
+			return s.Rotator.Current(), session.AtEdge(s.Rotator.Ready())
+		},
+		Rotate: s.Rotate,
+		Login:  s.Login,
+		Logout: func(ctx context.Context) (control.Logout, error) {
+			// Whoever asked may leave: a logout isn't left half done.
+			return s.Logout(context.WithoutCancel(ctx))
+		},
 	}
-	return err
 }
 
 // runControl answers on the control socket until ctx is done. Where the disk refuses the
@@ -161,11 +167,12 @@ func (s *Service) runControl(ctx context.Context) error {
 			return nil
 		case <-time.After(pause):
 		}
-		if s.openControl(s.info.State) == nil {
+		var err error
+		if s.control, err = control.Listen(s.info.State, s.log); err == nil {
 			s.log.Info("the control socket has been made")
 		}
 	}
-	return s.control.Run(ctx, shutdownGrace)
+	return control.Serve(ctx, s.control, s.api().Handler(), s.log, shutdownGrace)
 }
 
 // newGuard makes who may use the proxy known.
@@ -174,9 +181,6 @@ func (s *Service) newGuard() (*guard.Guard, error) {
 	cfg.Known, cfg.Log = s.Ledger.Knows, s.log
 	for _, ln := range s.lns {
 		ip := addrOf(ln).Addr()
-		if !ip.IsValid() {
-			continue
-		}
 		if !ip.IsLoopback() {
 			s.log.Warn("listening beyond this machine: clients there need a credential, and it travels in clear text",
 				"listen", ln.Addr(), "keys", cfg.KeyFile)
@@ -200,7 +204,9 @@ func (s *Service) newGuard() (*guard.Guard, error) {
 func (s *Service) run(ctx context.Context, hangups <-chan os.Signal) error {
 	s.log.Info("patrol serves", "profile", s.info.Profile, "host", s.info.Host, "listen", s.info.Listen,
 		"state", s.info.State, "version", s.info.Version)
-	receiving, received := s.receive(context.WithoutCancel(ctx))
+	receiving, stopReceiving := context.WithCancel(context.WithoutCancel(ctx))
+	received := make(chan error, 1)
+	go func() { received <- s.proxy.Run(receiving) }()
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return s.proxy.Serve(s.lns...) })
 	g.Go(func() error { return s.runControl(ctx) })
@@ -208,27 +214,21 @@ func (s *Service) run(ctx context.Context, hangups <-chan os.Signal) error {
 	g.Go(func() error { return s.watch(ctx) })
 	g.Go(func() error { return s.readAgain(ctx, hangups) })
 	g.Go(func() error { s.Minter.WarnIfBroken(ctx, s.log); return nil })
-	g.Go(func() error {
-		<-ctx.Done()
-		s.log.Info("stopping: no new requests, those under way may finish", "within", shutdownGrace)
-		drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
-		defer cancel()
-		if err := s.proxy.Shutdown(drain); err != nil {
-			s.log.Warn("requests were cut off", "err", err)
-		}
-		return nil
-	})
+	g.Go(func() error { s.shutDown(ctx); return nil })
 	err := g.Wait()
-	receiving()
+	stopReceiving()
 	return errors.Join(err, <-received, s.guard.Close())
 }
 
-// receive has the proxy take tokens until stop is called.
-func (s *Service) receive(ctx context.Context) (stop func(), done <-chan error) {
-	ctx, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() { ended <- s.proxy.Run(ctx) }()
-	return cancel, ended
+// shutDown ends the proxy once ctx is done.
+func (s *Service) shutDown(ctx context.Context) {
+	<-ctx.Done()
+	s.log.Info("stopping: no new requests, those under way may finish", "within", shutdownGrace)
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownGrace)
+	defer cancel()
+	if err := s.proxy.Shutdown(drain); err != nil {
+		s.log.Warn("requests were cut off", "err", err)
+	}
 }
 
 // rotate keeps the token fresh until ctx is done. That there is no token yet is

@@ -30,11 +30,11 @@ type Engine struct {
 // Engine wires the rooms, with the ledger of Lock. It sends and changes nothing.
 // proxyURL is where agents reach the proxy; handovers takes its tokens, nil if
 // there is no proxy.
-func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, handovers chan<- pat.Handover) (e *Engine, err error) {
+func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, handovers chan<- pat.Handover) (*Engine, error) {
 	o := s.o
-	e = &Engine{Ledger: s.ledger}
-	s.engine = e
+	e := &Engine{Ledger: s.ledger}
 	var mintAs *workspace.Session
+	var err error
 	e.Client, err = workspace.New(workspace.Config{Host: t.Host.String(), UserAgent: cli.UserAgent(), RootCAs: o.Proxy.RootCAs, Log: s.Log})
 	if err == nil && o.MintProfile != "" {
 		if e.Minter, err = NewMinter(ctx, e.Client, t.Profile.File, o.MintProfile); err == nil {
@@ -69,6 +69,7 @@ func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, 
 	if err != nil {
 		return nil, fmt.Errorf("setting up the rotator: %w", err)
 	}
+	s.engine = e
 	return e, nil
 }
 
@@ -95,35 +96,24 @@ func Files(o cli.Options, p target.Profile, owner credwriter.Owner) ([]*credwrit
 	return files, nil
 }
 
-// NotAFile says what stands in a file's place.
+// NotAFile says that something else stands in a file's place.
 func NotAFile(path string, mode os.FileMode) error {
 	what := "something that is no file"
-	switch {
-	case mode.IsDir():
+	if mode.IsDir() {
 		what = "a folder"
-	case mode&os.ModeNamedPipe != 0:
-		what = "a named pipe"
-	case mode&os.ModeSocket != 0:
-		what = "a socket"
-	case mode&os.ModeDevice != 0:
-		what = "a device"
 	}
 	return cli.Hinted(fmt.Errorf("%s is %s, and should be a file", path, what), "move it away: patrol makes the file")
 }
 
 // close ends what runs, which may take as long as a rotation that is under way.
 func (e *Engine) close() {
-	if e.Rotator != nil {
-		e.Rotator.Close()
-	}
-	if e.Client != nil {
-		e.Client.Close()
-	}
+	e.Rotator.Close()
+	e.Client.Close()
 }
 
-// start finds the token to go on from. That there is none, or none that works, is
-// an error; with a Minter the next rotation needs none.
-func (e *Engine) start(ctx context.Context) error {
+// findToken finds the token to go on from. That there is none, or none that works,
+// is an error; with a Minter the next rotation needs none.
+func (e *Engine) findToken(ctx context.Context) error {
 	err := e.Rotator.Start(ctx)
 	if e.Minter != nil && errors.Is(err, rotator.ErrNeedsLogin) {
 		err = nil
@@ -131,34 +121,25 @@ func (e *Engine) start(ctx context.Context) error {
 	return AtEdge(err)
 }
 
-// Rotate rotates because a person asked for it.
+// Rotate rotates because a person asked for it. Where the token is dead it was the
+// minter that failed.
 func (e *Engine) Rotate(ctx context.Context) (control.Rotation, error) {
-	r, err := e.rotate(ctx)
-	return rotationMessage(r), err
-}
-
-// rotate is Rotate. Where the token is dead it was the minter that failed.
-func (e *Engine) rotate(ctx context.Context) (rotator.Rotation, error) {
 	r, err := e.Rotator.Rotate(ctx, "patrol rotate")
 	if err != nil && e.Minter != nil && errors.Is(e.Rotator.Ready(), rotator.ErrNeedsLogin) {
-		return r, cli.NeedsLogin(fmt.Errorf("minting by %s (--mint-profile): %w", e.Minter, err), "mend that profile, or give patrol a token: patrol login")
+		err = cli.NeedsLogin(fmt.Errorf("minting by %s (--mint-profile): %w", e.Minter, err), "mend that profile, or give patrol a token: patrol login")
 	}
-	return r, AtEdge(err)
+	return rotationMessage(r), AtEdge(err)
 }
 
 // Login goes on from a token that a person brought. The error says whether it is
 // in use although something failed.
 func (e *Engine) Login(ctx context.Context, token string) (control.Rotation, error) {
 	r, err := e.Rotator.Login(ctx, pat.New(token, e.Client.Host().String()))
-	switch {
-	case err == nil:
-	case errors.Is(err, rotator.ErrNeedsLogin) || len(r.Files) == 0:
-		err = AtEdge(err)
-	default:
+	if err != nil && len(r.Files) > 0 && !errors.Is(err, rotator.ErrNeedsLogin) {
 		err = cli.Hinted(fmt.Errorf("the token works and is in use, but patrol could not mint one of its own: %w", err),
 			"a running service tries again; or: patrol rotate")
 	}
-	return rotationMessage(r), err
+	return rotationMessage(r), AtEdge(err)
 }
 
 // Logout revokes what patrol minted, and cleans the files.
@@ -166,18 +147,17 @@ func (e *Engine) Logout(ctx context.Context) (control.Logout, error) {
 	return e.Rotator.Logout(ctx)
 }
 
-// rotationMessage leaves out of r what must not travel.
+// rotationMessage is r for a person.
 func rotationMessage(r rotator.Rotation) control.Rotation {
-	name := func(t pat.Token) control.Token { return control.Token{ID: t.ID, Expires: t.Expiry} }
 	return control.Rotation{
-		Token:  name(r.Token),
-		Old:    name(r.Old),
-		Joined: r.Joined,
-		Took:   r.Took.Seconds(),
-		Files:  r.Files,
-
+		Token:      control.Token{ID: r.Token.ID, Expires: r.Token.Expiry},
+		Old:        control.Token{ID: r.Old.ID, Expires: r.Old.Expiry},
+		Joined:     r.Joined,
+		Took:       r.Took.Seconds(),
+		Files:      r.Files,
 		User:       r.User,
 		UserBefore: r.UserBefore,
+		OldToken:   r.Old,
 	}
 }
 

@@ -18,7 +18,6 @@ import (
 	"patrol/cmd/patrol/internal/target"
 	"patrol/rotator"
 	"patrol/rotator/ledger"
-	"patrol/rotator/pat"
 )
 
 // A Session is a command at work on one profile. It must be closed.
@@ -30,35 +29,29 @@ type Session struct {
 	o       cli.Options
 	command string // what others are told of us
 	Log     *slog.Logger
-	before  map[string]bool // see settled
-	ledger  *ledger.Ledger  // with its lock; nil until it is needed
-	engine  *Engine         // nil until it is needed
-	old     pat.Token       // which our own rotation has replaced
+	ledger  *ledger.Ledger // with its lock; nil until it is needed
+	engine  *Engine        // nil until it is needed
 }
 
 // Open finds the profile, which need not exist, and the service that runs for it.
 // It opens no ledger: what needs one does. One that runs for another workspace
 // than --host's is an error.
 func Open(ctx context.Context, o cli.Options, command string) (*Session, error) {
-	p, dir, err := Locate(o)
-	if err != nil {
-		return nil, err
-	}
-	return open(ctx, o, p, dir, command)
+	return open(ctx, o, command, Locate)
 }
 
 // OpenKnown is Open for commands that make nothing: a profile that was named must
 // exist, or have a state.
 func OpenKnown(ctx context.Context, o cli.Options, command string) (*Session, error) {
-	p, dir, err := LocateKnown(o)
+	return open(ctx, o, command, LocateKnown)
+}
+
+func open(ctx context.Context, o cli.Options, command string, locate func(cli.Options) (target.Profile, string, error)) (*Session, error) {
+	p, dir, err := locate(o)
 	if err != nil {
 		return nil, err
 	}
-	return open(ctx, o, p, dir, command)
-}
-
-func open(ctx context.Context, o cli.Options, p target.Profile, dir, command string) (*Session, error) {
-	s := &Session{Profile: p, Dir: dir, o: o, command: command, Log: o.Log.New(o.Err), before: settled(dir)}
+	s := &Session{Profile: p, Dir: dir, o: o, command: command, Log: o.Log.New(o.Err)}
 	service, err := control.DialProfile(ctx, p.Name, dir, control.Patience)
 	switch {
 	case errors.Is(err, control.ErrNoService):
@@ -141,76 +134,68 @@ func (s *Session) Resolve() (target.Target, error) {
 	return t, err
 }
 
-// Lock opens the ledger, which only one patrol at a time has. If a service has
-// started meanwhile that is used instead. It waits for others: see acquire.
-func (s *Session) Lock(ctx context.Context) error {
-	led, service, err := s.acquire(ctx, lockPatience)
-	if err == nil && service != nil {
-		return s.use(service)
-	}
-	s.ledger = led
-	return err
+// A worker rotates: the running service, or an engine of our own.
+type worker interface {
+	Rotate(context.Context) (control.Rotation, error)
+	Login(ctx context.Context, token string) (control.Rotation, error)
+	Logout(context.Context) (control.Logout, error)
 }
 
-// begin makes sure that there is a service or an engine of our own.
-func (s *Session) begin(ctx context.Context) error {
-	if s.Service != nil || s.engine != nil {
-		return nil
+// worker returns the running service, or makes an engine of our own.
+func (s *Session) worker(ctx context.Context) (worker, error) {
+	if s.Service == nil {
+		t, err := s.Resolve()
+		if err == nil {
+			err = s.Lock(ctx)
+		}
+		if err != nil {
+			return nil, err
+		}
+		if s.Service == nil {
+			return s.Engine(ctx, t, cli.ProxyURL(s.o.Listen[0].AddrPort), nil)
+		}
 	}
-	t, err := s.Resolve()
-	if err != nil {
-		return err
-	}
-	if err := s.Lock(ctx); err != nil || s.Service != nil {
-		return err
-	}
-	_, err = s.Engine(ctx, t, cli.ProxyURL(s.o.Listen[0].AddrPort), nil)
-	return err
+	s.warnIfOlder()
+	return s.Service, nil
 }
 
 // Rotate rotates now. Where another patrol has done so while we waited for it,
 // the result is that one's.
 func (s *Session) Rotate(ctx context.Context) (control.Rotation, error) {
-	if err := s.begin(ctx); err != nil {
+	before, unreadable := s.current()
+	w, err := s.worker(ctx)
+	if err != nil {
 		return control.Rotation{}, err
 	}
-	if s.Service != nil {
-		s.warnIfOlder()
-		return s.Service.Rotate(ctx)
+	if s.engine != nil {
+		// The entry's time doesn't tell: each start records the current token again.
+		now, err := s.current()
+		if unreadable == nil && err == nil && now.Stage == ledger.Current && now.Ours() && now.Nonce != before.Nonce {
+			return control.Rotation{Token: rotator.DescribeToken(now), Another: true}, nil
+		}
+		if err := s.engine.findToken(ctx); err != nil {
+			return control.Rotation{}, err
+		}
 	}
-	if e, ok := newest(s.ledger, s.before); ok {
-		return control.Rotation{Token: rotator.DescribeToken(e), Another: true}, nil
-	}
-	if err := s.engine.start(ctx); err != nil {
-		return control.Rotation{}, err
-	}
-	r, err := s.engine.rotate(ctx)
-	s.old = r.Old
-	return rotationMessage(r), err
+	return w.Rotate(ctx)
 }
 
 // Login goes on from a token that a person brought.
-func (s *Session) Login(ctx context.Context, token string) (control.Rotation, error) {
-	if err := s.begin(ctx); err != nil {
-		return control.Rotation{}, err
+func (s *Session) Login(ctx context.Context, token string) (r control.Rotation, err error) {
+	w, err := s.worker(ctx)
+	if err == nil {
+		r, err = w.Login(ctx, token)
 	}
-	if s.Service != nil {
-		s.warnIfOlder()
-		return s.Service.Login(ctx, token)
-	}
-	return s.engine.Login(ctx, token)
+	return r, err
 }
 
 // Logout revokes what patrol minted, and cleans the files.
-func (s *Session) Logout(ctx context.Context) (control.Logout, error) {
-	if err := s.begin(ctx); err != nil {
-		return control.Logout{}, err
+func (s *Session) Logout(ctx context.Context) (l control.Logout, err error) {
+	w, err := s.worker(ctx)
+	if err == nil {
+		l, err = w.Logout(ctx)
 	}
-	if s.Service != nil {
-		s.warnIfOlder()
-		return s.Service.Logout(ctx)
-	}
-	return s.engine.Logout(ctx)
+	return l, err
 }
 
 // AwaitRevoked waits until the token that Rotate has replaced is no longer to be
@@ -219,19 +204,18 @@ func (s *Session) AwaitRevoked(ctx context.Context, r control.Rotation) (left st
 	if s.Service != nil {
 		err = s.awaitService(ctx, r.Old.ID)
 	} else {
-		err = s.engine.Rotator.AwaitRevoked(ctx, s.old)
+		err = s.engine.Rotator.AwaitRevoked(ctx, r.OldToken)
 	}
 	if err != nil {
 		return "", err
 	}
 	_, entries, _ := ledger.Read(s.Dir) // nothing is to be learned from a broken one
-	i := slices.IndexFunc(entries, func(e ledger.Entry) bool {
-		return r.Old.ID != "" && e.ID == r.Old.ID && e.Stage == ledger.Left
-	})
-	if i < 0 {
-		return "", nil
+	for _, e := range entries {
+		if r.Old.ID != "" && e.ID == r.Old.ID && e.Stage == ledger.Left {
+			return e.Reason, nil
+		}
 	}
-	return entries[i].Reason, nil
+	return "", nil
 }
 
 // awaitService waits until the service's queue no longer has the token with this
@@ -264,34 +248,14 @@ func (s *Session) Close() {
 	}
 }
 
-// settled returns the nonces of the tokens that are or were current, nil if the
-// ledger can't be read. One that another patrol is only just minting isn't among
-// them.
-func settled(dir string) map[string]bool {
-	_, entries, err := ledger.Read(dir)
-	if err != nil {
-		return nil
-	}
-	nonces := map[string]bool{}
+// current returns what the ledger has of the token in use, the zero Entry if there
+// is none.
+func (s *Session) current() (ledger.Entry, error) {
+	_, entries, err := ledger.Read(s.Dir)
 	for _, e := range entries {
-		if e.Stage == ledger.Current || e.Stage == ledger.Retiring || e.Stage.Ended() {
-			nonces[e.Nonce] = true
+		if e.Stage == ledger.Current {
+			return e, err
 		}
 	}
-	return nonces
-}
-
-// newest returns the token that another patrol has made current since before was
-// read: whoever waited for the lock since then has what it wanted. Its time
-// doesn't tell, because each start records the current token again.
-func newest(led *ledger.Ledger, before map[string]bool) (ledger.Entry, bool) {
-	if before == nil {
-		return ledger.Entry{}, false
-	}
-	for _, e := range led.Pending() {
-		if e.Stage == ledger.Current && e.Ours() && !before[e.Nonce] {
-			return e, true
-		}
-	}
-	return ledger.Entry{}, false
+	return ledger.Entry{}, err
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"patrol/cmd/patrol/internal/cli"
@@ -66,14 +65,14 @@ func CheckAlive(ctx context.Context, o cli.Options, p target.Profile, dir string
 	if err != nil {
 		return fmt.Errorf("reading the ledger: %w", err)
 	}
-	i := slices.IndexFunc(entries, func(e ledger.Entry) bool { return e.Hash == t.Hash() })
-	if i < 0 {
-		return nil
-	}
-	e := entries[i]
-	late := e.Stage == ledger.Expired || !e.LocalExpiry.IsZero() && !time.Now().Before(e.LocalExpiry)
-	if e.Stage == ledger.Revoked || late && refused(ctx, o, e.Host, t) {
-		return cli.NeedsLogin(fmt.Errorf("the token in %s has expired or was revoked, and no patrol runs for it", p), "run patrol login")
+	for _, e := range entries {
+		if e.Hash != t.Hash() {
+			continue
+		}
+		late := e.Stage == ledger.Expired || !e.LocalExpiry.IsZero() && !time.Now().Before(e.LocalExpiry)
+		if e.Stage == ledger.Revoked || late && refused(ctx, o, e.Host, t) {
+			return cli.NeedsLogin(fmt.Errorf("the token in %s has expired or was revoked, and no patrol runs for it", p), "run patrol login")
+		}
 	}
 	return nil
 }

@@ -10,16 +10,18 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
-	"slices"
-	"strings"
 
 	"patrol/cmd/patrol/internal/cli"
 )
 
 // Base returns the folder below which each profile's state has its own.
 func Base(env cli.Env) (string, error) {
-	home, err := env.StateHome()
-	return filepath.Join(home, "patrol"), err
+	// The XDG specification has relative paths ignored.
+	if dir := env.Get("XDG_STATE_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "patrol"), nil
+	}
+	home, err := env.Home()
+	return filepath.Join(home, ".local", "state", "patrol"), err
 }
 
 // Dir returns the folder of a profile's ledger, lock and control socket. It
@@ -29,14 +31,16 @@ func Dir(o cli.Options, profile string) (string, error) {
 		return o.StateDir, nil
 	}
 	base, err := Base(o.Env)
-	if err != nil {
-		return "", err
-	}
-	return filepath.Join(base, folderName(profile)), nil
+	return filepath.Join(base, folderName(profile)), err
 }
 
-// plainName matches profiles that are their own folder's name.
-var plainName = regexp.MustCompile(`^([a-z0-9][a-z0-9._-]{0,63}|DEFAULT)$`)
+var (
+	// plainName matches profiles that are their own folder's name.
+	plainName = regexp.MustCompile(`^([a-z0-9][a-z0-9._-]{0,63}|DEFAULT)$`)
+
+	// notPlain matches what stands in no other folder's name.
+	notPlain = regexp.MustCompile(`[^A-Za-z0-9_-]`)
+)
 
 // folderName makes a folder's name of a profile's. Two profiles never share
 // one, also on file systems that don't tell upper from lower case.
@@ -45,24 +49,9 @@ func folderName(profile string) string {
 		return profile
 	}
 	const enough = 40
-	var b strings.Builder
-	for _, r := range profile {
-		switch {
-		case b.Len() >= enough:
-		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_':
-			b.WriteRune(r)
-		default:
-			b.WriteRune('_')
-		}
-	}
-	return b.String() + "-" + ShortHash(profile)
-}
-
-// ShortHash tells names apart in places where there is no room for them.
-func ShortHash(s string) string {
-	sum := sha256.Sum256([]byte(s))
-	const enough = 8
-	return hex.EncodeToString(sum[:enough])
+	sum := sha256.Sum256([]byte(profile))
+	name := notPlain.ReplaceAllString(profile, "_")
+	return name[:min(len(name), enough)] + "-" + hex.EncodeToString(sum[:8])
 }
 
 // MakePrivate makes dir and what is missing above it, for nobody but us, and
@@ -86,34 +75,17 @@ func CheckPrivate(dir string) error {
 	if !info.IsDir() {
 		return cli.Hinted(fmt.Errorf("%s is not a folder", dir), "move it away, or choose another with --state-dir")
 	}
-	var wrong error
-	hint := "run patrol as the owner, or choose another folder with --state-dir"
-	if uid, ok := OwnerOf(info); ok && uid != os.Geteuid() {
-		wrong = fmt.Errorf("%s belongs to uid %d, and patrol runs as uid %d", dir, uid, os.Geteuid())
-	} else if ok && info.Mode().Perm()&0o077 != 0 {
-		wrong = fmt.Errorf("%s is open to others (mode %04o)", dir, info.Mode().Perm())
-		hint = "chmod 700 " + dir + ", or choose another folder with --state-dir"
+	uid, ok := OwnerOf(info)
+	if ok && uid != os.Geteuid() {
+		return cli.Hinted(fmt.Errorf("%s belongs to uid %d, and patrol runs as uid %d", dir, uid, os.Geteuid()),
+			"choose another folder with --state-dir, or run patrol as the owner")
 	}
-	if wrong == nil {
-		return nil
+	if ok && info.Mode().Perm()&0o077 != 0 {
+		hint := "if nobody else uses it: chmod 700 " + dir + "; else name another folder with --state-dir"
+		if info.Mode()&fs.ModeSticky != 0 { // as /tmp
+			hint = "name a folder that is patrol's alone with --state-dir; it makes what is missing"
+		}
+		return cli.Hinted(fmt.Errorf("%s is open to others (mode %04o)", dir, info.Mode().Perm()), hint)
 	}
-	if !isPatrols(dir, info) {
-		hint = "name a folder that is patrol's alone with --state-dir; it makes what is missing"
-	}
-	return cli.Hinted(wrong, hint)
-}
-
-// isPatrols reports whether a folder is for a patrol alone: by what is in it, or
-// because nothing is. Whoever else uses one, and /tmp above all, needs its mode.
-func isPatrols(dir string, info fs.FileInfo) bool {
-	if info.Mode()&fs.ModeSticky != 0 {
-		return false
-	}
-	if ReadHolder(dir) != (Holder{}) {
-		return true
-	}
-	entries, err := os.ReadDir(dir)
-	return err == nil && !slices.ContainsFunc(entries, func(e fs.DirEntry) bool {
-		return e.Name() != "ledger" && e.Name() != "lock" && !strings.HasSuffix(e.Name(), ".sock")
-	})
+	return nil
 }

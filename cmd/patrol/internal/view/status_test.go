@@ -9,6 +9,7 @@ import (
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
+	"patrol/proxy"
 	"patrol/rotator"
 )
 
@@ -39,7 +40,7 @@ func TestPrintFiles(t *testing.T) {
 }
 
 func TestPrintProxy(t *testing.T) {
-	p := &control.Proxy{Requests: 7, Refused: map[string]uint64{"origin": 2, "host": 1, "full": 0}}
+	p := &control.Proxy{Stats: proxy.Stats{Requests: 7}, Refused: map[string]uint64{"origin": 2, "host": 1, "full": 0}}
 	if got, want := requests(p), "7 since the start; turned away: 1 (host), 2 (origin)"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}

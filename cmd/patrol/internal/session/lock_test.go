@@ -33,27 +33,27 @@ func at(t *testing.T, dir, command, profile string) *Session {
 
 // A patrol that holds the lock and has no control socket is waited for, and
 // then named.
-func TestAcquire(t *testing.T) {
+func TestLock(t *testing.T) {
 	dir := shortDir(t)
 	held, err := ledger.Open(ledger.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = at(t, dir, "rotate", "DEFAULT").acquire(t.Context(), 20*time.Millisecond)
+	err = at(t, dir, "rotate", "DEFAULT").lock(t.Context(), 20*time.Millisecond)
 	if code, hint := cli.CodeOf(err), cli.HintOf(err); err == nil || !strings.Contains(err.Error(), "no control socket") || code != cli.ExitFailed || hint == "" {
 		t.Errorf("error %v, code %d, hint %q", err, code, hint)
 	}
 	time.AfterFunc(50*time.Millisecond, func() { _ = held.Close() })
-	led, running, err := at(t, dir, "rotate", "DEFAULT").acquire(t.Context(), time.Minute)
-	if err != nil || running != nil || led == nil {
-		t.Fatalf("after it was let go: %v, %v, %v", led, running, err)
+	s := at(t, dir, "rotate", "DEFAULT")
+	if err := s.lock(t.Context(), time.Minute); err != nil || s.Service != nil || s.ledger == nil {
+		t.Fatalf("after it was let go: %v, %v, %v", s.ledger, s.Service, err)
 	}
-	_ = led.Close()
+	s.Close()
 }
 
 // A service waits for a lone patrol as long as that lives, and others are told
 // who it is.
-func TestAcquireFromLonePatrol(t *testing.T) {
+func TestLockOfLonePatrol(t *testing.T) {
 	dir := shortDir(t)
 	held, err := ledger.Open(ledger.Config{Dir: dir})
 	if err != nil {
@@ -63,31 +63,34 @@ func TestAcquireFromLonePatrol(t *testing.T) {
 		t.Fatal(err)
 	}
 	const patience = 20 * time.Millisecond
-	_, _, err = at(t, dir, "rotate", "DEFAULT").acquire(t.Context(), patience)
+	err = at(t, dir, "rotate", "DEFAULT").lock(t.Context(), patience)
 	who := fmt.Sprintf("pid %d, patrol rotate --wait-revoke", os.Getpid())
 	if err == nil || !strings.Contains(err.Error(), who) {
 		t.Errorf("error %v, want one that names %s", err, who)
 	}
 	time.AfterFunc(10*patience, func() { _ = held.Close() })
-	led, _, err := at(t, dir, state.ServeCommand, "DEFAULT").acquire(t.Context(), patience)
-	if err != nil {
+	s := at(t, dir, state.ServeCommand, "DEFAULT")
+	if err := s.lock(t.Context(), patience); err != nil {
 		t.Fatalf("a service did not wait: %v", err)
 	}
 	if h := state.ReadHolder(dir); h != (state.Holder{PID: os.Getpid(), Command: state.ServeCommand, Profile: "DEFAULT"}) {
 		t.Errorf("the holder is %+v", h)
 	}
-	if err := led.Put(ledger.Entry{Nonce: ledger.RandomNonce(), Stage: ledger.Current}); err != nil {
+	if err := s.ledger.Put(ledger.Entry{Nonce: ledger.RandomNonce(), Stage: ledger.Current}); err != nil {
 		t.Fatal(err)
 	}
-	_ = led.Close()
+	s.Close()
 
 	// What it left is not another profile's.
-	_, _, err = at(t, dir, "rotate", "other").acquire(t.Context(), patience)
+	other := at(t, dir, "rotate", "other")
+	err = other.lock(t.Context(), patience)
 	if code, hint := cli.CodeOf(err), cli.HintOf(err); code != cli.ExitUsage || hint == "" {
 		t.Errorf("another profile: error %v, code %d", err, code)
 	}
-	if led, _, err = at(t, dir, "rotate", "DEFAULT").acquire(t.Context(), patience); err != nil {
+	other.Close()
+	s = at(t, dir, "rotate", "DEFAULT")
+	if err := s.lock(t.Context(), patience); err != nil {
 		t.Fatal(err)
 	}
-	_ = led.Close()
+	s.Close()
 }

@@ -12,6 +12,22 @@ import (
 	"patrol/rotator/pat"
 )
 
+// status tells what the service is doing.
+func (s *Service) status() control.Status {
+	status := s.Rotator.Status()
+	status.Files = s.fileStatuses()
+	if err := s.ready(); err != nil && !status.Ready {
+		status.Problem = err.Error()
+	}
+	return control.Status{
+		Running:    true,
+		NeedsLogin: errors.Is(s.Rotator.Ready(), rotator.ErrNeedsLogin),
+		Service:    &s.info,
+		Status:     status,
+		Proxy:      &control.Proxy{Stats: s.proxy.Stats(), Refused: s.guard.Counters()},
+	}
+}
+
 // ready says why there is no token that works, and what to do about it. Who
 // asks the service has no other place for the hint of an error.
 func (s *Service) ready() error {
@@ -39,20 +55,18 @@ func (s *Service) fileStatuses() []control.File {
 	return files
 }
 
-// fileWarnings says which credential files can't be written, for /readyz. No
+// warnings says which credential files can't be written, for /readyz. No
 // supervisor should restart or starve a patrol for that: it serves, and a start
-// would find the same file. The profile's comes first in files.
-func fileWarnings(files []control.File) []string {
-	var all []string
-	for i, f := range files {
-		if f.Error == "" {
-			continue
-		}
+// would find the same file. The profile's comes first.
+func (s *Service) warnings() (all []string) {
+	for i, f := range s.fileStatuses() {
 		then := "it is tried again until it can be"
 		if i == 0 {
 			then = "no new token is minted until it can be"
 		}
-		all = append(all, pat.Redact(f.Name+" can't be written: "+f.Error+"; "+then))
+		if f.Error != "" {
+			all = append(all, pat.Redact(f.Name+" can't be written: "+f.Error+"; "+then))
+		}
 	}
 	return all
 }
