@@ -46,9 +46,8 @@ type Service struct {
 // Run runs the service until ctx is done or a part of it fails.
 func Run(ctx context.Context, o cli.Options) error {
 	hangups := hangups()
-	if queue, ok := o.Err.(*LogQueue); ok {
+	if _, ok := o.Err.(*LogQueue); ok { // as it isn't in the demo, which ends with its reader
 		surviveReader()
-		queue.setFormat(o.Log)
 	}
 	open, err := session.Open(ctx, o, state.ServeCommand)
 	if err != nil {
