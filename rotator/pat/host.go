@@ -65,11 +65,11 @@ func HostOf(u *url.URL) Host {
 func (h Host) IsZero() bool { return h == Host{} }
 
 // String returns the host as "https://name:port?o=1", "" for the zero Host.
-func (h Host) String() string {
-	if h.IsZero() {
-		return ""
-	}
-	u := url.URL{Scheme: h.Scheme, Host: h.Name}
+func (h Host) String() string { return h.URL().String() }
+
+// URL returns what String does, in its parts.
+func (h Host) URL() *url.URL {
+	u := &url.URL{Scheme: h.Scheme, Host: h.Name}
 	switch {
 	case h.Port != "":
 		u.Host = net.JoinHostPort(h.Name, h.Port)
@@ -79,7 +79,7 @@ func (h Host) String() string {
 	if h.Workspace != "" {
 		u.RawQuery = url.Values{"o": {h.Workspace}}.Encode()
 	}
-	return u.String()
+	return u
 }
 
 // Same reports whether both are certainly one workspace: both name the same

@@ -2,6 +2,7 @@ package pat
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"html"
@@ -43,6 +44,9 @@ var (
 	// invalidFirst matches a message that begins with one.
 	invalidFirst = regexp.MustCompile(`(?i)^(?:error \d+ |[a-z0-9_ ]{1,40}: )?` + invalid + `(?:[.!,;(]| [(\[]|$)`)
 )
+
+// Message returns what an error's body says, in one line; "" if it says nothing.
+func Message(body []byte) string { return cmp.Or(messages(body)...) }
 
 // messages returns what an error's body says, in one line each: a JSON object
 // has a message in one of several places, a web page in its <pre> or title.

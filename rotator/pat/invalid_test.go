@@ -101,3 +101,20 @@ func FuzzSaysInvalid(f *testing.F) {
 		}
 	})
 }
+
+func TestMessage(t *testing.T) {
+	for body, want := range map[string]string{
+		"":                                     "",
+		"{":                                    "",
+		"upstream\n  connect error":            "upstream connect error",
+		`{"error_code":7,"message":"a \n b"}`:  "a b",
+		`{"error":"x","detail":"more of it"}`:  "more of it",
+		`{"error":{"message":"in the error"}}`: "in the error",
+		"<html><title>502 Bad <b>Gateway</b></title><h1>nginx</h1>": "502 Bad Gateway",
+		"<html><h1>502 &amp; more</h1></html>":                      "502 & more",
+	} {
+		if got := pat.Message([]byte(body)); got != want {
+			t.Errorf("Message(%s) = %q, want %q", body, got, want)
+		}
+	}
+}

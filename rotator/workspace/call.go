@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strings"
 	"time"
-	"unicode/utf8"
 
 	"github.com/databricks/databricks-sdk-go/service/settings"
 
@@ -16,15 +16,12 @@ import (
 // MintRequest says what to mint.
 type MintRequest struct {
 	Lifetime time.Duration // whole seconds, rounded up; at least one
-	Comment  string        // at most 255 characters
+	Comment  string        // at most 255 characters, as Databricks takes them
 	Scopes   []string      // nil: what the workspace gives by default
 }
 
 // mintingToken is the one call after which something may have been left behind.
 const mintingToken = "minting token"
-
-// maxComment is the longest comment that Databricks takes.
-const maxComment = 255
 
 // Mint makes a token for the session's user. What it returns has a value, an
 // id, and the expiry that the workspace gave it, which may be sooner than asked
@@ -36,9 +33,6 @@ func (s *Session) Mint(ctx context.Context, req MintRequest) (token pat.Token, i
 	seconds := int64((req.Lifetime + time.Second - 1) / time.Second)
 	if seconds < 1 {
 		return token, info, fmt.Errorf("%s: %w: a lifetime of %v is less than a second", mintingToken, ErrLifetime, req.Lifetime)
-	}
-	if utf8.RuneCountInString(req.Comment) > maxComment {
-		return token, info, fmt.Errorf("%s: the comment is longer than %d characters", mintingToken, maxComment)
 	}
 	err = s.call(ctx, mintingToken, func(ctx context.Context) error {
 		reply, err := s.c.tokens.Create(ctx, settings.CreateTokenRequest{LifetimeSeconds: seconds, Comment: req.Comment, Scopes: req.Scopes})
@@ -54,18 +48,20 @@ func (s *Session) Mint(ctx context.Context, req MintRequest) (token pat.Token, i
 // minted checks what the workspace calls a new token.
 func (c *Client) minted(reply *settings.CreateTokenResponse) (pat.Token, pat.Info, error) {
 	info := reply.TokenInfo
-	bad := func(what string) (pat.Token, pat.Info, error) { return pat.Token{}, pat.Info{}, badReply(what) }
+	bad := func(what string) (pat.Token, pat.Info, error) {
+		return pat.Token{}, pat.Info{}, failed{c.unusable("the answer can't be used: the token in it " + what)}
+	}
 	switch {
 	case reply.TokenValue == "":
-		return bad("it has no token in it")
+		return bad("has no value")
 	case !wellFormed(reply.TokenValue):
-		return bad("the token in it has characters that no header or file can carry")
+		return bad("has characters that no header or file can carry")
 	case info == nil || info.TokenId == "":
-		return bad("the token in it has no id")
+		return bad("has no id")
 	case info.ExpiryTime <= 0:
-		return bad("the token in it never expires")
+		return bad("never expires")
 	case info.CreationTime > 0 && info.ExpiryTime <= info.CreationTime:
-		return bad("the token in it expires before it begins")
+		return bad("expires before it begins")
 	}
 	t := pat.New(reply.TokenValue, c.host.String())
 	t.ID = info.TokenId
@@ -75,12 +71,8 @@ func (c *Client) minted(reply *settings.CreateTokenResponse) (pat.Token, pat.Inf
 // wellFormed reports whether a value can stand in a header, an ini file and a
 // JSON string as it is.
 func wellFormed(value string) bool {
-	for _, r := range value {
-		if r <= ' ' || r >= 0x7f || r == '"' || r == '\'' || r == '\\' || r == '`' || r == '#' || r == ';' {
-			return false
-		}
-	}
-	return len(value) <= 4096
+	odd := func(r rune) bool { return r <= ' ' || r >= 0x7f || strings.ContainsRune("\"'\\`#;", r) }
+	return len(value) <= 4096 && !strings.ContainsFunc(value, odd)
 }
 
 // describe returns what the workspace tells about a token.
@@ -101,23 +93,15 @@ func epoch(ms int64) time.Time {
 }
 
 // List returns the tokens of the session's user, without their values.
-func (s *Session) List(ctx context.Context) ([]pat.Info, error) {
-	var tokens []pat.Info
-	err := s.call(ctx, "listing tokens", func(ctx context.Context) error {
+func (s *Session) List(ctx context.Context) (tokens []pat.Info, err error) {
+	err = s.call(ctx, "listing tokens", func(ctx context.Context) error {
 		infos, err := s.c.tokens.ListAll(ctx)
-		if err != nil {
-			return err
-		}
-		tokens = make([]pat.Info, len(infos))
 		for i := range infos {
-			tokens[i] = describe(&infos[i])
+			tokens = append(tokens, describe(&infos[i]))
 		}
-		return nil
+		return err
 	})
-	if err != nil {
-		return nil, err
-	}
-	return tokens, nil
+	return tokens, err
 }
 
 // Me returns the name of the session's user, "" where it may not ask for it: a
@@ -138,11 +122,10 @@ func (s *Session) Me(ctx context.Context) (user string, err error) {
 // Revoke revokes the token with this id. It is ErrNotFound if the session's
 // user has no such token: revoked already, expired, or somebody else's.
 func (s *Session) Revoke(ctx context.Context, id string) error {
-	doing := "revoking token " + pat.ShortID(id)
 	if id == "" {
 		return errors.New("revoking token: no id given")
 	}
-	return s.call(ctx, doing, func(ctx context.Context) error {
+	return s.call(ctx, "revoking token "+pat.ShortID(id), func(ctx context.Context) error {
 		return s.c.tokens.Delete(ctx, settings.RevokeTokenRequest{TokenId: id})
 	})
 }
@@ -152,13 +135,13 @@ func (s *Session) call(ctx context.Context, doing string, do func(context.Contex
 	began := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, s.c.timeout)
 	defer cancel()
-	auth, secrets, err := s.as.authenticate(ctx)
+	auth, secrets, err := s.authenticate(ctx)
 	if err != nil {
 		return fmt.Errorf("%s: %w", doing, err)
 	}
 	x := &exchange{auth: auth, secrets: secrets}
-	err = x.explain(ctx, s.c, doing, do(x.context(ctx)))
-	if err != nil {
+	if err := do(x.context(ctx)); err != nil {
+		err = x.explain(ctx, s.c, doing, err)
 		s.c.log.DebugContext(ctx, "workspace call", "call", doing, "status", x.status, "took", time.Since(began), "error", err)
 		return err
 	}

@@ -1,17 +1,17 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
-	"html"
 	"net/http"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
 
-	"github.com/databricks/databricks-sdk-go/apierr"
+	"patrol/rotator/pat"
 )
 
 // What a caller may want to know about an error, by errors.Is.
@@ -38,6 +38,7 @@ var (
 type callError struct {
 	text       string
 	is         []error
+	uncertain  bool // the workspace may have done what it was asked
 	retryAfter time.Duration
 }
 
@@ -53,72 +54,63 @@ func RetryAfter(err error) time.Duration {
 	return 0
 }
 
-// explain returns the error of a call, nil for nil. What the SDK says is not
-// in it, but for the parts that were checked: it quotes bodies at length.
+// explain returns the error of a call that failed with err. What the SDK says is
+// in it only where the SDK gave up before it asked: it quotes bodies at length.
 func (x *exchange) explain(ctx context.Context, c *Client, doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	e := &callError{retryAfter: x.retryAfter}
-	var refusal *apierr.APIError
-	switch f := asFailure(err); {
-	case f != nil:
-		x.explainFailure(ctx, c, e, f)
-	case errors.As(err, &refusal) && x.status >= 400:
-		x.explainRefusal(e, refusal)
+	var e *callError
+	switch f, known := errors.AsType[failed](err); {
+	case known:
+		e = f.why
 	case x.status != 0: // JSON with other types in it than the API's
-		e.text, e.is = "the answer can't be used: its JSON is not that of the API", []error{ErrUncertain}
-	default: // the SDK gave up before it asked
-		e.text = "asking " + c.host.String() + ": " + redact(err.Error(), x.secrets)
-		e.is = contextErrors(ctx)
+		e = c.unusable("the answer can't be used: its JSON is not that of the API")
+	default:
+		e = &callError{text: "asking " + c.host.String() + ": " + redact(err.Error(), x.secrets), is: causes(ctx, err)}
 	}
-	if doing != mintingToken {
-		e.is = without(e.is, ErrUncertain)
+	if e.uncertain && doing == mintingToken {
+		e.is = append(e.is, ErrUncertain)
 	}
 	e.text = doing + ": " + e.text
 	return e
 }
 
-// explainFailure explains a call without an answer that can be used.
-func (x *exchange) explainFailure(ctx context.Context, c *Client, e *callError, f *failure) {
-	e.is = contextErrors(ctx)
-	switch {
-	case f.what != "" && f.cause == nil:
-		e.text = c.host.String() + ": " + f.what
-	case f.what != "":
-		e.text = c.host.String() + ": " + f.what + ": " + redact(f.cause.Error(), x.secrets)
-	case errors.Is(ctx.Err(), context.DeadlineExceeded):
-		e.text = "no answer from " + c.host.String() + " in time"
-	case ctx.Err() != nil:
-		e.text = "no answer from " + c.host.String() + " yet: " + redact(context.Cause(ctx).Error(), x.secrets)
-	default:
-		e.text = "no answer from " + c.host.String() + ": " + redact(f.cause.Error(), x.secrets)
+// causes returns what an error is of a call that failed with err, or because ctx
+// was done.
+func causes(ctx context.Context, err error) []error {
+	if ctx.Err() != nil {
+		return []error{ctx.Err(), context.Cause(ctx)}
 	}
-	if f.cause != nil && len(e.is) == 0 {
-		e.is = append(e.is, f.cause)
+	return []error{err}
+}
+
+// unusable is the error of a call whose answer is not what the API gives.
+func (c *Client) unusable(what string) *callError {
+	return &callError{text: c.host.String() + ": " + what, uncertain: true}
+}
+
+// noAnswer is the error of a call whose attempt failed with err.
+func (x *exchange) noAnswer(ctx context.Context, c *Client, err error, sent bool) *callError {
+	e := &callError{text: "no answer from " + c.host.String(), is: causes(ctx, err), uncertain: sent}
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		e.text += " in time"
+	} else {
+		e.text += ": " + redact(cmp.Or(context.Cause(ctx), err).Error(), x.secrets)
 	}
-	switch {
-	case !f.void:
-		e.is = append(e.is, ErrUncertain)
-	case f.what == "":
+	if !sent {
 		e.is = append(e.is, ErrUnreachable)
 	}
+	return e
 }
 
-// contextErrors returns why the context is done, nothing if it isn't.
-func contextErrors(ctx context.Context) []error {
-	if ctx.Err() == nil {
-		return nil
+// refused is the error of a call that was answered with an error.
+func (x *exchange) refused(resp *http.Response, body []byte) *callError {
+	var said struct {
+		Code any `json:"error_code"` // some services give a number
 	}
-	return []error{ctx.Err(), context.Cause(ctx)}
-}
-
-// explainRefusal explains an answer that is an error.
-func (x *exchange) explainRefusal(e *callError, refusal *apierr.APIError) {
-	code, message := refusal.ErrorCode, plain(refusal.Message)
-	e.is = x.classify(code, message)
-	e.text = "the workspace answered " + strconv.Itoa(x.status)
-	if _, err := strconv.Atoi(code); err != nil && code != "" && code != "UNKNOWN" && code != "<nil>" {
+	_ = json.Unmarshal(body, &said) // what isn't JSON has no code
+	code, _ := said.Code.(string)
+	message := pat.Message(body)
+	e := &callError{text: "the workspace answered " + strconv.Itoa(x.status), retryAfter: retryAfter(resp.Header)}
+	if strings.Trim(code, "0123456789") != "" {
 		e.text += " " + redact(code, x.secrets)
 	}
 	if message != "" {
@@ -127,57 +119,38 @@ func (x *exchange) explainRefusal(e *callError, refusal *apierr.APIError) {
 	if e.retryAfter > 0 {
 		e.text += fmt.Sprintf(" (try again in %v)", e.retryAfter)
 	}
+	switch err := classify(x.status, code, message, pat.SaysInvalid(x.status, body)); err {
+	case nil:
+	case ErrUncertain:
+		e.uncertain = true
+	default:
+		e.is = []error{err}
+	}
+	return e
 }
 
-// classify says what an error of the API means. Databricks gives the same
-// status, and the same error_code (the number 403), to a token that is
-// revoked, to an address that an admin has blocked, and to a missing
-// permission.
-func (x *exchange) classify(code, message string) []error {
+// classify says what an error of the API means; nil is none of ours. Databricks
+// gives the same status, and the same error_code (the number 403), to a token that
+// is revoked, to an address that an admin has blocked, and to a missing permission.
+func classify(status int, code, message string, saysInvalid bool) error {
 	lower := strings.ToLower(message)
+	is := func(c string) bool { return code == c || strings.HasPrefix(message, c) }
 	switch {
-	case code == "QUOTA_EXCEEDED" || strings.HasPrefix(message, "QUOTA_EXCEEDED"):
-		return []error{ErrQuota}
-	case x.saysInvalid,
+	case is("QUOTA_EXCEEDED"):
+		return ErrQuota
+	case saysInvalid,
 		// This API reads every credential that a session has: a 401 that names
 		// no other reason is about it.
-		x.status == http.StatusUnauthorized && (code == "UNAUTHENTICATED" || lower == "" || lower == "unauthorized"):
-		return []error{ErrInvalidToken}
-	case x.status == http.StatusUnauthorized, x.status == http.StatusForbidden, code == "PERMISSION_DENIED", code == "FEATURE_DISABLED":
-		return []error{ErrPermission}
-	case code == "RESOURCE_DOES_NOT_EXIST" && (x.status == http.StatusNotFound || x.status == http.StatusBadRequest):
-		return []error{ErrNotFound}
-	case x.status == http.StatusBadRequest && (strings.Contains(lower, "lifetime") || strings.Contains(lower, "invalid timeout")):
-		return []error{ErrLifetime}
-	case x.status >= 500 || x.status == http.StatusRequestTimeout:
-		return []error{ErrUncertain} // a gateway that lost patience with what lies behind it
+		status == http.StatusUnauthorized && (code == "UNAUTHENTICATED" || lower == "" || lower == "unauthorized"):
+		return ErrInvalidToken
+	case status == http.StatusUnauthorized, status == http.StatusForbidden, is("PERMISSION_DENIED"), is("FEATURE_DISABLED"):
+		return ErrPermission
+	case is("RESOURCE_DOES_NOT_EXIST") && (status == http.StatusNotFound || status == http.StatusBadRequest):
+		return ErrNotFound
+	case status == http.StatusBadRequest && (strings.Contains(lower, "lifetime") || strings.Contains(lower, "invalid timeout")):
+		return ErrLifetime
+	case status >= 500 || status == http.StatusRequestTimeout:
+		return ErrUncertain // a gateway that lost patience with what lies behind it
 	}
 	return nil
-}
-
-// title and tag take what a web page says out of it.
-var (
-	title = regexp.MustCompile(`(?is)<title>(.*?)</title>`)
-	tag   = regexp.MustCompile(`(?s)<[^>]*>`)
-)
-
-// plain returns a message without the web page around it.
-func plain(message string) string {
-	if m := title.FindStringSubmatch(message); m != nil {
-		message = m[1]
-	}
-	if strings.Contains(message, "<") {
-		message = tag.ReplaceAllString(message, " ")
-	}
-	return strings.Join(strings.Fields(html.UnescapeString(message)), " ")
-}
-
-func without(errs []error, drop error) []error {
-	var kept []error
-	for _, err := range errs {
-		if !errors.Is(err, drop) {
-			kept = append(kept, err)
-		}
-	}
-	return kept
 }

@@ -4,8 +4,8 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/http/httptrace"
 	"strconv"
@@ -14,8 +14,6 @@ import (
 	"time"
 
 	"github.com/databricks/databricks-sdk-go/logger"
-
-	"patrol/rotator/pat"
 )
 
 // exchange is one call on its way through the SDK and back: what goes in by
@@ -24,11 +22,8 @@ type exchange struct {
 	auth    http.Header
 	secrets []string // no error shows them
 
-	taken       atomic.Bool // the one attempt has been made
-	asked, got  atomic.Bool // for a connection
-	status      int         // of the answer; 0 if there was none
-	saysInvalid bool        // it does, of the credential
-	retryAfter  time.Duration
+	taken  atomic.Bool // the one attempt has been made
+	status int         // of the answer; 0 if there was none
 }
 
 type exchangeKey struct{}
@@ -36,67 +31,58 @@ type exchangeKey struct{}
 // context returns a context that takes x through the SDK, which logs nothing
 // on it: its debug lines hold bodies and headers.
 func (x *exchange) context(ctx context.Context) context.Context {
-	return logger.NewContext(context.WithValue(ctx, exchangeKey{}, x), silent{})
+	return logger.NewContext(context.WithValue(ctx, exchangeKey{}, x), silent)
 }
 
-func exchangeOf(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
-	return x
-}
+var silent = &logger.SimpleLogger{Level: logger.LevelError + 1}
 
-// silent is a logger for the SDK that drops everything.
-type silent struct{}
+// failed is what the SDK learns of a callError. It decides by words such as
+// "connection refused", and by what an error wraps, whether to try again.
+type failed struct{ why *callError }
 
-func (silent) Enabled(context.Context, logger.Level) bool { return false }
-func (silent) Tracef(context.Context, string, ...any)     {}
-func (silent) Debugf(context.Context, string, ...any)     {}
-func (silent) Infof(context.Context, string, ...any)      {}
-func (silent) Warnf(context.Context, string, ...any)      {}
-func (silent) Errorf(context.Context, string, ...any)     {}
-
-// failure is an attempt without an answer that can be used. Its Error is a
-// constant: the SDK decides by words such as "connection refused" whether to
-// try again, and puts what it is told into errors of its own. What happened is
-// in the fields.
-type failure struct {
-	what  string // for people
-	cause error
-	void  bool // the workspace can't have acted on the request
-}
-
-func (*failure) Error() string { return "no usable answer" }
+func (failed) Error() string { return "no usable answer" }
 
 // guarded is the SDK's transport. It makes one attempt per call, to the
-// client's host alone, and hands back complete JSON or a failure.
+// client's host alone and with the call's own credential, and hands back complete
+// JSON or a callError.
 type guarded struct{ c *Client }
 
 // maxReply is far more than a list of 600 tokens.
 const maxReply = 4 << 20
 
 // RoundTrip implements http.RoundTripper.
-func (g *guarded) RoundTrip(r *http.Request) (*http.Response, error) {
+func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	if r.Body != nil {
 		defer func() { _ = r.Body.Close() }()
 	}
-	x := exchangeOf(r.Context())
+	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
 	if x == nil || x.taken.Swap(true) {
-		return nil, &failure{what: "the SDK made an attempt that it was not to make", void: true}
+		return nil, failed{&callError{text: "the SDK made an attempt that it was not to make"}}
 	}
-	resp, f := g.attempt(r, x)
-	if f != nil {
-		return nil, f
+	resp, err := g.send(r, x)
+	if err != nil {
+		return nil, failed{err}
 	}
+	defer func() { _ = resp.Body.Close() }()
+	body, err := g.read(r.Context(), x, resp)
+	if err != nil {
+		return nil, failed{err}
+	}
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	resp.ContentLength = int64(len(body))
 	return resp, nil
 }
 
-func (g *guarded) attempt(r *http.Request, x *exchange) (*http.Response, *failure) {
-	if !pat.HostOf(r.URL).MaySame(g.c.host) {
-		return nil, &failure{what: "the SDK asked for another host than " + g.c.host.String(), void: true}
-	}
+// send sends r to the client's host.
+func (g guarded) send(r *http.Request, x *exchange) (*http.Response, *callError) {
+	var asked, got atomic.Bool // for a connection
 	out := r.Clone(httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
-		GetConn: func(string) { x.asked.Store(true) },
-		GotConn: func(httptrace.GotConnInfo) { x.got.Store(true) },
+		GetConn: func(string) { asked.Store(true) },
+		GotConn: func(httptrace.GotConnInfo) { got.Store(true) },
 	}))
+	host := g.c.host.URL()
+	out.URL.Scheme, out.URL.Host, out.Host = host.Scheme, host.Host, ""
+	maps.Copy(out.Header, x.auth)
 	if g.c.userAgent != "" {
 		sdk := strings.TrimPrefix(out.Header.Get("User-Agent"), "unknown/0.0.0 ") // its product, which is a global
 		out.Header.Set("User-Agent", g.c.userAgent+" "+sdk)
@@ -105,29 +91,35 @@ func (g *guarded) attempt(r *http.Request, x *exchange) (*http.Response, *failur
 	if err != nil {
 		// A transport that asks for no connection, as one without sockets,
 		// tells nothing about what was sent.
-		return nil, &failure{cause: err, void: x.asked.Load() && !x.got.Load()}
+		return nil, x.noAnswer(r.Context(), g.c, err, got.Load() || !asked.Load())
 	}
-	defer func() { _ = resp.Body.Close() }()
-	x.status, x.retryAfter = resp.StatusCode, retryAfter(resp.Header)
+	return resp, nil
+}
+
+// read returns the body of an answer, if that can be used.
+func (g guarded) read(ctx context.Context, x *exchange, resp *http.Response) ([]byte, *callError) {
+	x.status = resp.StatusCode
 	if resp.StatusCode/100 == 3 {
-		return nil, &failure{what: "it redirects to " + target(resp) + ", which is not where its API is", void: true}
+		return nil, &callError{text: g.c.host.String() + ": it redirects to " + target(resp) + ", which is not where its API is"}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxReply+1))
+	whole := isObject(body)
+	if whole {
+		g.c.learnTime(resp.Header)
+	}
 	switch {
 	case err != nil:
-		return nil, &failure{what: "the answer broke off", cause: err}
+		e := g.c.unusable("the answer broke off: " + redact(err.Error(), x.secrets))
+		e.is = causes(ctx, err)
+		return nil, e
 	case len(body) > maxReply:
-		return nil, &failure{what: "the answer is over " + strconv.Itoa(maxReply>>20) + " MB"}
-	case resp.StatusCode/100 == 2 && !isObject(body):
-		return nil, &failure{what: "the answer is not the JSON that the API gives (" + kind(resp.Header, body) + ")"}
+		return nil, g.c.unusable("the answer is over " + strconv.Itoa(maxReply>>20) + " MB")
+	case resp.StatusCode >= 400:
+		return nil, x.refused(resp, body)
+	case !whole:
+		return nil, g.c.unusable("the answer is not the JSON that the API gives (" + kind(resp.Header, body) + ")")
 	}
-	x.saysInvalid = pat.SaysInvalid(resp.StatusCode, body)
-	if isObject(body) {
-		g.c.clock.note(resp.Header)
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	resp.ContentLength = int64(len(body))
-	return resp, nil
+	return body, nil
 }
 
 // retryAfter returns how long the answer asks to wait, 0 if it doesn't. A date
@@ -177,13 +169,4 @@ func kind(h http.Header, body []byte) string {
 		return "it is cut off or damaged after " + strconv.Itoa(len(body)) + " bytes"
 	}
 	return strconv.Itoa(len(body)) + " bytes of " + redact(h.Get("Content-Type"), nil)
-}
-
-// badReply is an answer that is JSON, and not what was asked for.
-func badReply(what string) error { return &failure{what: "the answer can't be used: " + what} }
-
-// asFailure returns the failure in err, nil if there is none.
-func asFailure(err error) *failure {
-	f, _ := errors.AsType[*failure](err)
-	return f
 }

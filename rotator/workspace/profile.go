@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"strings"
 	"sync/atomic"
-	"time"
 
 	"github.com/databricks/databricks-sdk-go/config"
 
@@ -34,7 +33,7 @@ func (c *Client) AsProfile(ctx context.Context, configFile, profile string) (*Se
 		Profile:                  profile,
 		ConfigFile:               configFile,
 		Loaders:                  []config.Loader{config.ConfigFile},
-		HTTPTransport:            signIn{p},
+		HTTPTransport:            p,
 		HTTPTimeoutSeconds:       int(c.timeout.Seconds()) + 1,
 		RetryTimeoutSeconds:      1,
 		DisableAsyncTokenRefresh: true, // or it would do so in a goroutine that nobody knows
@@ -53,7 +52,7 @@ func (c *Client) AsProfile(ctx context.Context, configFile, profile string) (*Se
 		return nil, fmt.Errorf("%s: its host is %s, and the workspace is %s", doing, redact(host, nil), c.host)
 	}
 	chooseAuth(p.cfg)
-	return &Session{c: c, as: p}, nil
+	return &Session{c: c, authenticate: p.authenticate}, nil
 }
 
 // profileAuth authenticates as a profile says.
@@ -63,15 +62,9 @@ type profileAuth struct {
 	cfg  *config.Config
 	busy chan struct{} // holds one while the SDK authenticates
 
-	answer atomic.Pointer[signInAnswer] // the latest that the SDK got while it did
-}
-
-// signInAnswer is an answer that the SDK got while it signed in.
-type signInAnswer struct {
-	granting   bool // it was asked for a token, and not about itself
-	status     int
-	retryAfter time.Duration
-	body       []byte
+	// failed is why the latest request failed that the SDK made to sign in; nil if it
+	// didn't. Not all that the SDK asks has to work.
+	failed atomic.Pointer[callError]
 }
 
 // metadata asks the workspace about itself, as the SDK does. It is worth
@@ -87,10 +80,10 @@ func (p *profileAuth) metadata(ctx context.Context, host string) (*config.HostMe
 
 func (p *profileAuth) authenticate(ctx context.Context) (http.Header, []string, error) {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, p.c.host.String(), nil)
-	if err != nil {
-		return nil, nil, fmt.Errorf("authenticating as profile %s: %w", p.name, err)
+	if err == nil {
+		err = p.within(ctx, func() error { return p.cfg.Authenticate(r) })
 	}
-	if err := p.within(ctx, func() error { return p.cfg.Authenticate(r) }); err != nil {
+	if err != nil {
 		return nil, nil, fmt.Errorf("authenticating as profile %s: %w", p.name, err)
 	}
 	secrets := p.secrets()
@@ -114,14 +107,14 @@ func (p *profileAuth) within(ctx context.Context, do func() error) error {
 		return fmt.Errorf("an earlier attempt to authenticate still hangs: %w", ctx.Err())
 	}
 	done := make(chan error, 1)
-	p.answer.Store(nil)
 	go func() {
 		defer func() { <-p.busy }()
-		done <- do()
+		p.failed.Store(nil)
+		done <- p.explain(do())
 	}()
 	select {
 	case err := <-done:
-		return p.explain(err)
+		return err
 	case <-ctx.Done():
 		return fmt.Errorf("no answer in time: %w", ctx.Err())
 	}
@@ -132,41 +125,14 @@ func (p *profileAuth) explain(err error) error {
 	if err == nil {
 		return nil
 	}
-	e := &callError{}
-	switch f := asFailure(err); {
-	case f == nil && p.said() != "":
-		e.text = redact(p.said(), p.secrets())
-	case f == nil:
-		e.text = redact(err.Error(), p.secrets())
-	case f.cause == nil:
-		e.text = f.what
-	default:
-		e.text, e.is = redact(f.cause.Error(), p.secrets()), []error{f.cause}
+	e := p.failed.Load()
+	if e == nil {
+		e = &callError{}
 	}
-	if a := p.answer.Load(); a != nil {
-		e.retryAfter = a.retryAfter
-		if a.granting && (a.status == http.StatusBadRequest || a.status == http.StatusUnauthorized || a.status == http.StatusForbidden) {
-			e.is = append(e.is, ErrInvalidToken)
-		}
+	if e.text == "" {
+		e.text = redact(err.Error(), p.secrets())
 	}
 	return e
-}
-
-// said returns what the token endpoint gave as its reason to refuse, "" if it
-// gave none. The SDK quotes the whole body.
-func (p *profileAuth) said() string {
-	a := p.answer.Load()
-	if a == nil || a.status < 400 {
-		return ""
-	}
-	var reason struct {
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
-	}
-	if json.Unmarshal(a.body, &reason) != nil || reason.Error == "" {
-		return ""
-	}
-	return fmt.Sprintf("the token endpoint answered %d %s: %s", a.status, reason.Error, reason.Description)
 }
 
 // secrets returns what the profile keeps secret.
@@ -194,32 +160,55 @@ func chooseAuth(cfg *config.Config) {
 	}
 }
 
-// signIn is the transport by which the SDK signs in: to any host, since token
-// endpoints have their own. It makes every failure final, where the SDK would
-// go on for a minute, and ends each request within the client's timeout.
-type signIn struct{ p *profileAuth }
-
-// RoundTrip implements http.RoundTripper.
-func (s signIn) RoundTrip(r *http.Request) (*http.Response, error) {
-	c := s.p.c
-	ctx, cancel := context.WithTimeout(r.Context(), c.timeout)
+// RoundTrip implements http.RoundTripper, by which the SDK signs in: to any host,
+// since token endpoints have their own. It makes every failure final, where the SDK
+// would go on for a minute, and ends each request within the client's timeout.
+func (p *profileAuth) RoundTrip(r *http.Request) (*http.Response, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), p.c.timeout)
 	defer cancel()
-	resp, err := c.transport().RoundTrip(r.WithContext(ctx))
+	resp, err := p.c.transport().RoundTrip(r.WithContext(ctx))
+	var body []byte
+	if err == nil {
+		defer func() { _ = resp.Body.Close() }()
+		body, err = io.ReadAll(io.LimitReader(resp.Body, maxReply))
+	}
 	if err != nil {
-		return nil, &failure{cause: err}
+		e := &callError{text: redact(err.Error(), p.secrets()), is: []error{err}}
+		p.failed.Store(e)
+		return nil, failed{e}
 	}
-	defer func() { _ = resp.Body.Close() }()
-	a := &signInAnswer{granting: r.Method == http.MethodPost, status: resp.StatusCode, retryAfter: retryAfter(resp.Header)}
-	defer s.p.answer.Store(a)
-	switch {
-	case resp.StatusCode/100 == 3:
-		return nil, &failure{what: "the token endpoint at " + r.URL.Host + " redirects to " + target(resp)}
-	case resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode >= 500:
-		return nil, &failure{what: fmt.Sprintf("the token endpoint at %s answered %d", r.URL.Host, resp.StatusCode)}
+	e, final := p.judge(r, resp, body)
+	p.failed.Store(e)
+	if final {
+		return nil, failed{e}
 	}
-	if a.body, err = io.ReadAll(io.LimitReader(resp.Body, maxReply)); err != nil {
-		return nil, &failure{cause: err}
-	}
-	resp.Body = io.NopCloser(bytes.NewReader(a.body))
+	resp.Body = io.NopCloser(bytes.NewReader(body))
 	return resp, nil
+}
+
+// judge returns what is wrong with an answer, nil for nothing, and whether the SDK is
+// not to see it.
+func (p *profileAuth) judge(r *http.Request, resp *http.Response, body []byte) (e *callError, final bool) {
+	e = &callError{retryAfter: retryAfter(resp.Header)}
+	endpoint := "the token endpoint at " + r.URL.Host
+	switch status := resp.StatusCode; {
+	case status/100 == 3:
+		e.text = endpoint + " redirects to " + target(resp)
+		return e, true
+	case status == http.StatusTooManyRequests || status >= 500:
+		e.text = fmt.Sprintf("%s answered %d", endpoint, status)
+		return e, true
+	case status < 400:
+		return nil, false
+	case r.Method == http.MethodPost && (status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden):
+		e.is = []error{ErrInvalidToken} // it was asked for a token, and not about itself
+	}
+	var reason struct {
+		Error       string `json:"error"`
+		Description string `json:"error_description"`
+	}
+	if json.Unmarshal(body, &reason) == nil && reason.Error != "" { // the SDK quotes the whole body
+		e.text = redact(fmt.Sprintf("the token endpoint answered %d %s: %s", resp.StatusCode, reason.Error, reason.Description), p.secrets())
+	}
+	return e, false
 }

@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,7 +28,6 @@ import (
 
 	"github.com/databricks/databricks-sdk-go/client"
 	"github.com/databricks/databricks-sdk-go/config"
-	"github.com/databricks/databricks-sdk-go/config/credentials"
 	"github.com/databricks/databricks-sdk-go/httpclient"
 	"github.com/databricks/databricks-sdk-go/service/settings"
 	"golang.org/x/net/http/httpproxy"
@@ -60,7 +58,7 @@ type Client struct {
 	tokens    *settings.TokensAPI
 	sdk       *client.DatabricksClient // below tokens
 	log       *slog.Logger
-	clock     clock
+	clock     atomic.Pointer[reading] // of the last answer; nil: there was none
 }
 
 // New returns a client for cfg.Host. It sends nothing.
@@ -88,28 +86,30 @@ func New(cfg Config) (*Client, error) {
 }
 
 // connect makes the SDK's client, with everything off that would reach past
-// this package: loaders, metadata, retries, its transport.
+// this package: loaders, metadata, credentials, retries, its transport.
 func (c *Client) connect() (*client.DatabricksClient, error) {
 	cfg := &config.Config{
 		Host:                 c.host.String(),
-		Credentials:          perCall{},
 		Loaders:              []config.Loader{nothing{}},
-		HTTPTransport:        &guarded{c},
 		HostMetadataResolver: func(context.Context, string) (*config.HostMetadata, error) { return nil, nil },
 	}
-	api, err := config.HTTPClientConfigFromConfig(cfg)
-	if err != nil {
-		return nil, err
-	}
-	// The SDK holds calls back at 15 a second, which is not its to decide
-	// here: few calls are made, and all of them by a rotator that backs off.
-	api.RateLimitPerSecond = 1000
-	api.RetryTimeout = time.Second
-	api.HTTPTimeout = c.timeout + time.Second // the call's own deadline comes first, and says so
-	api.ErrorRetriable = func(context.Context, error) bool { return false }
-	api.TransientErrors = nil
-	return client.NewWithClient(cfg, httpclient.NewApiClient(api))
+	api := httpclient.NewApiClient(httpclient.ClientConfig{
+		Transport: guarded{c},
+		// The SDK holds calls back at 15 a second, which is not its to decide
+		// here: few calls are made, and all of them by a rotator that backs off.
+		RateLimitPerSecond: 1000,
+		RetryTimeout:       time.Second,
+		HTTPTimeout:        c.timeout + time.Second, // the call's own deadline comes first, and says so
+	})
+	return client.NewWithClient(cfg, api)
 }
+
+// nothing is a loader that loads nothing, where no loader at all would mean
+// environment and file.
+type nothing struct{}
+
+func (nothing) Name() string                   { return "nothing" }
+func (nothing) Configure(*config.Config) error { return nil }
 
 // Trust replaces Config.RootCAs for the calls to come; those under way go on. It
 // changes nothing for a client with a Config.Transport.
@@ -157,56 +157,23 @@ func (c *Client) Close() {
 
 // Session is a client that acts as somebody. It is safe for concurrent use.
 type Session struct {
-	c  *Client
-	as authenticator
-}
+	c *Client
 
-// authenticator returns the headers that authenticate a call, and what must
-// never be shown of them.
-type authenticator interface {
-	authenticate(ctx context.Context) (header http.Header, secrets []string, err error)
+	// authenticate returns the headers that authenticate a call, and what must
+	// never be shown of them.
+	authenticate func(context.Context) (header http.Header, secrets []string, err error)
 }
 
 // As returns a session that acts with t. Each of its calls fails if t isn't a
 // token of this client's host.
-func (c *Client) As(t pat.Token) *Session { return &Session{c: c, as: bearer{c: c, token: t}} }
-
-// bearer authenticates with a token.
-type bearer struct {
-	c     *Client
-	token pat.Token
-}
-
-func (b bearer) authenticate(context.Context) (http.Header, []string, error) {
-	if b.token.IsZero() {
-		return nil, nil, errors.New("there is no token to act with")
-	}
-	if !b.token.Host.MaySame(b.c.host) {
-		return nil, nil, fmt.Errorf("%v came with %s and is not sent to %s", b.token, redact(b.token.Host.String(), nil), b.c.host)
-	}
-	value := b.token.Expose()
-	return http.Header{"Authorization": {"Bearer " + value}}, []string{value}, nil
-}
-
-// nothing is a loader that loads nothing, where no loader at all would mean
-// environment and file.
-type nothing struct{}
-
-func (nothing) Name() string                   { return "nothing" }
-func (nothing) Configure(*config.Config) error { return nil }
-
-// perCall is the SDK's credential: whatever the call under way brought along.
-type perCall struct{}
-
-func (perCall) Name() string { return "pat" }
-
-func (perCall) Configure(context.Context, *config.Config) (credentials.CredentialsProvider, error) {
-	return credentials.CredentialsProviderFn(func(r *http.Request) error {
-		x := exchangeOf(r.Context())
-		if x == nil {
-			return errors.New("a request without a session")
+func (c *Client) As(t pat.Token) *Session {
+	return &Session{c: c, authenticate: func(context.Context) (http.Header, []string, error) {
+		switch {
+		case t.IsZero():
+			return nil, nil, errors.New("there is no token to act with")
+		case !t.Host.MaySame(c.host):
+			return nil, nil, fmt.Errorf("%v came with %s and is not sent to %s", t, redact(t.Host.String(), nil), c.host)
 		}
-		maps.Copy(r.Header, x.auth)
-		return nil
-	}), nil
+		return http.Header{"Authorization": {"Bearer " + t.Expose()}}, []string{t.Expose()}, nil
+	}}
 }
