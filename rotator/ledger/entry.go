@@ -1,11 +1,11 @@
 package ledger
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"hash/crc32"
 	"slices"
-	"strconv"
 	"time"
 
 	"patrol/rotator/pat"
@@ -91,20 +91,12 @@ func encode(v any) ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("encoding a ledger line: %w", err)
 	}
-	line := fmt.Appendf(make([]byte, 0, len(text)+10), "%08x ", crc32.ChecksumIEEE(text))
-	return append(append(line, text...), '\n'), nil
+	return fmt.Appendf(nil, "%08x %s\n", crc32.ChecksumIEEE(text), text), nil
 }
 
 // decode reads a line, without its line feed, into v and reports whether it
 // is whole.
 func decode(line []byte, v any) bool {
-	const prefix = 9
-	if len(line) < prefix || line[prefix-1] != ' ' {
-		return false
-	}
-	sum, err := strconv.ParseUint(string(line[:prefix-1]), 16, 32)
-	if err != nil || uint32(sum) != crc32.ChecksumIEEE(line[prefix:]) {
-		return false
-	}
-	return json.Unmarshal(line[prefix:], v) == nil
+	sum, text, _ := bytes.Cut(line, []byte{' '})
+	return string(sum) == fmt.Sprintf("%08x", crc32.ChecksumIEEE(text)) && json.Unmarshal(text, v) == nil
 }

@@ -2,83 +2,82 @@ package ledger
 
 import (
 	"bytes"
+	"cmp"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
+	"regexp"
 	"strings"
 
 	"patrol/rotator/atomicfile"
 	"patrol/rotator/pat"
 )
 
+const (
+	// instanceName is the file with a second copy of the instance: a ledger
+	// that is lost must not make this patrol a stranger to its own tokens.
+	instanceName = "instance"
+
+	// folderName is the file with the digits that tell this state folder's mints from
+	// those of another one whose patrol has the same instance.
+	folderName = "folder"
+)
+
 // newInstance returns a name that no other patrol has and that a person who
 // reads the workspace's list of tokens can place: the machine's name, and
 // eight random hex digits.
 func newInstance() string {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "host"
-	}
-	host = strings.Map(func(r rune) rune {
-		if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || r == '-' {
-			return r
-		}
-		return -1
-	}, strings.ToLower(host))
+	host, _ := os.Hostname()
+	host = regexp.MustCompile(`[^a-z0-9-]`).ReplaceAllString(strings.ToLower(host), "")
 	const longest = 40
-	return host[:min(len(host), longest)] + "-" + RandomNonce()[:8]
+	return cmp.Or(host[:min(len(host), longest)], "host") + "-" + RandomNonce()[:8]
 }
 
-// instanceOf returns the instance that minted the last of these tokens; "" if
-// none of them was minted.
-func instanceOf(entries []Entry) string {
-	for _, e := range slices.Backward(entries) {
-		if instance, _, ok := pat.ParseComment(e.Comment); ok && e.Ours() {
-			return instance
-		}
-	}
-	return ""
-}
-
-// readNote returns the instance and the folder's own digits that are noted beside the
-// ledger in a file of this name; "" where none are, or the file isn't whole.
-func readNote(dir, name string) (instance, folder string) {
+// readNote returns what is noted beside the ledger in a file of this name; nothing if it
+// isn't there or isn't whole.
+func readNote(dir, name string) header {
 	data, err := readFile(filepath.Join(dir, name))
-	var head header
-	if err != nil || !decode(bytes.TrimSuffix(data, []byte{'\n'}), &head) {
-		return "", ""
+	var note header
+	if err != nil || !decode(bytes.TrimSuffix(data, []byte{'\n'}), &note) {
+		return header{}
 	}
-	return head.Instance, head.Folder
+	return note
 }
 
 // writeNotes writes beside the ledger what makes a lost ledger's tokens known again, where
 // it isn't there. The ledger does without it, so a disk that fails here is no error.
 func (l *Ledger) writeNotes() {
-	instance, _ := readNote(l.dir, instanceName)
-	_, folder := readNote(l.dir, folderName)
-	var err error
-	if instance != l.instance {
-		err = l.writeNote(instanceName, header{Version: version, Instance: l.instance})
-	}
-	if folder != l.folder {
-		err = errors.Join(err, l.writeNote(folderName, header{Version: version, Folder: l.folder}))
-	}
+	err := errors.Join(
+		writeNote(l.dir, instanceName, header{Version: version, Instance: l.instance}),
+		writeNote(l.dir, folderName, header{Version: version, Folder: l.folder}),
+	)
 	if err != nil {
 		l.log.Warn("the name of this patrol can't be noted beside its ledger", "err", err)
 	}
 }
 
-func (l *Ledger) writeNote(name string, note header) error {
+func writeNote(dir, name string, note header) error {
+	if readNote(dir, name) == note {
+		return nil
+	}
 	line, err := encode(note)
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(filepath.Join(l.dir, name), line)
+	return atomicfile.Write(filepath.Join(dir, name), line)
 }
 
 // folderDigits is how many hex digits of a nonce are the state folder's own.
 const folderDigits = 6
+
+// RandomNonce returns 16 random hex digits, which name one mint.
+func RandomNonce() string {
+	var b [8]byte
+	_, _ = rand.Read(b[:]) // never fails: it ends the program instead
+	return hex.EncodeToString(b[:])
+}
 
 // NewNonce returns a nonce for a mint: 16 hex digits, of which the first six are this
 // state folder's own, which it keeps for good.

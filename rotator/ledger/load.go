@@ -10,60 +10,107 @@ import (
 	"path/filepath"
 )
 
-// load reads the file into l.
+// load reads the state folder into l.
 func (l *Ledger) load(instance string) error {
-	kept, _ := readNote(l.dir, instanceName)
-	got, err := l.examine(filepath.Join(l.dir, fileName))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if l.memory.incomplete = kept != ""; l.memory.incomplete {
-			l.log.Warn("the ledger is gone, and a new one is begun: tokens that it knew are looked for in the workspace's list", "folder", l.dir)
-		}
-	case err != nil:
+	got, err := l.examine()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	default:
-		l.memory.incomplete = got.rotten || got.gaps
 	}
-	l.instance = cmp.Or(instance, got.instance, kept, instanceOf(got.entries))
+	noted := readNote(l.dir, instanceName).Instance
+	if err != nil && noted != "" {
+		got.incomplete = true
+		l.log.Warn("the ledger is gone, and a new one is begun: tokens that it knew are looked for in the workspace's list", "folder", l.dir)
+	}
+	l.memory = got.memory
+	l.memory.incomplete = got.incomplete || got.rotten
+	l.memory.outdated = true // compacted
+	l.memory.prune(l.now().Add(-keepEnded))
+	l.instance = cmp.Or(instance, got.instance, noted, got.mintedBy())
 	if l.instance == "" {
 		l.instance = newInstance()
 		if l.memory.incomplete {
 			l.log.Warn("the name of this patrol is lost with its ledger: what it minted under that name is left to expire", "now", l.instance)
 		}
 	}
-	if _, l.folder = readNote(l.dir, folderName); len(l.folder) != folderDigits {
+	if l.folder = readNote(l.dir, folderName).Folder; len(l.folder) != folderDigits {
 		l.folder = FolderOf(RandomNonce())
 	}
-	for _, e := range got.entries {
-		l.memory.remember(e)
-	}
-	l.memory.prune(l.now().Add(-keepEnded))
 	return nil
 }
 
-// examine reads the ledger file at path. One that is corrupt it sets aside.
-func (l *Ledger) examine(path string) (contents, error) {
-	data, err := readFile(path)
-	if err != nil {
-		return contents{}, fmt.Errorf("reading the ledger: %w", err)
+// examine reads the ledger that stands in the folder. One that is corrupt it sets aside.
+func (l *Ledger) examine() (contents, error) {
+	got, err := read(l.dir)
+	if err != nil || !got.rotten {
+		return got, err
 	}
-	got := parse(data)
-	if got.newer {
-		return contents{}, newerError(path)
+	aside := fmt.Sprintf("%s.corrupt-%s", filepath.Join(l.dir, fileName), l.now().UTC().Format("20060102T150405Z"))
+	if err := os.WriteFile(aside, got.raw, 0o600); err != nil {
+		return got, fmt.Errorf("setting a corrupt ledger aside: %w", err)
 	}
-	if !got.rotten {
-		return got, nil
-	}
-	aside := fmt.Sprintf("%s.corrupt-%s", path, l.now().UTC().Format("20060102T150405Z"))
-	if err := os.WriteFile(aside, data, 0o600); err != nil {
-		return contents{}, fmt.Errorf("setting a corrupt ledger aside: %w", err)
-	}
-	l.log.Warn("the ledger is corrupt: set aside, and rebuilt from what is whole in it", "aside", aside, "bytes", len(data), "entries", len(got.entries))
+	l.log.Warn("the ledger is corrupt: set aside, and rebuilt from what is whole in it", "aside", aside, "bytes", len(got.raw), "entries", len(got.entries))
 	return got, nil
 }
 
-func newerError(path string) error {
-	return fmt.Errorf("%s was written by a newer patrol, and this one would lose what is in it: run that version, or name another folder with --state-dir", path)
+// Read returns the instance and the entries of the ledger in dir, oldest
+// first, without locking it: a look at what another process is doing. A
+// ledger that isn't there is empty.
+func Read(dir string) (instance string, entries []Entry, err error) {
+	got, err := read(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil, nil
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	return cmp.Or(got.instance, readNote(dir, instanceName).Instance), got.list(func(Entry) bool { return true }), nil
+}
+
+// contents is what stands in a ledger file. It is incomplete if an earlier file had
+// rotted.
+type contents struct {
+	memory
+	raw      []byte
+	instance string
+	rotten   bool // the header, or a line before the last, isn't whole
+	newer    bool // it has a format that isn't known here
+}
+
+// read reads the ledger in dir.
+func read(dir string) (contents, error) {
+	path := filepath.Join(dir, fileName)
+	raw, err := readFile(path)
+	if err != nil {
+		return contents{memory: newMemory()}, fmt.Errorf("reading the ledger: %w", err)
+	}
+	got := parse(raw)
+	if got.newer {
+		return got, fmt.Errorf("%s was written by a newer patrol, and this one would lose what is in it: run that version, or name another folder with --state-dir", path)
+	}
+	return got, nil
+}
+
+func parse(raw []byte) contents {
+	got := contents{memory: newMemory(), raw: raw}
+	headed := false
+	for line := range bytes.Lines(raw) {
+		line, terminated := bytes.CutSuffix(line, []byte{'\n'})
+		var head header
+		var e Entry
+		switch {
+		case decode(line, &e) && e.Nonce != "" && terminated:
+			got.remember(e)
+		case decode(line, &head) && head.Version != 0:
+			headed = true
+			got.instance = head.Instance
+			got.incomplete = got.incomplete || head.Gaps
+			got.newer = got.newer || head.Version > version
+		case terminated:
+			got.rotten = true
+		}
+	}
+	got.rotten = got.rotten || !headed
+	return got
 }
 
 // readFile is os.ReadFile for what must be a file: it doesn't wait for a pipe
@@ -81,62 +128,4 @@ func readFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: make it readable to the user who runs patrol", err)
 	}
 	return data, err
-}
-
-// contents is what parse finds in a ledger file.
-type contents struct {
-	instance string
-	entries  []Entry // each line's, in order
-	rotten   bool    // the header, or a line before the last, isn't whole
-	gaps     bool    // an earlier file had rotted
-	newer    bool    // it has a format that isn't known here
-}
-
-func parse(data []byte) contents {
-	var got contents
-	headed := false
-	for len(data) > 0 {
-		line, rest, terminated := bytes.Cut(data, []byte{'\n'})
-		data = rest
-		var head header
-		var e Entry
-		switch {
-		case decode(line, &e) && e.Nonce != "" && terminated:
-			got.entries = append(got.entries, e)
-		case decode(line, &head) && head.Version != 0:
-			headed = true
-			got.instance = head.Instance
-			got.gaps = got.gaps || head.Gaps
-			got.newer = got.newer || head.Version > version
-			got.rotten = got.rotten || head.Version < version
-		case terminated || len(data) > 0:
-			got.rotten = true
-		}
-	}
-	got.rotten = got.rotten || !headed
-	return got
-}
-
-// Read returns the instance and the entries of the ledger in dir, oldest
-// first, without locking it: a look at what another process is doing. A
-// ledger that isn't there is empty.
-func Read(dir string) (instance string, entries []Entry, err error) {
-	path := filepath.Join(dir, fileName)
-	data, err := readFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return "", nil, nil
-	}
-	if err != nil {
-		return "", nil, fmt.Errorf("reading the ledger: %w", err)
-	}
-	got := parse(data)
-	if got.newer {
-		return "", nil, newerError(path)
-	}
-	known := newMemory()
-	for _, e := range got.entries {
-		known.remember(e)
-	}
-	noted, _ := readNote(dir, instanceName)
-	return cmp.Or(got.instance, noted), known.list(func(Entry) bool { return true }), nil
 }

@@ -1,0 +1,238 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/gofrs/flock"
+
+	"patrol/rotator/atomicfile"
+)
+
+const (
+	fileName = "ledger"
+	lockName = "lock"
+
+	// compactAfter is how many lines may be superseded before the file is
+	// written anew.
+	compactAfter = 4096
+
+	// writeAtMost is how long a record waits for the disk. What it couldn't wait for is
+	// written as soon as the disk takes it.
+	writeAtMost = 10 * time.Second
+)
+
+// errSlow says that the disk has not answered yet.
+var errSlow = fmt.Errorf("the disk of the state folder has not written the ledger within %v", writeAtMost)
+
+// disk is what a Ledger has open on the disk.
+type disk struct {
+	lock   *flock.Flock // nil: the disk refuses it
+	file   *os.File     // nil: there is none yet
+	lines  int
+	closed bool
+}
+
+// Save writes what could not be written, and all anew if the file has been taken
+// away. It returns what Err does then. It waits for the disk, writeAtMost at most. The
+// disk goes on with it after that: who asks for another Save meanwhile waits behind it.
+func (l *Ledger) Save() error {
+	done := make(chan error, 1)
+	go func() { // ends once the disk answers, or with the process
+		l.diskMu.Lock()
+		defer l.diskMu.Unlock()
+		if l.disk.closed {
+			done <- errClosed
+			return
+		}
+		done <- l.setErr(l.writeLocked())
+	}()
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(writeAtMost):
+		return l.setErr(errSlow)
+	}
+}
+
+// setErr notes how a write went, and returns that.
+func (l *Ledger) setErr(err error) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.memory.err = err
+	return err
+}
+
+// writeLocked brings the disk up to date: it appends the entries that are not there yet
+// or, where that won't do, writes all anew. The caller holds diskMu.
+func (l *Ledger) writeLocked() error {
+	l.mu.Lock()
+	unsaved := l.memory.unsaved
+	l.memory.unsaved = nil
+	// After a write that failed the end of the file can't be trusted.
+	rewrite := l.memory.outdated || l.memory.err != nil || l.disk.lines-len(l.memory.entries) > compactAfter
+	if rewrite {
+		l.memory.prune(l.now().Add(-keepEnded))
+	}
+	l.mu.Unlock()
+	switch {
+	case rewrite || !l.inPlaceLocked():
+		return l.rewriteLocked()
+	case len(unsaved) == 0:
+		return nil
+	}
+	var lines []byte
+	for _, e := range unsaved {
+		line, err := encode(e)
+		if err != nil {
+			return err
+		}
+		lines = append(lines, line...)
+	}
+	_, err := l.disk.file.Write(lines)
+	if err == nil {
+		err = l.disk.file.Sync()
+	}
+	if err != nil {
+		return fmt.Errorf("recording %s of token %s in the ledger: %w", unsaved[0].Stage, unsaved[0].Nonce, err)
+	}
+	l.disk.lines += len(unsaved)
+	return nil
+}
+
+// rewriteLocked writes the ledger anew, in place of the file that is there, and
+// opens it for appending. The old file stays whole until the new one is on
+// the disk. The caller holds diskMu.
+func (l *Ledger) rewriteLocked() error {
+	late := l.disk.lock == nil // another may have used the folder until now
+	if err := l.ensureLockLocked(); err != nil {
+		return err
+	}
+	// What load has not read, and we haven't written.
+	if late || l.disk.file != nil && !l.inPlaceLocked() {
+		if err := l.takeOver(); err != nil {
+			return err
+		}
+	}
+	data, lines, err := l.snapshot()
+	if err != nil {
+		return err
+	}
+	file, err := atomicfile.Create(filepath.Join(l.dir, fileName), data)
+	if err != nil {
+		return fmt.Errorf("writing the ledger anew: %w", err)
+	}
+	if l.disk.file != nil {
+		_ = l.disk.file.Close() // superseded: nothing in it is needed
+	}
+	l.disk.file, l.disk.lines = file, lines
+	l.writeNotes()
+	return nil
+}
+
+// snapshot returns the file's content as it should be, and how many entries it holds.
+func (l *Ledger) snapshot() (data []byte, lines int, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if data, err = encode(header{Version: version, Instance: l.instance, Gaps: l.memory.incomplete}); err != nil {
+		return nil, 0, err
+	}
+	for _, nonce := range l.memory.order {
+		line, err := encode(l.memory.entries[nonce])
+		if err != nil {
+			return nil, 0, err
+		}
+		data = append(data, line...)
+	}
+	l.memory.unsaved, l.memory.outdated = nil, false
+	return data, len(l.memory.order), nil
+}
+
+// inPlaceLocked reports whether the file that is written is the one that the next start
+// will read. It isn't if somebody has taken the state folder away: what is written then
+// goes where nobody finds it, without an error. The caller holds diskMu.
+func (l *Ledger) inPlaceLocked() bool {
+	if l.disk.file == nil {
+		return false
+	}
+	info, err := l.disk.file.Stat()
+	return err == nil && isAt(info, filepath.Join(l.dir, fileName))
+}
+
+// ensureLockLocked locks the folder that stands there now. The caller holds diskMu.
+func (l *Ledger) ensureLockLocked() error {
+	if l.disk.lock != nil {
+		if held, err := l.disk.lock.Stat(); err == nil && isAt(held, l.disk.lock.Path()) {
+			return nil
+		}
+	}
+	lock, err := lockFolder(l.dir)
+	if errors.Is(err, ErrLocked) {
+		return fmt.Errorf("%w: it began there anew when the folder was taken away or replaced; end one of the two, and what this one knows only in memory is written there", err)
+	}
+	if err != nil {
+		return err
+	}
+	if l.disk.lock != nil {
+		_ = l.disk.lock.Close() // of a file that is gone
+	}
+	l.disk.lock = lock
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.memory.unlocked = nil
+	return nil
+}
+
+// lockFolder makes the state folder if it is missing, and locks it.
+func lockFolder(dir string) (*flock.Flock, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making the state folder: %w", err)
+	}
+	lock := flock.New(filepath.Join(dir, lockName), flock.SetPermissions(0o600))
+	got, err := lock.TryLock()
+	if err != nil {
+		return nil, fmt.Errorf("locking the state folder %s: %w", dir, err)
+	}
+	if !got {
+		return nil, fmt.Errorf("%s: %w", dir, ErrLocked)
+	}
+	return lock, nil
+}
+
+// takeOver adds what the ledger in our place knows and we don't: the tokens
+// that another patrol minted there have no other record.
+func (l *Ledger) takeOver() error {
+	got, err := l.examine()
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	// Where both know a token, ours is of the process that uses it.
+	theirs := got.list(func(e Entry) bool {
+		_, known := l.memory.entries[e.Nonce]
+		_, same := l.memory.byHash(e.Hash)
+		return !known && !same
+	})
+	for _, e := range theirs {
+		l.memory.remember(e)
+	}
+	l.memory.incomplete = l.memory.incomplete || got.incomplete
+	if len(theirs) > 0 {
+		l.memory.takenOver = true
+		l.log.Warn("another ledger stood where this one was taken away: what it knows was taken over", "folder", l.dir, "instance", got.instance, "entries", len(theirs))
+	}
+	return nil
+}
+
+func isAt(info fs.FileInfo, path string) bool {
+	there, err := os.Stat(path)
+	return err == nil && os.SameFile(info, there)
+}
