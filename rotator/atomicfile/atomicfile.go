@@ -41,7 +41,7 @@ func Write(path string, content []byte) error {
 
 // Create does what Write does, and returns the new file open for reading and
 // writing.
-func Create(path string, content []byte) (_ *os.File, err error) {
+func Create(path string, content []byte) (*os.File, error) {
 	tmp := path + ".new" // a fixed name: what a killed process left is overwritten
 	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, advise(err)
@@ -50,13 +50,13 @@ func Create(path string, content []byte) (_ *os.File, err error) {
 	if err != nil {
 		return nil, advise(err)
 	}
-	if err = os.Rename(tmp, path); err != nil {
-		_ = os.Remove(tmp)
-	} else {
+	err = os.Rename(tmp, path)
+	if err == nil {
 		err = syncDir(filepath.Dir(path))
 	}
 	if err != nil {
 		_ = f.Close()
+		_ = os.Remove(tmp)
 		return nil, advise(err)
 	}
 	return f, nil
@@ -124,32 +124,35 @@ func (e *editing) attempt() (done bool, err error) {
 	case t.exists() && bytes.Equal(content, t.content):
 		e.tighten(t)
 		return true, nil
-	case !t.exists():
-		err = os.MkdirAll(filepath.Dir(t.path), 0o700)
+	}
+	return false, e.replace(t, content)
+}
+
+// replace puts a file with this content where the target is.
+func (e *editing) replace(t *target, content []byte) error {
+	if err := os.MkdirAll(filepath.Dir(t.path), 0o700); err != nil {
+		return err
 	}
 	tmp := t.tempName()
-	if err == nil {
-		err = t.stage(tmp, content)
-	}
-	if err != nil {
-		return false, err
-	}
-	// By then it is gone, or a second name, or the file that was replaced.
+	// In the end it is gone, or a second name, or the file that was replaced.
 	defer func() { _ = os.Remove(tmp) }()
+	if err := t.stage(tmp, content); err != nil {
+		return err
+	}
 	if end, err := follow(e.path); err != nil || end != t.path || !t.unchanged(t.path) {
-		return false, errChanged
+		return errChanged
 	}
 	if err := t.swap(tmp, exchange); err != nil {
-		return false, err
+		return err
 	}
 	e.replaced++
 	if t.exists() && links(t.info) > 1 {
 		e.warn("%s had other names (hard links): they keep the old file, and its old token", t.path)
 	}
 	if err := syncDir(filepath.Dir(t.path)); err != nil {
-		return false, fmt.Errorf("syncing the folder: %w", err)
+		return fmt.Errorf("syncing the folder: %w", err)
 	}
-	return false, nil
+	return nil
 }
 
 // tighten takes the file away from everybody but its owner.
@@ -225,13 +228,9 @@ func (t *target) create(tmp string) error {
 // behind.
 func DryRun(path string, edit Func) error {
 	t, err := open(path, true)
-	if err != nil {
-		return fmt.Errorf("checking %s: %w", path, advise(err))
-	}
-	defer t.close()
-	content, err := edit(t.content, t.exists())
-	if err == nil && content != nil {
-		err = t.tryStage(content)
+	if err == nil {
+		defer t.close()
+		err = t.tryEdit(edit)
 	}
 	if err != nil {
 		return fmt.Errorf("checking %s: %w", path, advise(err))
@@ -239,9 +238,13 @@ func DryRun(path string, edit Func) error {
 	return nil
 }
 
-// tryStage reports why the target could not be replaced by content.
-func (t *target) tryStage(content []byte) error {
-	if isMountPoint(t.path) {
+// tryEdit reports why the target could not be edited.
+func (t *target) tryEdit(edit Func) error {
+	content, err := edit(t.content, t.exists())
+	switch {
+	case err != nil || content == nil:
+		return err
+	case isMountPoint(t.path):
 		return fmt.Errorf("%s is mounted by itself and can't be replaced: mount its folder instead", t.path)
 	}
 	// Folders that are missing would be made in the first that isn't.
@@ -282,6 +285,9 @@ func advise(err error) error {
 	}
 	return err
 }
+
+// diskErrors are what a disk says that is full, read-only or failing, or that has no locks.
+var diskErrors = []error{syscall.ENOSPC, syscall.EROFS, syscall.EIO, syscall.EDQUOT, syscall.ENOLCK, syscall.EOPNOTSUPP}
 
 // IsDiskError reports whether an error is the disk's (full, read-only, failing), and no
 // mistake in how things are set up: it may pass.

@@ -28,31 +28,22 @@ func keepOwner(f *os.File, old fs.FileInfo) error {
 	if err != nil {
 		return err
 	}
-	is, ok := now.Sys().(*syscall.Stat_t)
-	was, ok2 := old.Sys().(*syscall.Stat_t)
-	if !ok || !ok2 {
+	is, was := stat(now), stat(old)
+	if is.Uid == was.Uid && is.Gid == was.Gid {
 		return nil
 	}
-	if is.Uid != was.Uid {
-		if err := f.Chown(int(was.Uid), int(was.Gid)); err != nil {
-			return fmt.Errorf("it belongs to user %d and patrol runs as user %d: run patrol as its owner, or give the file to user %d", was.Uid, os.Geteuid(), os.Geteuid())
-		}
-		return nil
-	}
-	if is.Gid != was.Gid {
-		// With mode 0600 the group has no say.
-		_ = f.Chown(-1, int(was.Gid))
+	err = f.Chown(int(was.Uid), int(was.Gid))
+	if err != nil && is.Uid != was.Uid { // with mode 0600 the group has no say
+		return fmt.Errorf("it belongs to user %d and patrol runs as user %d: run patrol as its owner, or give the file to user %d", was.Uid, os.Geteuid(), os.Geteuid())
 	}
 	return nil
 }
 
+// stat returns what the system says of a file that was opened.
+func stat(info fs.FileInfo) *syscall.Stat_t { return info.Sys().(*syscall.Stat_t) }
+
 // links returns how many names the file has.
-func links(info fs.FileInfo) int {
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
-		return int(st.Nlink)
-	}
-	return 1
-}
+func links(info fs.FileInfo) int { return int(stat(info).Nlink) }
 
 // syncDir makes renames in a folder last. Some network and FUSE file systems
 // can't sync a folder: they keep its names in order without that.
