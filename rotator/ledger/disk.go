@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -35,6 +36,18 @@ type disk struct {
 	file   *os.File     // nil: there is none yet
 	lines  int
 	closed bool
+}
+
+// close closes the file and gives the lock back.
+func (d *disk) close() (err error) {
+	d.closed = true
+	if d.file != nil {
+		err = d.file.Close()
+	}
+	if d.lock != nil {
+		err = errors.Join(err, d.lock.Close())
+	}
+	return err
 }
 
 // Save writes what could not be written, and all anew if the file has been taken
@@ -109,7 +122,9 @@ func (l *Ledger) writeLocked() error {
 // the disk. The caller holds diskMu.
 func (l *Ledger) rewriteLocked() error {
 	late := l.disk.lock == nil // another may have used the folder until now
-	if err := l.ensureLockLocked(); err != nil {
+	if err := l.lockLocked(); errors.Is(err, ErrLocked) {
+		return fmt.Errorf("%w: it began there anew when the folder was taken away or replaced; end one of the two, and what this one knows only in memory is written there", err)
+	} else if err != nil {
 		return err
 	}
 	// What load has not read, and we haven't written.
@@ -141,15 +156,15 @@ func (l *Ledger) snapshot() (data []byte, lines int, err error) {
 	if data, err = encode(header{Version: version, Instance: l.instance, Gaps: l.memory.incomplete}); err != nil {
 		return nil, 0, err
 	}
-	for _, nonce := range l.memory.order {
-		line, err := encode(l.memory.entries[nonce])
+	for _, e := range l.memory.entries {
+		line, err := encode(e)
 		if err != nil {
 			return nil, 0, err
 		}
 		data = append(data, line...)
 	}
 	l.memory.unsaved, l.memory.outdated = nil, false
-	return data, len(l.memory.order), nil
+	return data, len(l.memory.entries), nil
 }
 
 // inPlaceLocked reports whether the file that is written is the one that the next start
@@ -163,44 +178,33 @@ func (l *Ledger) inPlaceLocked() bool {
 	return err == nil && isAt(info, filepath.Join(l.dir, fileName))
 }
 
-// ensureLockLocked locks the folder that stands there now. The caller holds diskMu.
-func (l *Ledger) ensureLockLocked() error {
-	if l.disk.lock != nil {
-		if held, err := l.disk.lock.Stat(); err == nil && isAt(held, l.disk.lock.Path()) {
+// lockLocked locks the folder that stands there now, which is made if it is missing.
+// The caller holds diskMu.
+func (l *Ledger) lockLocked() error {
+	old := l.disk.lock
+	if old != nil {
+		if held, err := old.Stat(); err == nil && isAt(held, old.Path()) {
 			return nil
 		}
 	}
-	lock, err := lockFolder(l.dir)
-	if errors.Is(err, ErrLocked) {
-		return fmt.Errorf("%w: it began there anew when the folder was taken away or replaced; end one of the two, and what this one knows only in memory is written there", err)
+	if err := os.MkdirAll(l.dir, 0o700); err != nil {
+		return fmt.Errorf("making the state folder: %w", err)
 	}
-	if err != nil {
-		return err
+	lock := flock.New(filepath.Join(l.dir, lockName), flock.SetPermissions(0o600))
+	switch got, err := lock.TryLock(); {
+	case err != nil:
+		return fmt.Errorf("locking the state folder %s: %w", l.dir, err)
+	case !got:
+		return fmt.Errorf("%s: %w", l.dir, ErrLocked)
 	}
-	if l.disk.lock != nil {
-		_ = l.disk.lock.Close() // of a file that is gone
+	if old != nil {
+		_ = old.Close() // of a file that is gone
 	}
 	l.disk.lock = lock
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.memory.unlocked = nil
 	return nil
-}
-
-// lockFolder makes the state folder if it is missing, and locks it.
-func lockFolder(dir string) (*flock.Flock, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("making the state folder: %w", err)
-	}
-	lock := flock.New(filepath.Join(dir, lockName), flock.SetPermissions(0o600))
-	got, err := lock.TryLock()
-	if err != nil {
-		return nil, fmt.Errorf("locking the state folder %s: %w", dir, err)
-	}
-	if !got {
-		return nil, fmt.Errorf("%s: %w", dir, ErrLocked)
-	}
-	return lock, nil
 }
 
 // takeOver adds what the ledger in our place knows and we don't: the tokens
@@ -217,9 +221,7 @@ func (l *Ledger) takeOver() error {
 	defer l.mu.Unlock()
 	// Where both know a token, ours is of the process that uses it.
 	theirs := got.list(func(e Entry) bool {
-		_, known := l.memory.entries[e.Nonce]
-		_, same := l.memory.byHash(e.Hash)
-		return !known && !same
+		return !slices.ContainsFunc(l.memory.entries, hasNonce(e.Nonce)) && !slices.ContainsFunc(l.memory.entries, hasHash(e.Hash))
 	})
 	for _, e := range theirs {
 		l.memory.remember(e)

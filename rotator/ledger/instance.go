@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"patrol/rotator/atomicfile"
@@ -33,6 +34,17 @@ func newInstance() string {
 	host = regexp.MustCompile(`[^a-z0-9-]`).ReplaceAllString(strings.ToLower(host), "")
 	const longest = 40
 	return cmp.Or(host[:min(len(host), longest)], "host") + "-" + RandomNonce()[:8]
+}
+
+// instanceOf returns the instance that minted the newest of these tokens; "" if none of
+// them was minted.
+func instanceOf(entries []Entry) string {
+	for _, e := range slices.Backward(entries) {
+		if instance, _, ok := pat.ParseComment(e.Comment); ok && e.Ours() {
+			return instance
+		}
+	}
+	return ""
 }
 
 // readNote returns what is noted beside the ledger in a file of this name; nothing if it

@@ -63,7 +63,7 @@ type Ledger struct {
 // A disk that is full, read-only, failing or slow is no error: the ledger is kept in
 // memory, Err says why, and Save writes it once that works. Locked tells whether the
 // folder is ours alone.
-func Open(cfg Config) (_ *Ledger, err error) {
+func Open(cfg Config) (*Ledger, error) {
 	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cfg.Log}
 	if l.now == nil {
 		l.now = time.Now
@@ -71,18 +71,12 @@ func Open(cfg Config) (_ *Ledger, err error) {
 	if l.log == nil {
 		l.log = slog.New(slog.DiscardHandler)
 	}
-	lock, lockErr := lockFolder(cfg.Dir)
+	lockErr := l.lockLocked() // nobody else has l yet
 	if lockErr != nil && !atomicfile.IsDiskError(lockErr) {
 		return nil, lockErr
 	}
-	l.disk.lock = lock
-	defer func() {
-		if err != nil && lock != nil {
-			_ = lock.Close() // if not now, then with the process
-		}
-	}()
 	if err := l.load(cfg.Instance); err != nil {
-		return nil, err
+		return nil, errors.Join(err, l.disk.close())
 	}
 	l.memory.unlocked, l.memory.err = lockErr, lockErr
 	if lockErr != nil {
@@ -91,7 +85,7 @@ func Open(cfg Config) (_ *Ledger, err error) {
 	}
 	if err := l.Save(); err != nil {
 		if !atomicfile.IsDiskError(err) && !errors.Is(err, errSlow) {
-			return nil, err
+			return nil, errors.Join(err, l.disk.close())
 		}
 		l.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "folder", l.dir, "err", err)
 	}
@@ -114,13 +108,15 @@ func (l *Ledger) Put(e Entry) error {
 	return l.Save()
 }
 
-// ByHash returns the entry of the token whose value has this hash.
-func (l *Ledger) ByHash(hash string) (Entry, bool) {
+// find returns the newest entry that matches.
+func (l *Ledger) find(matches func(Entry) bool) (Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	e, ok := l.memory.byHash(hash)
-	return e.clone(), ok
+	return l.memory.find(matches)
 }
+
+// ByHash returns the entry of the token whose value has this hash.
+func (l *Ledger) ByHash(hash string) (Entry, bool) { return l.find(hasHash(hash)) }
 
 // Knows reports whether the token whose value has this hash is or was ours to
 // handle, ended ones included.
@@ -131,9 +127,7 @@ func (l *Ledger) Knows(hash string) bool {
 
 // Has reports whether there is an entry of this nonce, ended ones included.
 func (l *Ledger) Has(nonce string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	_, ok := l.memory.entries[nonce]
+	_, ok := l.find(hasNonce(nonce))
 	return ok
 }
 
@@ -195,15 +189,7 @@ func (l *Ledger) Close() error {
 	}
 	l.diskMu.Lock()
 	defer l.diskMu.Unlock()
-	l.disk.closed = true
-	var err error
-	if l.disk.file != nil {
-		err = l.disk.file.Close()
-	}
-	if l.disk.lock != nil {
-		err = errors.Join(err, l.disk.lock.Close())
-	}
-	return err
+	return l.disk.close()
 }
 
 // logUnsaved says which tokens may be known to nobody after Close.

@@ -25,7 +25,7 @@ func (l *Ledger) load(instance string) error {
 	l.memory.incomplete = got.incomplete || got.rotten
 	l.memory.outdated = true // compacted
 	l.memory.prune(l.now().Add(-keepEnded))
-	l.instance = cmp.Or(instance, got.instance, noted, got.mintedBy())
+	l.instance = cmp.Or(instance, got.instance, noted, instanceOf(got.entries))
 	if l.instance == "" {
 		l.instance = newInstance()
 		if l.memory.incomplete {
@@ -81,7 +81,7 @@ func read(dir string) (contents, error) {
 	path := filepath.Join(dir, fileName)
 	raw, err := readFile(path)
 	if err != nil {
-		return contents{memory: newMemory()}, fmt.Errorf("reading the ledger: %w", err)
+		return contents{}, fmt.Errorf("reading the ledger: %w", err)
 	}
 	got := parse(raw)
 	if got.newer {
@@ -91,7 +91,7 @@ func read(dir string) (contents, error) {
 }
 
 func parse(raw []byte) contents {
-	got := contents{memory: newMemory(), raw: raw}
+	got := contents{raw: raw}
 	headed := false
 	for line := range bytes.Lines(raw) {
 		line, terminated := bytes.CutSuffix(line, []byte{'\n'})

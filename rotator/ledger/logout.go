@@ -20,8 +20,6 @@ func (l *Ledger) LogIn() error {
 // LoggedOut reports whether the user has logged out and not in again, and what
 // LogOut was told.
 func (l *Ledger) LoggedOut() (out bool, seen []string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	e := l.memory.entries[logout]
-	return e.Stage == Left, e.clone().Files
+	e, _ := l.find(hasNonce(logout))
+	return e.Stage == Left, e.Files
 }

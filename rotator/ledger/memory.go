@@ -3,8 +3,6 @@ package ledger
 import (
 	"slices"
 	"time"
-
-	"patrol/rotator/pat"
 )
 
 const (
@@ -18,10 +16,8 @@ const (
 
 // memory is what a Ledger knows.
 type memory struct {
-	entries map[string]Entry  // by nonce
-	nonces  map[string]string // by hash; those of entries that are forgotten may stand here still
-	order   []string          // nonces, oldest first
-	unsaved []Entry           // not on the disk yet, in the order of Put
+	entries []Entry // one of each nonce, oldest first
+	unsaved []Entry // not on the disk yet, in the order of Put
 	condition
 }
 
@@ -34,64 +30,54 @@ type condition struct {
 	err        error // how the last write went
 }
 
-func newMemory() memory {
-	return memory{entries: map[string]Entry{}, nonces: map[string]string{}}
+// find returns the newest entry that matches.
+func (m *memory) find(matches func(Entry) bool) (Entry, bool) {
+	for _, e := range slices.Backward(m.entries) {
+		if matches(e) {
+			return e.clone(), true
+		}
+	}
+	return Entry{}, false
 }
 
+// list returns the entries that match, oldest first.
+func (m *memory) list(matches func(Entry) bool) (all []Entry) {
+	for _, e := range m.entries {
+		if matches(e) {
+			all = append(all, e.clone())
+		}
+	}
+	return all
+}
+
+// remember puts e in place of what its nonce's entry was.
 func (m *memory) remember(e Entry) {
-	old, known := m.entries[e.Nonce]
-	if !known {
-		m.order = append(m.order, e.Nonce)
+	if i := slices.IndexFunc(m.entries, hasNonce(e.Nonce)); i >= 0 {
+		m.entries[i] = e.clone()
+		return
 	}
-	if e.Hash != old.Hash {
-		m.nonces[e.Hash] = e.Nonce
-	}
-	m.entries[e.Nonce] = e.clone()
-}
-
-// byHash returns the entry of the token whose value has this hash.
-func (m *memory) byHash(hash string) (Entry, bool) {
-	e := m.entries[m.nonces[hash]]
-	return e, hash != "" && e.Hash == hash
+	m.entries = append(m.entries, e.clone())
 }
 
 // prune forgets what ended before oldest, and mints that came to nothing: there is
 // no value to be known again. Who has logged out stays so, however long ago.
 func (m *memory) prune(oldest time.Time) {
 	ended := 0
-	for _, nonce := range slices.Backward(m.order) {
-		e := m.entries[nonce]
-		if !e.Stage.Ended() || nonce == logout && e.Stage == Left {
+	for i, e := range slices.Backward(m.entries) {
+		if !e.Stage.Ended() || e.Nonce == logout && e.Stage == Left {
 			continue
 		}
 		if ended++; ended > maxEnded || e.At.Before(oldest) || e.Hash == "" {
-			delete(m.entries, nonce)
+			m.entries = slices.Delete(m.entries, i, i+1)
 		}
 	}
-	m.order = slices.DeleteFunc(m.order, func(nonce string) bool {
-		_, known := m.entries[nonce]
-		return !known
-	})
 }
 
-func (m *memory) list(keep func(Entry) bool) []Entry {
-	var out []Entry
-	for _, nonce := range m.order {
-		if e := m.entries[nonce]; keep(e) {
-			out = append(out, e.clone())
-		}
-	}
-	return out
+func hasNonce(nonce string) func(Entry) bool {
+	return func(e Entry) bool { return e.Nonce == nonce }
 }
 
-// mintedBy returns the instance that minted the newest of the tokens; "" if none of
-// them was minted.
-func (m *memory) mintedBy() string {
-	for _, nonce := range slices.Backward(m.order) {
-		e := m.entries[nonce]
-		if instance, _, ok := pat.ParseComment(e.Comment); ok && e.Ours() {
-			return instance
-		}
-	}
-	return ""
+// hasHash matches the token whose value has this hash.
+func hasHash(hash string) func(Entry) bool {
+	return func(e Entry) bool { return hash != "" && e.Hash == hash }
 }
