@@ -101,25 +101,25 @@ func (x *exchange) noAnswer(ctx context.Context, c *Client, err error, sent bool
 	return e
 }
 
-// refused is the error of a call that was answered with an error.
-func (x *exchange) refused(resp *http.Response, body []byte) *callError {
+// refused is the error of a call that who answered with an error.
+func refused(who string, resp *http.Response, body []byte, secrets []string) *callError {
 	var said struct {
 		Code any `json:"error_code"` // some services give a number
 	}
 	_ = json.Unmarshal(body, &said) // what isn't JSON has no code
 	code, _ := said.Code.(string)
 	message := pat.Message(body)
-	e := &callError{text: "the workspace answered " + strconv.Itoa(x.status), retryAfter: retryAfter(resp.Header)}
+	e := &callError{text: who + " answered " + strconv.Itoa(resp.StatusCode), retryAfter: retryAfter(resp.Header)}
 	if strings.Trim(code, "0123456789") != "" {
-		e.text += " " + redact(code, x.secrets)
+		e.text += " " + redact(code, secrets)
 	}
 	if message != "" {
-		e.text += ": " + redact(message, x.secrets)
+		e.text += ": " + redact(message, secrets)
 	}
 	if e.retryAfter > 0 {
 		e.text += fmt.Sprintf(" (try again in %v)", e.retryAfter)
 	}
-	switch err := classify(x.status, code, message, pat.SaysInvalid(x.status, body)); err {
+	switch err := classify(resp.StatusCode, code, message, pat.SaysInvalid(resp.StatusCode, body)); err {
 	case nil:
 	case ErrUncertain:
 		e.uncertain = true

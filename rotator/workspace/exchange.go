@@ -115,7 +115,7 @@ func (g guarded) read(ctx context.Context, x *exchange, resp *http.Response) ([]
 	case len(body) > maxReply:
 		return nil, g.c.unusable("the answer is over " + strconv.Itoa(maxReply>>20) + " MB")
 	case resp.StatusCode >= 400:
-		return nil, x.refused(resp, body)
+		return nil, refused("the workspace", resp, body, x.secrets)
 	case !whole:
 		return nil, g.c.unusable("the answer is not the JSON that the API gives (" + kind(resp.Header, body) + ")")
 	}

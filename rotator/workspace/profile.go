@@ -3,11 +3,11 @@ package workspace
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 
@@ -127,10 +127,7 @@ func (p *profileAuth) explain(err error) error {
 	}
 	e := p.failed.Load()
 	if e == nil {
-		e = &callError{}
-	}
-	if e.text == "" {
-		e.text = redact(err.Error(), p.secrets())
+		e = &callError{text: redact(err.Error(), p.secrets())}
 	}
 	return e
 }
@@ -189,26 +186,19 @@ func (p *profileAuth) RoundTrip(r *http.Request) (*http.Response, error) {
 // judge returns what is wrong with an answer, nil for nothing, and whether the SDK is
 // not to see it.
 func (p *profileAuth) judge(r *http.Request, resp *http.Response, body []byte) (e *callError, final bool) {
-	e = &callError{retryAfter: retryAfter(resp.Header)}
 	endpoint := "the token endpoint at " + r.URL.Host
-	switch status := resp.StatusCode; {
+	status := resp.StatusCode
+	final = status == http.StatusTooManyRequests || status >= 500
+	switch {
 	case status/100 == 3:
-		e.text = endpoint + " redirects to " + target(resp)
-		return e, true
-	case status == http.StatusTooManyRequests || status >= 500:
-		e.text = fmt.Sprintf("%s answered %d", endpoint, status)
-		return e, true
-	case status < 400:
+		return &callError{text: endpoint + " redirects to " + target(resp)}, true
+	case status < 400, !final && r.Method != http.MethodPost: // the SDK may do without it
 		return nil, false
-	case r.Method == http.MethodPost && (status == http.StatusBadRequest || status == http.StatusUnauthorized || status == http.StatusForbidden):
-		e.is = []error{ErrInvalidToken} // it was asked for a token, and not about itself
 	}
-	var reason struct {
-		Error       string `json:"error"`
-		Description string `json:"error_description"`
+	e = refused(endpoint, resp, body, p.secrets())
+	e.is = nil
+	if slices.Contains([]int{http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden}, status) {
+		e.is = []error{ErrInvalidToken}
 	}
-	if json.Unmarshal(body, &reason) == nil && reason.Error != "" { // the SDK quotes the whole body
-		e.text = redact(fmt.Sprintf("the token endpoint answered %d %s: %s", resp.StatusCode, reason.Error, reason.Description), p.secrets())
-	}
-	return e, false
+	return e, final
 }
