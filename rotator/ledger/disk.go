@@ -34,6 +34,7 @@ var errSlow = fmt.Errorf("the disk of the state folder has not written the ledge
 type disk struct {
 	lock   *flock.Flock // nil: the disk refuses it
 	file   *os.File     // nil: there is none yet
+	size   int64        // of file
 	lines  int
 	closed bool
 }
@@ -98,22 +99,26 @@ func (l *Ledger) writeLocked() error {
 	case len(unsaved) == 0:
 		return nil
 	}
+	return l.appendLocked(unsaved)
+}
+
+// appendLocked appends entries to the file. The caller holds diskMu.
+func (l *Ledger) appendLocked(entries []Entry) error {
 	var lines []byte
-	for _, e := range unsaved {
-		line, err := encode(e)
-		if err != nil {
+	var err error
+	for _, e := range entries {
+		if lines, err = appendLine(lines, e); err != nil {
 			return err
 		}
-		lines = append(lines, line...)
 	}
-	_, err := l.disk.file.Write(lines)
-	if err == nil {
+	if _, err = l.disk.file.WriteAt(lines, l.disk.size); err == nil {
 		err = l.disk.file.Sync()
 	}
 	if err != nil {
-		return fmt.Errorf("recording %s of token %s in the ledger: %w", unsaved[0].Stage, unsaved[0].Nonce, err)
+		return fmt.Errorf("recording %s of token %s in the ledger: %w", entries[0].Stage, entries[0].Nonce, err)
 	}
-	l.disk.lines += len(unsaved)
+	l.disk.size += int64(len(lines))
+	l.disk.lines += len(entries)
 	return nil
 }
 
@@ -121,15 +126,14 @@ func (l *Ledger) writeLocked() error {
 // opens it for appending. The old file stays whole until the new one is on
 // the disk. The caller holds diskMu.
 func (l *Ledger) rewriteLocked() error {
-	late := l.disk.lock == nil // another may have used the folder until now
 	if err := l.lockLocked(); errors.Is(err, ErrLocked) {
 		return fmt.Errorf("%w: it began there anew when the folder was taken away or replaced; end one of the two, and what this one knows only in memory is written there", err)
 	} else if err != nil {
 		return err
 	}
-	// What load has not read, and we haven't written.
-	if late || l.disk.file != nil && !l.inPlaceLocked() {
-		if err := l.takeOver(); err != nil {
+	// Without the lock another may have written there since load.
+	if l.Locked() != nil || l.disk.file != nil && !l.inPlaceLocked() {
+		if err := l.takeOverLocked(); err != nil {
 			return err
 		}
 	}
@@ -144,7 +148,7 @@ func (l *Ledger) rewriteLocked() error {
 	if l.disk.file != nil {
 		_ = l.disk.file.Close() // superseded: nothing in it is needed
 	}
-	l.disk.file, l.disk.lines = file, lines
+	l.disk.file, l.disk.size, l.disk.lines = file, int64(len(data)), lines
 	l.writeNotes()
 	return nil
 }
@@ -153,15 +157,13 @@ func (l *Ledger) rewriteLocked() error {
 func (l *Ledger) snapshot() (data []byte, lines int, err error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if data, err = encode(header{Version: version, Instance: l.instance, Gaps: l.memory.incomplete}); err != nil {
+	if data, err = appendLine(nil, header{Version: version, Instance: l.instance, Gaps: l.memory.incomplete}); err != nil {
 		return nil, 0, err
 	}
 	for _, e := range l.memory.entries {
-		line, err := encode(e)
-		if err != nil {
+		if data, err = appendLine(data, e); err != nil {
 			return nil, 0, err
 		}
-		data = append(data, line...)
 	}
 	l.memory.unsaved, l.memory.outdated = nil, false
 	return data, len(l.memory.entries), nil
@@ -201,24 +203,20 @@ func (l *Ledger) lockLocked() error {
 		_ = old.Close() // of a file that is gone
 	}
 	l.disk.lock = lock
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.memory.unlocked = nil
 	return nil
 }
 
-// takeOver adds what the ledger in our place knows and we don't: the tokens
-// that another patrol minted there have no other record.
-func (l *Ledger) takeOver() error {
+// takeOverLocked adds what the ledger in our place knows and we don't: the tokens
+// that another patrol minted there have no other record. The folder is ours alone
+// then. The caller holds diskMu.
+func (l *Ledger) takeOverLocked() error {
 	got, err := l.examine()
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	l.memory.unlocked = nil
 	// Where both know a token, ours is of the process that uses it.
 	theirs := got.list(func(e Entry) bool {
 		return !slices.ContainsFunc(l.memory.entries, hasNonce(e.Nonce)) && !slices.ContainsFunc(l.memory.entries, hasHash(e.Hash))

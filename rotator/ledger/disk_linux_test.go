@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -116,6 +117,38 @@ func TestReadOnlyDisk(t *testing.T) {
 	}
 	if got := stages(open(t, dir)); len(got) != 3 {
 		t.Errorf("on the good disk again: %v", got)
+	}
+}
+
+// TestUnreadableAfterUnlocked: the disk refuses the lock at the start, and once it
+// doesn't, a ledger stands there that can't be read. It isn't overwritten, however often
+// that is tried.
+func TestUnreadableAfterUnlocked(t *testing.T) {
+	if !processtest.Mounts(t) {
+		return
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(file(dir), []byte(newer), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	processtest.Mount(t, "patrol", dir, "tmpfs", unix.MS_RDONLY, "size=64k")
+	l := open(t, dir)
+	if err := unix.Unmount(dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		if err := l.Save(); err == nil || !strings.Contains(err.Error(), "newer patrol") || l.Locked() == nil {
+			t.Errorf("Save = %v, Locked = %v", err, l.Locked())
+		}
+	}
+	if got, err := os.ReadFile(file(dir)); err != nil || string(got) != newer {
+		t.Errorf("it holds %q, %v", got, err)
+	}
+	if err := os.Remove(file(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Save(); err != nil || l.Locked() != nil {
+		t.Errorf("without it: Save = %v, Locked = %v", err, l.Locked())
 	}
 }
 

@@ -83,15 +83,15 @@ type header struct {
 
 const version = 1
 
-// encode returns v as one line: the CRC-32 (IEEE) of the JSON text in eight
+// appendLine appends v to lines as one more: the CRC-32 (IEEE) of the JSON text in eight
 // hex digits, a space, the JSON text, a line feed. The sum tells a line that
 // was torn or has rotted from one that was written.
-func encode(v any) ([]byte, error) {
+func appendLine(lines []byte, v any) ([]byte, error) {
 	text, err := json.Marshal(v)
 	if err != nil {
 		return nil, fmt.Errorf("encoding a ledger line: %w", err)
 	}
-	return fmt.Appendf(nil, "%08x %s\n", crc32.ChecksumIEEE(text), text), nil
+	return fmt.Appendf(lines, "%08x %s\n", crc32.ChecksumIEEE(text), text), nil
 }
 
 // decode reads a line, without its line feed, into v and reports whether it

@@ -74,7 +74,7 @@ func writeNote(dir, name string, note header) error {
 	if readNote(dir, name) == note {
 		return nil
 	}
-	line, err := encode(note)
+	line, err := appendLine(nil, note)
 	if err != nil {
 		return err
 	}

@@ -64,12 +64,9 @@ type Ledger struct {
 // memory, Err says why, and Save writes it once that works. Locked tells whether the
 // folder is ours alone.
 func Open(cfg Config) (*Ledger, error) {
-	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cfg.Log}
+	l := &Ledger{dir: cfg.Dir, now: cfg.Now, log: cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))}
 	if l.now == nil {
 		l.now = time.Now
-	}
-	if l.log == nil {
-		l.log = slog.New(slog.DiscardHandler)
 	}
 	lockErr := l.lockLocked() // nobody else has l yet
 	if lockErr != nil && !atomicfile.IsDiskError(lockErr) {
