@@ -72,26 +72,22 @@ func messages(body []byte) []string {
 // jsonMessages returns what a JSON error says, wherever services put it.
 func jsonMessages(body []byte) []string {
 	var v struct {
-		Message     string          `json:"message"`
-		Description string          `json:"error_description"`
-		Detail      string          `json:"detail"`
-		Error       json.RawMessage `json:"error"`
+		Message     string `json:"message"`
+		Description string `json:"error_description"`
+		Detail      string `json:"detail"`
+		Error       any    `json:"error"`
 	}
 	err := json.Unmarshal(body, &v)
 	if _, mistyped := errors.AsType[*json.UnmarshalTypeError](err); err != nil && !mistyped {
 		return nil
 	}
 	all := []string{v.Message, v.Description, v.Detail}
-	var text string
-	var nested struct {
-		Message string `json:"message"`
-	}
-	switch {
-	case len(v.Error) == 0:
-	case json.Unmarshal(v.Error, &text) == nil:
+	switch inner := v.Error.(type) {
+	case string:
+		all = append(all, inner)
+	case map[string]any:
+		text, _ := inner["message"].(string)
 		all = append(all, text)
-	case json.Unmarshal(v.Error, &nested) == nil:
-		all = append(all, nested.Message)
 	}
 	return all
 }

@@ -1,8 +1,8 @@
 // Package pat holds the one thing that patrol guards, a Databricks personal
 // access token (PAT), the Handover by which a new one reaches the proxy, and
 // the facts that every room shares: whether two hosts are one workspace (Host),
-// whether an answer says that a token is invalid (SaysInvalid), what a token
-// looks like (Redact), and what it bears in the workspace's list (Comment).
+// what an answer says (Message) and whether that is that a token is invalid
+// (SaysInvalid), what a token looks like (Redact), and what it bears in the workspace's list (Comment).
 //
 // A Token prints as its id in every form that fmt, slog and the encoders
 // know. Its value is reached by Expose alone, so that a search for that word

@@ -14,6 +14,7 @@
 package workspace
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -70,13 +71,9 @@ func New(cfg Config) (*Client, error) {
 	case !host.Private():
 		return nil, fmt.Errorf("workspace host %s: want https://, or the token could be read on the way", redact(host.String(), nil))
 	}
-	c := &Client{host: host, timeout: cfg.Timeout, userAgent: cfg.UserAgent, base: cfg.Transport, log: cfg.Log}
-	if c.timeout <= 0 {
-		c.timeout = DefaultTimeout
-	}
-	if c.log == nil {
-		c.log = slog.New(slog.DiscardHandler)
-	}
+	c := &Client{host: host, userAgent: cfg.UserAgent, base: cfg.Transport}
+	c.timeout = cmp.Or(cfg.Timeout, DefaultTimeout)
+	c.log = cmp.Or(cfg.Log, slog.New(slog.DiscardHandler))
 	c.Trust(cfg.RootCAs)
 	if c.sdk, err = c.connect(); err != nil {
 		return nil, fmt.Errorf("setting up the Databricks SDK: %w", err)
@@ -151,9 +148,7 @@ func newTransport(roots *x509.CertPool, timeout time.Duration) *http.Transport {
 func (c *Client) Host() pat.Host { return c.host }
 
 // Close drops idle connections. Calls under way go on.
-func (c *Client) Close() {
-	c.own.Load().CloseIdleConnections()
-}
+func (c *Client) Close() { c.own.Load().CloseIdleConnections() }
 
 // Session is a client that acts as somebody. It is safe for concurrent use.
 type Session struct {
