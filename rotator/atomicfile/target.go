@@ -42,33 +42,33 @@ type target struct {
 
 func (t *target) exists() bool { return t.file != nil }
 
-func (t *target) close() {
-	if t.file != nil {
-		_ = t.file.Close() // it was only read
-	}
-}
+func (t *target) close() { _ = t.file.Close() } // it was only read, if there is one
 
-// open finds and reads the file that path leads to. A missing one is no
-// error. With exclusive, other patrols wait until it is closed.
+// open finds and reads the file that path leads to, once nobody is writing it. A
+// missing one is no error. With exclusive, other patrols wait until it is closed.
 func open(path string, exclusive bool) (*target, error) {
 	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
 		t, err := find(path)
 		if err != nil || !t.exists() {
 			return t, err
 		}
-		// What we can't lock, and what another patrol doesn't let go of, is
-		// compared before it is replaced anyway. A path that leads to another
-		// file by now was replaced while we waited for the lock.
+		// After that the file is taken as it is, written and locked by others or not:
+		// it is compared before it is replaced anyway.
+		late := time.Now().After(deadline)
 		locked := exclusive && isLocked(lock(t.file))
-		if (locked || !t.isAt(t.path)) && time.Now().Before(deadline) {
-			t.close()
-			continue
+		written, err := t.read()
+		if err == nil && late {
+			t.shared = !written
+			return t, nil
 		}
-		if err := t.read(); err != nil {
-			t.close()
+		// A path that leads to another file by now was replaced while we waited.
+		if err == nil && written && !locked && t.isAt(t.path) {
+			return t, nil
+		}
+		t.close()
+		if err != nil {
 			return nil, err
 		}
-		return t, nil
 	}
 }
 
@@ -166,26 +166,17 @@ func (t *target) isAt(path string) bool {
 	return err == nil && os.SameFile(info, t.info)
 }
 
-// read reads the whole file, once nobody is writing it. A file that somebody
-// writes for longer than patience is read as it is then.
-func (t *target) read() error {
-	for deadline := time.Now().Add(patience); ; time.Sleep(pause) {
-		before, err := t.file.Stat()
-		if err != nil {
-			return err
-		}
-		if t.content, err = t.readAll(); err != nil {
-			return err
-		}
-		if t.info, err = t.file.Stat(); err != nil {
-			return err
-		}
-		still := before.Size() == t.info.Size() && before.ModTime().Equal(t.info.ModTime())
-		t.shared = time.Now().After(deadline)
-		if t.shared || still && !t.beingWritten() {
-			return checkRegular(t.path, t.info)
-		}
+// read reads the whole file. It reports whether nobody was writing it meanwhile.
+func (t *target) read() (written bool, err error) {
+	before := t.info
+	if t.content, err = t.readAll(); err != nil {
+		return false, err
 	}
+	if t.info, err = t.file.Stat(); err != nil {
+		return false, err
+	}
+	still := before.Size() == t.info.Size() && before.ModTime().Equal(t.info.ModTime())
+	return still && !t.beingWritten(), checkRegular(t.path, t.info)
 }
 
 // readAll reads the file from its start, of which it may have been read before.
