@@ -17,6 +17,7 @@ import (
 	"cmp"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -109,7 +110,12 @@ func (l *Ledger) Put(e Entry) error {
 func (l *Ledger) find(matches func(Entry) bool) (Entry, bool) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.memory.find(matches)
+	for _, e := range slices.Backward(l.memory.entries) {
+		if matches(e) {
+			return e.clone(), true
+		}
+	}
+	return Entry{}, false
 }
 
 // ByHash returns the entry of the token whose value has this hash.

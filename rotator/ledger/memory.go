@@ -30,16 +30,6 @@ type condition struct {
 	err        error // how the last write went
 }
 
-// find returns the newest entry that matches.
-func (m *memory) find(matches func(Entry) bool) (Entry, bool) {
-	for _, e := range slices.Backward(m.entries) {
-		if matches(e) {
-			return e.clone(), true
-		}
-	}
-	return Entry{}, false
-}
-
 // list returns the entries that match, oldest first.
 func (m *memory) list(matches func(Entry) bool) (all []Entry) {
 	for _, e := range m.entries {

@@ -119,11 +119,8 @@ func refused(who string, resp *http.Response, body []byte, secrets []string) *ca
 	if e.retryAfter > 0 {
 		e.text += fmt.Sprintf(" (try again in %v)", e.retryAfter)
 	}
-	switch err := classify(resp.StatusCode, code, message, pat.SaysInvalid(resp.StatusCode, body)); err {
-	case nil:
-	case ErrUncertain:
-		e.uncertain = true
-	default:
+	err := classify(resp.StatusCode, code, message, pat.SaysInvalid(resp.StatusCode, body))
+	if e.uncertain = errors.Is(err, ErrUncertain); err != nil && !e.uncertain {
 		e.is = []error{err}
 	}
 	return e

@@ -57,7 +57,7 @@ func (g guarded) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	x, _ := r.Context().Value(exchangeKey{}).(*exchange)
 	if x == nil || x.taken.Swap(true) {
-		return nil, failed{&callError{text: "the SDK made an attempt that it was not to make"}}
+		return nil, failed{&callError{text: "the SDK made an attempt that it was not to make", uncertain: true}}
 	}
 	resp, err := g.send(r, x)
 	if err != nil {
