@@ -73,11 +73,18 @@ func (l *Ledger) Save() error {
 	}
 }
 
-// setErr notes how a write went, and returns that.
+// setErr notes how a write went, logs it if that is new, and returns it.
 func (l *Ledger) setErr(err error) error {
 	l.mu.Lock()
-	defer l.mu.Unlock()
+	before := l.memory.err
 	l.memory.err = err
+	l.mu.Unlock()
+	switch {
+	case err != nil && (before == nil || before.Error() != err.Error()):
+		l.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "folder", l.dir, "err", err)
+	case err == nil && before != nil:
+		l.log.Info("the ledger is written again", "folder", l.dir)
+	}
 	return err
 }
 

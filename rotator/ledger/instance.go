@@ -102,8 +102,7 @@ func FolderOf(nonce string) string { return nonce[:min(folderDigits, len(nonce))
 // ReadFolder returns the digits that are the own of the state folder at dir, without
 // locking it; "" if none are noted there.
 func ReadFolder(dir string) string {
-	_, folder := readNote(dir, folderName)
-	return folder
+	return readNote(dir, folderName).Folder
 }
 
 // MintedHere reports whether this patrol has minted a token with this comment, and by which

@@ -81,11 +81,8 @@ func Open(cfg Config) (*Ledger, error) {
 		l.log.Error("the state folder can't be locked: patrol serves, and mints and revokes nothing until it can be", "folder", l.dir, "err", lockErr)
 		return l, nil
 	}
-	if err := l.Save(); err != nil {
-		if !atomicfile.IsDiskError(err) && !errors.Is(err, errSlow) {
-			return nil, errors.Join(err, l.disk.close())
-		}
-		l.log.Error("the ledger can't be written: it is kept in memory and will be tried again", "folder", l.dir, "err", err)
+	if err := l.Save(); err != nil && !atomicfile.IsDiskError(err) && !errors.Is(err, errSlow) {
+		return nil, errors.Join(err, l.disk.close())
 	}
 	return l, nil
 }
@@ -128,11 +125,8 @@ func (l *Ledger) Knows(hash string) bool {
 	return ok
 }
 
-// Has reports whether there is an entry of this nonce, ended ones included.
-func (l *Ledger) Has(nonce string) bool {
-	_, ok := l.find(hasNonce(nonce))
-	return ok
-}
+// ByNonce returns the entry of this nonce, ended ones included.
+func (l *Ledger) ByNonce(nonce string) (Entry, bool) { return l.find(hasNonce(nonce)) }
 
 // Pending returns the entries that have not ended, oldest first: the tokens
 // about which something is still to be done.
