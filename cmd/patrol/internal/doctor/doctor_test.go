@@ -111,7 +111,9 @@ func TestJudgeOrphans(t *testing.T) {
 	}
 	list := []pat.Info{
 		token("a", "me", folder+"00000000a1"), token("b", "me", folder+"00000000a2"), token("c", "me", folder+"00000000a3"),
-		token("d", "you", folder+"00000000a1"), {ID: "e", Comment: "CI"}, {ID: "f"},
+		token("d", "you", folder+"00000000a1"),
+		{ID: "e", Comment: "CI"},
+		{ID: "f"},
 		token("g", "me", "0d0e0f00000000a1"), // another machine's with the same --instance, or version 1's
 	}
 	entries := []ledger.Entry{{Nonce: folder + "00000000a1", Info: pat.Info{ID: "a"}}, {Nonce: folder + "00000000a2", Stage: ledger.Intended}}

@@ -91,12 +91,14 @@ func requests(p *control.Proxy) string {
 	count(p.NoToken, "answered 503, for lack of a token that works")
 	count(p.Failed, "answered 502, for lack of an answer from upstream")
 	count(p.Unkept, "passed on without filter and replay, for lack of memory")
-	before := "; turned away: "
+	var refused []string
 	for _, why := range slices.Sorted(maps.Keys(p.Refused)) {
 		if n := p.Refused[why]; n > 0 {
-			all += fmt.Sprintf("%s%d (%s)", before, n, why)
-			before = ", "
+			refused = append(refused, fmt.Sprintf("%d (%s)", n, why))
 		}
+	}
+	if refused != nil {
+		all += "; turned away: " + strings.Join(refused, ", ")
 	}
 	return all
 }
