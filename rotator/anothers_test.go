@@ -136,7 +136,7 @@ func TestLogoutAfterChangeOfUser(t *testing.T) {
 			if n := ends(d); !down && (n[rotator.EndRevoked] != 4 || len(d.Tokens) != 4) {
 				t.Errorf("%+v\n%s", d, h.story())
 			}
-			h.pass(time.Hour)
+			h.pass(3 * time.Hour)
 			if n := len(h.live()); n != 0 || len(h.ledger.Pending()) != 0 {
 				t.Errorf("network down %v: %d tokens live, pending %+v\n%s", down, n, h.ledger.Pending(), h.story())
 			}

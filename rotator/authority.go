@@ -47,6 +47,7 @@ var errNotShown = errors.New("a workspace shows and revokes only its own tokens 
 type authority struct {
 	workspace *workspace.Client
 	ledger    *ledger.Ledger
+	pauses    *pauses
 	log       *slog.Logger
 
 	canList atomic.Bool // the workspace has listed its tokens for us once
@@ -90,6 +91,9 @@ func (a *authority) ListAlive(ctx context.Context, t pat.Token) (list []pat.Info
 // missing.
 func (a *authority) List(ctx context.Context, by *workspace.Session) ([]pat.Info, error) {
 	all, err := by.List(ctx)
+	if ctx.Err() == nil { // else nobody has waited for the answer
+		a.pauses.Listed(err)
+	}
 	for _, t := range all {
 		a.noteTwin(t.Comment)
 	}

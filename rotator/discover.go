@@ -108,7 +108,10 @@ func (r *Rotator) choose(ctx context.Context, all []candidate, ask bool) (candid
 		if f.ours() && !ask && f.entry.Host.Same(r.host()) && f.entry.LocalExpiry.After(r.now()) {
 			return f, nil
 		}
-		alive, err := r.inspect(ctx, &f)
+		alive, err := false, r.schedule.Silent()
+		if err == nil || !ask {
+			alive, err = r.inspect(ctx, &f)
+		}
 		switch {
 		case err != nil:
 			doubt = fmt.Errorf("asking %s whether the token from %s works: %w", r.host(), strings.Join(f.sources, " and "), err)

@@ -170,11 +170,8 @@ func (f *files) Holders(hash string) ([]string, error) {
 // writeFiles writes the token in use into the files, and records that it stands
 // in the profile once it does.
 func (r *Rotator) writeFiles() []FileInfo {
-	f, there, _ := r.observeProfile()
-	written, infos := r.files.Write(r.mayReplace, r.discovery.profile.beingTyped())
-	if infos[0].Error != "" && there && !f.known && r.discovery.profile.timesAsked() == 0 {
-		r.CheckProfile() // it may be somebody's who wants it used
-	}
+	_, _, _ = r.observeProfile()
+	written, infos := r.files.Write(r.mayReplace, r.discovery.profile.get().beingTyped())
 	if written.IsZero() || infos[0].Error != "" {
 		return infos
 	}

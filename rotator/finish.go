@@ -1,6 +1,7 @@
 package rotator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,6 +22,89 @@ const clockTolerance = 10 * time.Minute
 // workspace.
 const propagation = time.Minute
 
+// AwaitRevoked finishes what is due until the token has left the queue, or ctx is done.
+// It must not be used beside Run, which does the same for every old token.
+func (r *Rotator) AwaitRevoked(ctx context.Context, t pat.Token) error {
+	for {
+		wait := r.finishDue(ctx)
+		if !slices.ContainsFunc(r.queue.Items(), func(old retiree) bool { return old.Entry.Hash == t.Hash() }) {
+			return nil
+		}
+		if !sleep(ctx, r.queue.wake, wait) {
+			return fmt.Errorf("%v is still to be revoked, by the next start: %w", t, context.Cause(ctx))
+		}
+	}
+}
+
+// finishDue brings each old token to its end that is due, and returns how long to wait
+// for the next.
+func (r *Rotator) finishDue(ctx context.Context) (wait time.Duration) {
+	for _, old := range r.queue.Items() {
+		switch {
+		case ctx.Err() != nil, r.untilDue(old) > 0:
+		case old.uncertain():
+			if err := r.finishMints(ctx, nil); errors.Is(err, workspace.ErrInvalidToken) {
+				r.dropRevokerIfDead(ctx, old.Entry, err)
+			}
+		default:
+			r.finishOne(ctx, old.Entry.Nonce)
+		}
+	}
+	wait = time.Minute
+	for _, old := range r.queue.Items() {
+		wait = min(wait, r.untilDue(old))
+	}
+	return wait
+}
+
+// untilDue is how long an old token is not to be ended yet.
+func (r *Rotator) untilDue(old retiree) time.Duration {
+	if old.uncertain() {
+		return r.schedule.WaitForList(openMints)
+	}
+	return max(r.queue.graceLeft(old), r.schedule.WaitForList(old.Entry.Nonce))
+}
+
+// errGraceAnew says that a file held an old token until a moment ago.
+var errGraceAnew = errors.New("a file still held it")
+
+// finishOne brings one token to its end, unless it has come into use again meanwhile.
+func (r *Rotator) finishOne(ctx context.Context, nonce string) {
+	r.queue.ending <- struct{}{}
+	defer func() { <-r.queue.ending }()
+	old, there := r.queue.Find(nonce)
+	if !there {
+		return
+	}
+	end, err := r.endToken(ctx, old)
+	switch {
+	case err == nil:
+		r.leaveQueue(end)
+		return
+	case errors.Is(err, errGraceAnew):
+		r.queue.SeenInFile(nonce)
+		return
+	}
+	r.schedule.Failed(nonce, err)
+	r.queue.update(nonce, func(t *retiree) { t.Entry, t.Failed = end, err.Error() })
+	if old.Failed != err.Error() && ctx.Err() == nil {
+		r.cfg.Log.Warn("an old token can't be revoked yet", "token", tokenName(old.Entry), "err", err)
+	}
+}
+
+// leaveQueue takes a token out of the queue that has ended.
+func (r *Rotator) leaveQueue(e ledger.Entry) {
+	r.record(e)
+	r.cfg.Log.Info("an old token has ended", "token", tokenName(e), "end", e.Stage, "why", e.Reason)
+	r.queue.Remove(e.Nonce)
+	for _, old := range r.queue.Items() {
+		r.schedule.Forget(old.Entry.Nonce) // it may have waited for this one
+	}
+	r.queue.Wake()
+}
+
+func tokenName(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of mint "+e.Nonce) }
+
 // endToken makes sure that an old token is used nowhere, and revokes it. It returns
 // its entry as it ended. A token that nobody can revoke, because it may be another
 // user's or another workspace's or because the workspace forbids it, ends by itself.
@@ -29,12 +113,9 @@ func (r *Rotator) endToken(ctx context.Context, old retiree) (ledger.Entry, erro
 	switch {
 	case errors.Is(err, workspace.ErrInvalidToken):
 		r.dropRevokerIfDead(ctx, old.Entry, err)
-	case errors.Is(err, workspace.ErrPermission) && queuedBeyondLifetime(end, old.Drained):
+	case errors.Is(err, workspace.ErrPermission) && queuedBeyondLifetime(end, old.Drained), errors.Is(err, errNotShown) && r.expired(end):
 		return withEnd(end, ledger.Expired, err.Error()), nil
-	case !errors.Is(err, errNotShown):
-	case r.expired(end):
-		return withEnd(end, ledger.Expired, err.Error()), nil
-	case end.Expiry.IsZero():
+	case errors.Is(err, errNotShown) && end.Expiry.IsZero():
 		return withEnd(end, ledger.Left, err.Error()), nil
 	}
 	return end, err
@@ -53,13 +134,7 @@ func (r *Rotator) ledgerUnwritten() error {
 // patrol's to do.
 func (r *Rotator) revokeUnused(ctx context.Context, old retiree) (ledger.Entry, error) {
 	e := old.Entry
-	if err := r.ledgerUnwritten(); err != nil {
-		return e, err
-	}
-	if err := r.authority.checkMaybeSameHost(e); err != nil {
-		return e, err
-	}
-	if err := r.discovery.profile.unknown(); err != nil && r.chain.State().Phase != phaseLoggedOut {
+	if err := cmp.Or(r.ledgerUnwritten(), r.authority.checkMaybeSameHost(e), r.profileDoubt()); err != nil {
 		return e, err
 	}
 	if err := r.purgeFromFiles(e); err != nil {
@@ -68,19 +143,18 @@ func (r *Rotator) revokeUnused(ctx context.Context, old retiree) (ledger.Entry, 
 		}
 		return e, err
 	}
-	if r.queue.InGrace(e.Nonce) { // repairFiles has just found it in a file, and was faster
-		return e, errGraceAnew
-	}
-	e, err := r.identify(ctx, e)
-	if err != nil {
-		return e, err
-	}
-	if reason := r.reasonToLeave(e); reason != "" {
-		return withEnd(e, ledger.Left, reason), nil
+	if now, _ := r.queue.Find(e.Nonce); r.queue.graceLeft(now) > 0 {
+		return e, errGraceAnew // repairFiles has just found it in a file, and was faster
 	}
 	by, err := r.revoker(e)
 	if err != nil {
 		return e, err
+	}
+	if e, err = r.identify(ctx, by, e); err != nil {
+		return e, err
+	}
+	if reason := r.reasonToLeave(e); reason != "" {
+		return withEnd(e, ledger.Left, reason), nil
 	}
 	if r.chain.State().InUse().Entry.Nonce == e.Nonce {
 		return e, errors.New("it is in use again")
@@ -94,15 +168,9 @@ func (r *Rotator) revokeUnused(ctx context.Context, old retiree) (ledger.Entry, 
 // expired reports whether the token has expired by both clocks, the workspace's, where
 // that is known, and this machine's.
 func (r *Rotator) expired(e ledger.Entry) bool {
-	if e.Expiry.IsZero() {
-		return false
-	}
-	local := e.Expiry
-	if e.LocalExpiry.After(local) {
-		local = e.LocalExpiry
-	}
+	over := func(now, expiry time.Time) bool { return now.After(expiry.Add(clockTolerance)) }
 	at, known := r.cfg.Workspace.Time()
-	return r.now().After(local.Add(clockTolerance)) && (!known || at.After(e.Expiry.Add(clockTolerance)))
+	return !e.Expiry.IsZero() && over(r.now(), e.Expiry) && over(r.now(), e.LocalExpiry) && (!known || over(at, e.Expiry))
 }
 
 // queuedBeyondLifetime reports whether the token has been in the queue for longer
@@ -141,13 +209,9 @@ func (r *Rotator) purgeFromFiles(e ledger.Entry) error {
 
 // identify looks for a token in the workspace's list if its id isn't known: when it
 // was found, the list may have been refused, or empty.
-func (r *Rotator) identify(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
+func (r *Rotator) identify(ctx context.Context, by principal, e ledger.Entry) (ledger.Entry, error) {
 	if e.ID != "" {
 		return e, nil
-	}
-	by, err := r.revoker(e)
-	if err != nil {
-		return e, err
 	}
 	list, err := r.authority.ListWhole(ctx, by)
 	if err != nil && !errors.Is(err, workspace.ErrPermission) {
@@ -266,29 +330,22 @@ func newestOfUser(queue []retiree, e ledger.Entry) (pat.Token, error) {
 func (r *Rotator) dropRevokerIfDead(ctx context.Context, e ledger.Entry, why error) {
 	s, queue := r.chain.State(), r.queue.Items()
 	t, err := revokingToken(s, queue, e)
-	if err != nil {
+	if err != nil || !r.provenDead(ctx, credential{Token: t}, why) {
 		return
 	}
 	if s.Current.Token.Same(t) {
 		if time.Since(s.Current.Since) >= propagation {
-			if r.provenDead(ctx, s.Current, why) {
-				_, _ = r.replaceDead(ctx, s.Current, why) // the chain tells everybody
-			}
+			_, _ = r.replaceDead(ctx, s.Current, why) // the chain tells everybody
 		}
-		return
-	}
-	if alive, err := r.authority.Alive(ctx, t); alive || err != nil {
 		return
 	}
 	r.chain.ForgetLast(t)
 	for _, old := range queue {
-		if !old.Token.Same(t) {
-			continue
-		}
-		r.queue.ForgetValue(old.Entry.Nonce) // no other is revoked with it
-		if old.Entry.Host.Same(r.host()) {
-			r.record(withEnd(old.Entry, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
-			r.queue.Remove(old.Entry.Nonce)
+		if old.Token.Same(t) {
+			r.queue.update(old.Entry.Nonce, func(t *retiree) { t.Token = pat.Token{} }) // no other is revoked with it
+			if old.Entry.Host.Same(r.host()) {
+				r.leaveQueue(withEnd(old.Entry, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
+			}
 		}
 	}
 }

@@ -138,18 +138,6 @@ func TestPlanNext(t *testing.T) {
 	}
 }
 
-func TestPausesAfter(t *testing.T) {
-	p := pauses{first: time.Second, factor: 2, most: 5 * time.Minute}
-	for failures, want := range map[int]time.Duration{
-		-1: time.Second, 0: time.Second, 1: time.Second, 2: 2 * time.Second, 3: 4 * time.Second,
-		9: 256 * time.Second, 10: 5 * time.Minute, 1_000_000: 5 * time.Minute,
-	} {
-		if got := p.After(failures); got != want {
-			t.Errorf("After(%d) = %v, want %v", failures, got, want)
-		}
-	}
-}
-
 // askedToWait is the error of a call after which the workspace wants to be left alone.
 func askedToWait(t *testing.T, pause time.Duration) error {
 	t.Helper()
@@ -170,50 +158,84 @@ func askedToWait(t *testing.T, pause time.Duration) error {
 	return fmt.Errorf("minting: %w", err)
 }
 
-func TestRetryPause(t *testing.T) {
+func TestPauseAfter(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) { // calls may be tried again after pauses
 		const day, over = 24 * time.Hour, -time.Second // what is left
 		failed := errors.New("it failed")
 		asked10, asked120 := askedToWait(t, 10*time.Minute), askedToWait(t, 2*time.Hour)
-		forbidden := fmt.Errorf("minting: %w", workspace.ErrPermission)
 		unreachable := fmt.Errorf("minting: %w", workspace.ErrUnreachable)
 		preflight := fmt.Errorf("rotating: %w", errPreflight)
 		for name, test := range map[string]struct {
-			before, after int
-			err           error
-			left          time.Duration
-			never         bool
-			want          time.Duration
+			failures int
+			err      error
+			left     time.Duration
+			want     time.Duration
 		}{
-			"first":                               {1, 0, failed, day, false, 10 * time.Second},
-			"second":                              {2, 0, failed, day, false, 30 * time.Second},
-			"many":                                {9, 0, failed, day, false, 10 * time.Minute},
-			"many, 20 minutes are left":           {9, 0, failed, 20 * time.Minute, false, 5 * time.Minute},
-			"many, a minute is left":              {9, 0, failed, time.Minute, false, 2 * time.Minute},
-			"expired, first":                      {9, 1, failed, over, false, 2 * time.Minute},
-			"expired, second":                     {9, 2, failed, over, false, 6 * time.Minute},
-			"expired, many":                       {9, 9, failed, over, false, 15 * time.Minute},
-			"asked to wait":                       {1, 0, asked10, day, false, 10 * time.Minute},
-			"asked for too long":                  {1, 0, asked120, day, false, 15 * time.Minute},
-			"asked, 20 minutes are left":          {1, 0, asked10, 20 * time.Minute, false, 5 * time.Minute},
-			"asked, and expired":                  {1, 1, asked10, over, false, 10 * time.Minute},
-			"asked for too long, and expired":     {1, 1, asked120, over, false, 15 * time.Minute},
-			"asked, and never expires":            {1, 0, asked10, day, true, 10 * time.Minute},
-			"never expires":                       {1, 1, failed, over, true, 30 * time.Second},
-			"never expires, forbidden":            {1, 0, forbidden, day, true, 6 * time.Hour},
-			"forbidden":                           {1, 0, forbidden, day, false, 10 * time.Second},
-			"unreachable, first":                  {1, 0, unreachable, day, false, 10 * time.Second},
-			"unreachable, many":                   {9, 0, unreachable, day, false, 30 * time.Second},
-			"unreachable, and expired":            {9, 9, unreachable, over, false, 30 * time.Second},
-			"a file is to be mended, first":       {1, 0, preflight, day, false, 10 * time.Second},
-			"a file is to be mended, many":        {9, 0, preflight, day, false, time.Minute},
-			"a file is to be mended, and expired": {9, 9, preflight, over, false, 15 * time.Minute},
+			"first":                         {1, failed, day, 10 * time.Second},
+			"second":                        {2, failed, day, 30 * time.Second},
+			"fourth":                        {4, failed, day, 270 * time.Second},
+			"many":                          {1_000_000, failed, day, 5 * time.Minute},
+			"expired, first":                {1, failed, over, 2 * time.Minute},
+			"expired, second":               {2, failed, over, 15 * time.Minute},
+			"expired, many":                 {1_000_000, failed, over, 15 * time.Minute},
+			"asked to wait":                 {1, asked10, day, 10 * time.Minute},
+			"asked for too long":            {1, asked120, day, 15 * time.Minute},
+			"asked, 20 minutes are left":    {1, asked10, 20 * time.Minute, 5 * time.Minute},
+			"asked, and expired":            {1, asked10, over, 10 * time.Minute},
+			"asked for too long, expired":   {1, asked120, over, 15 * time.Minute},
+			"unreachable, first":            {1, unreachable, day, 10 * time.Second},
+			"unreachable, many":             {9, unreachable, day, 30 * time.Second},
+			"unreachable, and expired":      {9, unreachable, over, 30 * time.Second},
+			"a file is to be mended, first": {1, preflight, day, 10 * time.Second},
+			"a file is to be mended, many":  {9, preflight, day, 30 * time.Second},
 		} {
-			got := retryPause(failureCount{BeforeExpiry: test.before, AfterExpiry: test.after, Err: test.err}, test.left, test.never)
-			if got != test.want {
-				t.Errorf("%s: RetryPause = %v, want %v", name, got, test.want)
+			if got := pauseAfter(test.failures, test.err, test.left); got != test.want {
+				t.Errorf("%s: pauseAfter = %v, want %v", name, got, test.want)
 			}
 		}
+	})
+}
+
+// TestPauses: a list without an answer is everybody's affair, any other failure is its
+// own; what a person does ends all pauses, and makes the next ones no shorter.
+func TestPauses(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		left := time.Hour
+		s := &pauses{of: map[string]pause{}, lifeLeft: func() time.Duration { return left }}
+		failed := errors.New("no answer")
+		want := func(when, what string, alone, withList time.Duration) {
+			t.Helper()
+			about := func(got, least time.Duration) bool { return got >= least && got <= least+least/5 } // jitter
+			if a, l := s.Wait(what), s.WaitForList(what); !about(a, alone) || !about(l, withList) {
+				t.Errorf("%s: %q waits for %v, and for %v with a list, want %v and %v", when, what, a, l, alone, withList)
+			}
+		}
+		want("at first", openMints, 0, 0)
+		s.Failed(openMints, failed)
+		want("after a failure", openMints, 10*time.Second, 10*time.Second)
+		want("after another's failure", pasted, 0, 0)
+		s.Listed(failed)
+		s.Listed(failed) // which was begun before the first one failed
+		want("after a list without an answer", pasted, 0, 10*time.Second)
+		if !errors.Is(s.Silent(), failed) {
+			t.Errorf("Silent = %v", s.Silent())
+		}
+		time.Sleep(time.Minute)
+		want("a minute later", pasted, 0, 0)
+		s.Listed(failed)
+		want("after the second list", pasted, 0, 30*time.Second)
+		s.End()
+		want("after a person's wish", pasted, 0, 0)
+		left = -time.Second
+		s.Listed(failed)
+		want("after expiry", pasted, 0, 15*time.Minute)
+		s.Listed(workspace.ErrInvalidToken)
+		want("after an answer", pasted, 0, 0)
+		s.Postpone(pasted, time.Hour)
+		s.Postpone(pasted, time.Minute)
+		want("put off", pasted, time.Hour, time.Hour)
+		s.Forget(pasted)
+		want("forgotten", pasted, 0, 0)
 	})
 }
 

@@ -139,13 +139,20 @@ func (r *Rotator) isGone(hash string) bool {
 // of them. Those that couldn't be revoked stay there.
 func (r *Rotator) revokeNow(ctx context.Context, ours []ledger.Entry) (tokens []LogoutToken) {
 	const tries = 3
+	r.queue.EndGraces()
 	pause := retries(time.Second)
 	for try := range tries {
 		if try > 0 && (len(r.queue.Items()) == 0 || !sleep(ctx, nil, pause.NextBackOff())) {
 			break
 		}
-		r.queue.MakeDue()
-		r.queue.finishDue(ctx)
+		r.schedule.End()
+		for _, old := range r.queue.Items() {
+			if !old.uncertain() && ctx.Err() == nil {
+				r.finishOne(ctx, old.Entry.Nonce)
+			}
+		}
+		r.schedule.End() // of the lists that failed for them
+		_ = r.finishMints(ctx, nil)
 	}
 	pending := map[string]retiree{}
 	for _, old := range r.queue.Items() {

@@ -244,7 +244,7 @@ func TestLogoutWithoutNetwork(t *testing.T) {
 		if n := ends(d); n[rotator.EndPending] != 2 || h.profileToken() != "" || len(h.ledger.Pending()) != 2 {
 			t.Errorf("%+v", d)
 		}
-		h.wantOut(30 * time.Minute)
+		h.wantOut(2 * time.Hour)
 		if live := h.live(); len(live) != 0 || len(h.ledger.Pending()) != 0 {
 			t.Errorf("%v live, pending %+v\n%s", live, h.ledger.Pending(), h.story())
 		}

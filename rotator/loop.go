@@ -6,10 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"time"
-
-	"github.com/cenkalti/backoff/v5"
 
 	"patrol/rotator/workspace"
 )
@@ -19,8 +16,8 @@ const (
 	// timers stop while a laptop sleeps.
 	wallCheck = 30 * time.Second
 
-	// fileCheck is how often all credential files are looked at.
-	fileCheck = 5 * time.Minute
+	// filesEvery is how often all credential files are looked at.
+	filesEvery = 5 * time.Minute
 
 	// tokenWatch is how often a token is looked for while there is none.
 	tokenWatch = 2 * time.Second
@@ -28,6 +25,10 @@ const (
 	// jitterAtMost bounds how much later than its tick a rotation begins, so
 	// that a thousand laptops don't mint at the same second.
 	jitterAtMost = 2 * time.Minute
+
+	// pauseForbidden is between two tries with a token that never expires and may
+	// not mint.
+	pauseForbidden = 6 * time.Hour
 )
 
 // Run keeps the token fresh until ctx is done: it rotates when that is due,
@@ -64,49 +65,33 @@ func (r *Rotator) warnOfGaps() {
 // loop decides when to rotate. It belongs to the goroutine of Run.
 type loop struct {
 	*Rotator
-	tick           time.Time // the next tick of the schedule with its jitter, wall time; zero: there is no schedule
-	checkProfileAt time.Time
-	repairFilesAt  time.Time
-	clocks         clocks
-	askTime        askTime
-	retry          retry
-	search         search
-}
 
-// clocks is when the wall clock and the monotonic clock were last compared.
-type clocks struct{ wall, mono time.Time }
+	// wall and mono are when the two clocks were last compared.
+	wall, mono time.Time
 
-// retry is about a rotation that is wanted, or has failed.
-type retry struct {
-	reason   string
-	of       credential // what it is to replace
-	at       time.Time  // when to try again
-	failures failureCount
-}
+	wanted   string     // why the token in use is to be rotated, "" if only Plan says so
+	replaces credential // that token
 
-// search is the search for a token while there is none.
-type search struct {
-	askAgain time.Time // when to ask the workspace again about tokens that it has refused
-	asked    string    // which tokens it was asked about
-	logged   string    // what the log says about it
-	failures int
+	filesFailed bool   // to be written
+	searched    string // which tokens there were at the last search; "": one is in use
+	logged      string // what the log says about that
 }
 
 // runLoop rotates when that is due. A rotation that failed is tried again
 // with growing pauses, and never waits for the next tick.
 func (r *Rotator) runLoop(ctx context.Context) {
-	l := &loop{Rotator: r, askTime: askTime{at: time.Now().Add(askTimeAfter)}}
+	l := &loop{Rotator: r, wall: r.now(), mono: time.Now()}
+	l.schedule.Postpone(serverTime, askTimeAfter)
 	l.planTick()
-	if c := r.chain.State().InUse(); !c.IsZero() && c.Expiry(r.skew()).Sub(r.now()) < c.Lifetime/3 {
+	if c := r.chain.State().Current; r.lifeLeft() < c.Lifetime/3 {
 		l.want("little of the token's life is left", c)
 	}
 	for {
 		l.compareClocks()
-		if l.schedule.tryNow.Swap(false) {
-			l.tryNow()
-		}
+		l.lookAfterFiles(ctx)
 		var wait time.Duration
 		if s := r.chain.State(); s.Phase == phaseReady {
+			l.searched = ""
 			wait = l.rotateIfDue(ctx)
 		} else {
 			wait = l.findToken(ctx, s)
@@ -118,22 +103,20 @@ func (r *Rotator) runLoop(ctx context.Context) {
 }
 
 // want asks for a rotation.
-func (l *loop) want(reason string, of credential) { l.retry.reason, l.retry.of = reason, of }
+func (l *loop) want(reason string, replaces credential) { l.wanted, l.replaces = reason, replaces }
 
-// planTick sets the next tick.
+// planTick sets the next tick, with its jitter.
 func (l *loop) planTick() {
 	if l.cfg.Schedule == nil {
 		return
 	}
 	const part = 20 // of the gap
 	tick := l.cfg.Schedule.Next(l.now())
-	if after := l.cfg.Schedule.Next(tick); after.After(tick) {
-		if most := min(after.Sub(tick)/part, jitterAtMost); most > 0 {
-			tick = tick.Add(rand.N(most)) //nolint:gosec // jitter needs no secrecy
-		}
+	if most := min(l.cfg.Schedule.Next(tick).Sub(tick)/part, jitterAtMost); most > 0 {
+		tick = tick.Add(rand.N(most)) //nolint:gosec // jitter needs no secrecy
 	}
-	l.tick = tick.Round(0)
-	l.schedule.setNext(l.tick)
+	tick = tick.Round(0)
+	l.schedule.tick.Store(&tick)
 }
 
 // compareClocks notices, by the monotonic clock, that the wall clock was set
@@ -141,151 +124,143 @@ func (l *loop) planTick() {
 // jumps forward is taken for a sleep.
 func (l *loop) compareClocks() {
 	const tolerance = time.Minute
-	now := clocks{wall: l.now(), mono: time.Now()}
-	back := now.mono.Sub(l.clocks.mono) - now.wall.Sub(l.clocks.wall)
+	wall, mono := l.now(), time.Now()
+	back := mono.Sub(l.mono) - wall.Sub(l.wall)
 	switch {
-	case l.clocks.mono.IsZero():
 	case back > tolerance:
 		l.want("the clock was set back", l.chain.State().Current)
+		l.planTick()
 		l.cfg.Log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
 	case -back > tolerance: // what failed before a sleep may work now
 		l.cfg.Workspace.ForgetTime()
-		l.askTime = askTime{at: time.Now().Add(askTimeAfter)}
-		l.tryNow()
-		l.retry.failures, l.search.failures = failureCount{}, 0
+		l.schedule.Reset()
+		l.schedule.Postpone(serverTime, askTimeAfter)
 	}
-	l.clocks = now
+	l.wall, l.mono = wall, mono
 }
 
-// tryNow ends the wait for the next try and the next look at the files.
-func (l *loop) tryNow() {
-	l.retry.at, l.search.askAgain = time.Time{}, time.Time{}
-	l.checkProfileAt, l.repairFilesAt = time.Time{}, time.Time{}
-	l.discovery.profile.askNow()
-}
-
-// askTime is when to ask the workspace for its time, where that isn't known.
-type askTime struct {
-	at    time.Time
-	asked int // how often in vain
-}
-
-// askTimeAfter is how long after a start or a sleep the workspace is asked: a rotation may
-// be due then, whose answers tell its time.
+// askTimeAfter is how long after a start or a sleep the workspace is asked for its time: a
+// rotation may be due then, whose answers tell it.
 const askTimeAfter = time.Minute
 
 // learnTime asks the workspace something if its time isn't known, because each answer
 // tells it. By this machine's clock alone nobody can say when the token expires: it may
 // have been set while patrol didn't run.
 func (l *loop) learnTime(ctx context.Context, c credential) {
-	_, known := l.cfg.Workspace.Time()
-	if known || time.Now().Before(l.askTime.at) || l.now().After(c.Expiry(l.skew())) { // tries to rotate ask then
+	const failed, untold = 10 * time.Minute, time.Hour
+	if _, known := l.cfg.Workspace.Time(); known || l.schedule.WaitForList(serverTime) > 0 {
 		return
 	}
-	if _, err := l.authority.Alive(ctx, c.Token); err == nil {
-		_, _ = l.authority.Alive(ctx, c.Token) // two answers have to agree
+	if _, err := l.authority.Alive(ctx, c.Token); err != nil {
+		l.schedule.Postpone(serverTime, failed)
+		return
 	}
-	l.askTime.asked++
-	l.askTime.at = time.Now().Add(withJitter(pauseTime.After(l.askTime.asked)))
+	_, _ = l.authority.Alive(ctx, c.Token) // two answers have to agree
+	l.schedule.Postpone(serverTime, untold)
 }
 
 // rotateIfDue rotates if that is due. It returns how long to wait before it is called
 // again.
 func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
-	if !l.tick.IsZero() && l.tick.After(l.cfg.Schedule.Next(l.now()).Add(jitterAtMost)) {
-		l.planTick() // the clock was set back
-	}
-	l.lookAfterFiles(ctx)
 	c := l.chain.State().Current
-	if !l.retry.of.Is(c) {
-		l.retry = retry{of: c} // somebody else has replaced the token
+	if !l.replaces.Is(c) {
+		l.want("", c) // somebody else has replaced the token
 	}
-	plan := plan{Credential: c, Skew: l.skew(), Tick: l.tick, Wanted: l.retry.reason, NotBefore: l.retry.at}
+	plan := plan{
+		Credential: c, Skew: l.skew(), Tick: l.schedule.Next(), Wanted: l.wanted,
+		NotBefore: time.Now().Add(l.schedule.Wait(rotating)),
+	}
 	wait, reason := plan.Next(l.now(), time.Now())
 	if wait > 0 {
 		l.learnTime(ctx, c)
 		return min(wallCheck, wait)
 	}
-	if !l.tick.IsZero() && !l.now().Before(l.tick) {
+	if !plan.Tick.IsZero() && !l.now().Before(plan.Tick) {
 		l.planTick()
 	}
-	l.tryToRotate(ctx, reason, c)
+	l.want(reason, c) // again, if it fails
+	if _, err := l.rotate(ctx, request{reason: reason, replaces: &c}); err != nil {
+		l.pauseRotating(err)
+	}
 	return 0 // to see what is due now
 }
 
-// lookAfterFiles looks at the profile, and at all files, when that is due.
-func (l *loop) lookAfterFiles(ctx context.Context) {
-	if l.schedule.checkProfile.Swap(false) || !time.Now().Before(l.checkProfileAt) {
-		l.checkProfileAt = time.Now().Add(wallCheck)
-		l.reconcileProfile(ctx)
-	}
-	if l.chain.State().Current.Entry.Ours() && !time.Now().Before(l.repairFilesAt) {
-		l.repairFilesAt = time.Now().Add(fileCheck)
-		l.repairFiles()
+// pauseRotating sets when it is tried again to rotate the token in use, or to find one.
+func (r *Rotator) pauseRotating(err error) {
+	c := r.chain.State().InUse()
+	switch {
+	case c.IsZero() && r.mintCooldown() != nil:
+		r.schedule.Postpone(rotating, r.schedule.Wait(otherMint))
+	case !c.IsZero() && c.NeverExpires() && errors.Is(err, workspace.ErrPermission):
+		r.schedule.Postpone(rotating, pauseForbidden)
+	default:
+		r.schedule.Failed(rotating, err)
 	}
 }
 
-// tryToRotate rotates once and plans another try if that failed.
-func (l *loop) tryToRotate(ctx context.Context, reason string, c credential) {
-	_, err := l.rotate(ctx, request{reason: reason, replaces: &c})
-	if err == nil {
-		l.retry = retry{}
-		l.repairFilesAt = time.Now().Add(fileCheck) // they have just been written
+// lifeLeft is how long the token in use will live. One that never expires, and none,
+// lives on.
+func (r *Rotator) lifeLeft() time.Duration {
+	const ever = 100 * 365 * 24 * time.Hour
+	c := r.chain.State().Current
+	if c.IsZero() || c.NeverExpires() {
+		return ever
+	}
+	return c.Expiry(r.skew()).Sub(r.now())
+}
+
+// lookAfterFiles looks at the profile, and at all files, when that is due. A file that
+// couldn't be written is written again with pauses that grow.
+func (l *loop) lookAfterFiles(ctx context.Context) {
+	s := l.chain.State()
+	if s.Phase == phaseReady && l.schedule.Wait(lookAtProfile) == 0 {
+		l.schedule.Postpone(lookAtProfile, wallCheck)
+		l.reconcileProfile(ctx)
+	}
+	failed := failures(l.files.Infos()) != nil
+	if failed && !l.filesFailed {
+		l.schedule.Forget(lookAtFiles)
+	}
+	l.filesFailed = failed
+	if !s.InUse().Entry.Ours() && !failed || l.schedule.Wait(lookAtFiles) > 0 {
 		return
 	}
-	l.want(reason, c)
-	left := c.Expiry(l.skew()).Sub(l.now())
-	l.retry.failures.Add(err, left)
-	l.retry.at = time.Now().Add(withJitter(retryPause(l.retry.failures, left, c.NeverExpires())))
+	l.repairFiles()
+	if err := failures(l.files.Infos()); err != nil {
+		l.schedule.Failed(lookAtFiles, err)
+	} else {
+		l.schedule.Postpone(lookAtFiles, filesEvery)
+	}
 }
 
 // findToken looks for a token that works, and mints by the mint profile if
 // there is none. It returns how long to wait before it is called again.
 func (l *loop) findToken(ctx context.Context, s state) time.Duration {
-	var there strings.Builder
+	here := "tokens:"
 	if all, err := l.candidates(); err == nil {
 		for _, f := range all {
-			there.WriteString(f.token.Hash())
+			here += f.token.Hash()
 		}
 	}
-	if there.String() == l.search.asked && time.Now().Before(l.search.askAgain) {
-		return tokenWatch
+	if here != l.searched { // the search begins, or a person has brought another
+		l.searched = here
+		l.schedule.End()
 	}
-	l.search.asked = there.String()
+	if wait := l.schedule.WaitForList(rotating); wait > 0 {
+		return min(tokenWatch, wait)
+	}
 	err := l.pickToken(ctx, true)
 	if err != nil && l.hasOtherMinter() && s.Phase != phaseLoggedOut && !errors.Is(err, ErrConflict) {
 		err = l.mintByOther(ctx, s, err)
 	}
 	if err == nil {
-		l.search = search{}
+		l.logged = ""
 		l.planTick()
 		return 0
 	}
 	l.logSearch(ctx, err)
-	pause := withJitter(l.searchPause(s, err))
-	if cooldown, ok := errors.AsType[*cooldownError](err); ok {
-		pause = min(pause, cooldown.ends.Sub(l.now())) // another may mint then
-	}
-	l.search.askAgain = time.Now().Add(pause)
-	return min(tokenWatch, time.Until(l.search.askAgain))
-}
-
-// searchPause is how long to wait before the workspace is asked again. Once the last
-// token has expired, it is asked less often.
-func (l *loop) searchPause(s state, err error) time.Duration {
-	f, pauses, c := &l.search.failures, pauseSearch, s.Current
-	switch {
-	case c.IsZero() || c.NeverExpires():
-	case l.now().After(c.Expiry(l.skew())):
-		pauses = pauseAfter
-	case l.hasOtherMinter(): // which is tried each time
-		pauses = pauseBefore
-	}
-	*f++
-	if errors.Is(err, workspace.ErrUnreachable) {
-		return min(pauses.After(*f), pauseUnreachable)
-	}
-	return max(pauses.After(*f), min(workspace.RetryAfter(err), retryAfterAtMost))
+	l.pauseRotating(err)
+	return tokenWatch
 }
 
 // mintByOther has an old token or the mint profile mint, unless one did so a moment ago;
@@ -300,10 +275,10 @@ func (l *loop) mintByOther(ctx context.Context, s state, why error) error {
 
 // logSearch logs why no token was found, if that is new.
 func (l *loop) logSearch(ctx context.Context, err error) {
-	if ctx.Err() != nil || l.search.logged == err.Error() {
+	if ctx.Err() != nil || l.logged == err.Error() {
 		return
 	}
-	l.search.logged = err.Error()
+	l.logged = err.Error()
 	level := slog.LevelError
 	if l.chain.State().Phase == phaseLoggedOut {
 		level = slog.LevelInfo // as its user wants it
@@ -311,17 +286,13 @@ func (l *loop) logSearch(ctx context.Context, err error) {
 	l.cfg.Log.Log(ctx, level, "there is no token to work with: looking for one", "err", err)
 }
 
-// runUpkeep looks after the queue, the ledger and files that could not be written.
+// runUpkeep looks after the queue and the ledger.
 func (r *Rotator) runUpkeep(ctx context.Context) {
-	u := &upkeep{Rotator: r, pause: retries(5 * time.Minute)}
+	u := &upkeep{Rotator: r}
 	for {
 		u.saveLedger()
 		u.fillGaps(ctx)
-		wait := r.queue.finishDue(ctx)
-		if next := u.retryFiles(); !next.IsZero() {
-			wait = min(wait, time.Until(next))
-		}
-		if !sleep(ctx, r.queue.wake, wait) {
+		if !sleep(ctx, r.queue.wake, r.finishDue(ctx)) {
 			return
 		}
 	}
@@ -330,23 +301,5 @@ func (r *Rotator) runUpkeep(ctx context.Context) {
 // upkeep is what runUpkeep remembers from one round to the next.
 type upkeep struct {
 	*Rotator
-	logged    string // what the log says about gaps in the ledger
-	retryFrom time.Time
-	pause     *backoff.ExponentialBackOff
-}
-
-// retryFiles writes the files again when that is due, if some could not be written.
-// It returns when it will; zero: there is no need.
-func (u *upkeep) retryFiles() time.Time {
-	switch {
-	case failures(u.files.Infos()) == nil:
-		u.pause.Reset()
-		u.retryFrom = time.Time{}
-	case u.retryFrom.IsZero():
-		u.retryFrom = time.Now().Add(u.pause.NextBackOff())
-	case !time.Now().Before(u.retryFrom):
-		u.repairFiles()
-		u.retryFrom = time.Now().Add(u.pause.NextBackOff())
-	}
-	return u.retryFrom
+	logged string // what the log says about gaps in the ledger
 }

@@ -12,99 +12,72 @@ import (
 	"patrol/rotator/workspace"
 )
 
-// mintRound is when to ask about the mints without an answer, all in one.
-type mintRound struct {
-	due      time.Time
-	failures int
-	failed   string // why some are left
+// uncertainAtMost is how many mints without an answer there may be at a time: each may
+// have made a token.
+const uncertainAtMost = 3
+
+// pauseNoList is between two questions about mints where the token in use may not list.
+const pauseNoList = time.Hour
+
+// uncertainMints are the mints without an answer.
+func (q *queue) uncertainMints() []retiree {
+	return slices.DeleteFunc(q.Items(), func(t retiree) bool { return !t.uncertain() })
 }
 
-// Uncertain is how many mints of a user there are without an answer.
-func (q *queue) Uncertain(user string) (n int) {
-	for _, t := range q.Items() {
-		if t.uncertain() && t.Entry.User == user {
-			n++
-		}
+// finishMints finds out at once of all mints without an answer whether they have made a
+// token, and revokes those. by does it; nil: whoever revokes old tokens. The error is why
+// something is left.
+func (r *Rotator) finishMints(ctx context.Context, by *principal) error {
+	mints := r.queue.uncertainMints()
+	if len(mints) == 0 {
+		return nil
 	}
-	return n
-}
-
-// untilMintsDue is how long nothing is to be asked about mints.
-func (q *queue) untilMintsDue() time.Duration {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	return time.Until(q.mints.due)
-}
-
-// AskAboutMints has Run ask soon about the mints without an answer: another token is in
-// use, which may be allowed to see more.
-func (q *queue) AskAboutMints() {
-	q.mu.Lock()
-	q.mints = mintRound{}
-	q.mu.Unlock()
-}
-
-// FinishMints asks about all mints without an answer, and returns when to do so again.
-// by does it; nil: whoever revokes old tokens. The error is why something is left.
-func (q *queue) FinishMints(ctx context.Context, by *principal) (time.Duration, error) {
-	mints := slices.DeleteFunc(q.Items(), func(t retiree) bool { return !t.uncertain() })
-	ended, err := q.ends.endMints(ctx, mints, by)
+	ended, err := r.endMints(ctx, mints, by)
 	for _, e := range ended {
-		q.end(e)
+		r.leaveQueue(e)
 	}
-	q.mu.Lock()
-	q.mints.failures++
-	pause := withJitter(pauseMints.After(q.mints.failures))
+	if len(ended) > 0 && len(mints) >= uncertainAtMost {
+		r.TryNow() // a rotation may have waited for room for another mint
+	}
 	switch {
+	case err == nil:
+		r.schedule.Forget(openMints)
+		return nil
 	case errors.Is(err, workspace.ErrPermission):
-		pause = pauseNoList
+		r.schedule.Postpone(openMints, pauseNoList)
 	case errors.Is(err, errCreateMayArrive):
-		pause = settleTime
+		r.schedule.Postpone(openMints, settleTime)
+	default:
+		r.schedule.Failed(openMints, err)
 	}
-	old := q.mints.failed
-	q.mints.due, q.mints.failed = time.Now().Add(pause), errText(err)
-	for _, t := range q.items {
-		if t.uncertain() {
-			t.Failed = errText(err)
-		}
+	for _, t := range mints {
+		r.queue.update(t.Entry.Nonce, func(t *retiree) { t.Failed = err.Error() })
 	}
-	q.mu.Unlock()
-	if err != nil && old != err.Error() && ctx.Err() == nil {
-		q.log.Warn("what a mint without an answer has made can't be revoked yet", "mints", len(mints)-len(ended), "err", err)
+	if mints[0].Failed != err.Error() && ctx.Err() == nil {
+		r.cfg.Log.Warn("what a mint without an answer has made can't be revoked yet", "mints", len(mints)-len(ended), "err", err)
 	}
-	return pause, err
+	return err
 }
 
-// endMints asks for one list for all mints without an answer, and revokes what
-// they have made. A mint of which nothing can be learned ends when its token must have
-// expired.
-func (r *Rotator) endMints(ctx context.Context, mints []retiree, by *principal) (done []ledger.Entry, err error) {
+// endMints returns the mints that have ended. One of which nothing can be learned ends
+// when its token must have expired.
+func (r *Rotator) endMints(ctx context.Context, mints []retiree, by *principal) (ended []ledger.Entry, err error) {
 	if err := r.ledgerUnwritten(); err != nil {
 		return nil, err
 	}
-	o := &mintSearch{Rotator: r, by: by, lists: map[string]listing{}}
+	lists := map[string]listing{}
 	for _, old := range mints {
-		end, merr := o.endMint(ctx, old.Entry)
+		end, merr := r.endMint(ctx, old.Entry, by, lists)
 		switch {
 		case merr == nil:
-			done = append(done, end)
+			ended = append(ended, end)
 		case time.Since(old.Drained) > r.cfg.Lifetime+clockTolerance:
-			done = append(done, withEnd(end, ledger.Expired, merr.Error()))
+			ended = append(ended, withEnd(end, ledger.Expired, merr.Error()))
 		case err == nil:
 			err = merr
 		}
 	}
-	if len(done) > 0 && len(mints) >= uncertainAtMost {
-		r.TryNow() // a rotation may have waited for room for another mint
-	}
-	return done, err
-}
-
-// mintSearch looks for what mints without an answer have made, in one list for all.
-type mintSearch struct {
-	*Rotator
-	by    *principal
-	lists map[string]listing // by who asked
+	return ended, err
 }
 
 // listing is what the workspace listed, or why it didn't.
@@ -113,35 +86,31 @@ type listing struct {
 	err    error
 }
 
-// endMint revokes what one mint may have made.
-func (o *mintSearch) endMint(ctx context.Context, e ledger.Entry) (ledger.Entry, error) {
-	if err := o.authority.checkMaybeSameHost(e); err != nil {
+// endMint revokes what one mint may have made. lists are those that were made for the mints
+// before it, by who asked.
+func (r *Rotator) endMint(ctx context.Context, e ledger.Entry, by *principal, lists map[string]listing) (ledger.Entry, error) {
+	if err := r.authority.checkMaybeSameHost(e); err != nil {
 		return e, err
 	}
-	by, err := o.principal(e)
-	if err != nil {
-		return e, err
+	if by == nil {
+		revoker, err := r.revoker(e)
+		if err != nil {
+			return e, err
+		}
+		by = &revoker
 	}
 	key := by.user + "/" + by.id
-	list, asked := o.lists[key]
+	list, asked := lists[key]
 	if !asked {
-		list.tokens, list.err = o.listForMints(ctx, by)
-		o.lists[key] = list
-		if errors.Is(list.err, workspace.ErrInvalidToken) && o.by == nil {
-			o.dropRevokerIfDead(ctx, e, list.err)
+		if list.err = r.schedule.Silent(); list.err == nil {
+			list.tokens, list.err = r.listForMints(ctx, *by)
 		}
+		lists[key] = list
 	}
 	if list.err != nil {
 		return e, list.err
 	}
-	return o.authority.RevokeMint(ctx, by, e, list.tokens, o.now())
-}
-
-func (o *mintSearch) principal(e ledger.Entry) (principal, error) {
-	if o.by != nil {
-		return *o.by, nil
-	}
-	return o.revoker(e)
+	return r.authority.RevokeMint(ctx, *by, e, list.tokens, r.now())
 }
 
 // listForMints returns the list in which to look for what a mint has made. If the id
@@ -157,10 +126,6 @@ func (r *Rotator) listForMints(ctx context.Context, by principal) ([]pat.Info, e
 	return list, nil
 }
 
-// uncertainAtMost is how many mints without an answer there may be at a time: each may
-// have made a token.
-const uncertainAtMost = 3
-
 // lifeFrom is how long a token lives that was made just before and expires then,
 // where the workspace doesn't say when it made it. It gives none a longer life than it
 // is asked for.
@@ -174,15 +139,24 @@ func (o *rotation) lifeFrom(before, expiry time.Time) time.Duration {
 // limitUncertain makes sure that there may be another mint without an answer. Where
 // there are enough already, it asks what became of them.
 func (o *rotation) limitUncertain(ctx context.Context) (err error) {
-	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost && (o.byOther || o.byUser || o.queue.untilMintsDue() <= 0) {
-		_, err = o.queue.FinishMints(ctx, &o.minter)
+	if !o.tooManyUncertain() {
+		return nil
 	}
-	if n := o.queue.Uncertain(o.minter.user); n >= uncertainAtMost {
-		open := fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first", n)
-		if err == nil {
-			return open // it was asked a moment ago, and will be again
-		}
-		return fmt.Errorf("%w: %w", open, err)
+	if o.byOther && o.schedule.Silent() == nil || o.schedule.WaitForList(openMints) == 0 {
+		err = o.finishMints(ctx, &o.minter)
 	}
-	return nil
+	open := fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first", uncertainAtMost)
+	switch {
+	case !o.tooManyUncertain():
+		return nil
+	case err == nil:
+		return open // it was asked a moment ago, and will be again
+	}
+	return fmt.Errorf("%w: %w", open, err)
+}
+
+// tooManyUncertain reports whether the minter has no room for another mint without an answer.
+func (o *rotation) tooManyUncertain() bool {
+	mints := slices.DeleteFunc(o.queue.uncertainMints(), func(t retiree) bool { return t.Entry.User != o.minter.user })
+	return len(mints) >= uncertainAtMost
 }

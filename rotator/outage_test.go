@@ -137,6 +137,44 @@ func TestOutageIsBorne(t *testing.T) {
 	}
 }
 
+// TestPasteInOutageAfterExpiry: a person puts a token into the profile while the workspace
+// doesn't answer, long after the token in use has expired. It is asked about at once, and the
+// workspace is called no more often for it. Once the workspace answers, it is used.
+func TestPasteInOutageAfterExpiry(t *testing.T) {
+	for name, faults := range map[string][]workspacetest.Fault{
+		"no answers":   outages["no answers"],
+		"unavailable":  outages["unavailable"],
+		"answers lost": outages["answers lost"],
+	} {
+		for _, after := range []time.Duration{5 * time.Minute, 40 * time.Minute, 2 * time.Hour} {
+			t.Run(name+", "+after.String()+" after expiry", func(t *testing.T) {
+				inHouse(t, func(h *house) {
+					h.schedule = every(t, "*/10 * * * *")
+					h.issue(24 * time.Hour)
+					h.serve()
+					h.pass(65 * time.Minute)
+					expiry := h.inUse().Expiry
+					for _, f := range faults {
+						h.ws.Inject(f)
+					}
+					h.pass(time.Until(expiry) + after)
+					pasted := h.issue(48 * time.Hour)
+					h.r.CheckProfile()
+					h.pass(time.Second)
+					if n := len(h.callsAt(listPath, func(r workspacetest.Request) bool { return r.TokenID == pasted.ID })); n != 1 {
+						t.Errorf("%d lists with the new token within a second, want 1", n)
+					}
+					h.pass(2 * time.Hour)
+					h.wantFewCalls("from expiry on", expiry, time.Now(), createsAfter, listsAfter)
+					h.ws.Heal()
+					h.pass(20 * time.Minute)
+					h.wantAlive("twenty minutes after the outage")
+				})
+			})
+		}
+	}
+}
+
 // wantOneInTheEnd is wantOne once the queue is empty, which it is between two ticks of
 // the schedule.
 func (h *house) wantOneInTheEnd() {

@@ -26,11 +26,17 @@ func (r *Rotator) saveLedger() {
 
 // fillGaps rebuilds the ledger, and says why it can't, if that is new.
 func (u *upkeep) fillGaps(ctx context.Context) {
+	if u.schedule.WaitForList(ledgerGaps) > 0 {
+		return
+	}
 	err := u.rebuildLedger(ctx)
 	if err != nil && err.Error() != u.logged {
 		u.cfg.Log.Warn("the ledger has gaps still", "err", err)
 	}
 	u.logged = errText(err)
+	if err != nil {
+		u.schedule.Failed(ledgerGaps, err)
+	}
 }
 
 // rebuildLedger puts into the queue the tokens of this state folder that a ledger with

@@ -27,9 +27,8 @@ const (
 
 // refusals is what is known of requests that the workspace has refused.
 type refusals struct {
-	mu     sync.Mutex // guards all below; held over nothing that blocks
-	probe  *probe     // the last question; nil: none whose answer holds
-	minted time.Time  // when another than the token in use last minted, wall time
+	mu    sync.Mutex // guards probe; held over nothing that blocks
+	probe *probe     // the last question; nil: none whose answer holds
 }
 
 // probe is a question to the workspace whether the token in use works. All who want
@@ -103,6 +102,9 @@ func (r *Rotator) hasOtherMinter() bool {
 // probeInUse finds out whether the token in use works, and if it doesn't, the one
 // before it, if there is one; once for all who ask.
 func (r *Rotator) probeInUse(ctx context.Context, current, previous credential) (*probe, error) {
+	if err := r.schedule.Silent(); err != nil {
+		return nil, err
+	}
 	p, isNew := r.refusals.join(current.Entry.Hash)
 	if isNew {
 		r.work.Go(func(bg context.Context) {
@@ -142,34 +144,15 @@ func (s *refusals) answered(p *probe) {
 	close(p.done)
 }
 
-func (s *refusals) setMinted(at time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.minted = at
-}
-
-func (s *refusals) lastMinted() time.Time {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.minted
-}
-
 // mintCooldown returns an error as long as no other may mint for a token that is dead
 // before its expiry: one did a moment ago, and what killed that one's token would kill
-// the next too. It goes by the wall clock: a laptop that has slept needn't wait.
+// the next too.
 func (r *Rotator) mintCooldown() error {
-	minted, now := r.refusals.lastMinted(), r.now()
-	next := minted.Add(forcedEvery)
-	if minted.IsZero() || now.Before(minted) || !now.Before(next) || now.After(r.chain.State().Current.Expiry(r.skew())) {
+	wait := r.schedule.Wait(otherMint)
+	if wait == 0 || r.lifeLeft() < 0 {
 		return nil
 	}
-	return &cooldownError{minted: minted, ends: next}
-}
-
-// cooldownError says that nobody may mint until it ends, by the wall clock.
-type cooldownError struct{ minted, ends time.Time }
-
-func (e *cooldownError) Error() string {
-	return fmt.Sprintf("something revokes patrol's tokens, as the one that was minted at %s is dead already; the next one is minted at %s, so find out what it is (another rotator of the same user?)",
-		e.minted.UTC().Format(time.TimeOnly), e.ends.UTC().Format(time.TimeOnly))
+	next := r.now().UTC().Add(wait)
+	return fmt.Errorf("something revokes patrol's tokens, as the one that was minted at %s is dead already; the next one is minted at %s, so find out what it is (another rotator of the same user?)",
+		next.Add(-forcedEvery).Format(time.TimeOnly), next.Format(time.TimeOnly))
 }

@@ -144,6 +144,37 @@ func TestRefusedInEachSentence(t *testing.T) {
 	}
 }
 
+// TestRefusalsInOutage: requests are refused again and again, and the workspace doesn't say
+// whether the token works. It isn't asked for each of them; once it answers again, the dead
+// token is noticed.
+func TestRefusalsInOutage(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.ws.Revoke(h.wantOne().ID)
+		h.ws.Inject(answer(listPath, 503, "{}"))
+		began := time.Now()
+		refused := func() {
+			if again, ok := h.r.Refused(h.Context(), h.r.Current()); ok {
+				t.Errorf("told to try again with %v", again)
+			}
+			h.pass(10 * time.Second)
+		}
+		for range 6 * 60 {
+			refused()
+		}
+		h.wantFewCalls("in the outage", began, time.Now(), createsBefore, listsBefore)
+		h.ws.Heal()
+		for range 6 * 6 {
+			refused()
+		}
+		if err := h.r.Ready(); !errors.Is(err, rotator.ErrNeedsLogin) {
+			t.Errorf("Ready = %v", err)
+		}
+	})
+}
+
 // TestQuota: a workspace that has no room makes room among our own.
 func TestQuota(t *testing.T) {
 	inHouseWith(t, workspacetest.Config{Quota: 3}, func(h *house) {

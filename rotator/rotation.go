@@ -111,7 +111,7 @@ func (r *Rotator) livingOld(ctx context.Context) pat.Token {
 	}
 	user := s.Current.Entry.User
 	for _, old := range slices.Backward(r.queue.Items()) {
-		if old.Token.IsZero() || old.Entry.User != user || !old.Entry.Host.Same(r.host()) {
+		if old.Token.IsZero() || old.Entry.User != user || !old.Entry.Host.Same(r.host()) || r.schedule.Silent() != nil {
 			continue
 		}
 		if alive, err := r.authority.Alive(ctx, old.Token); alive && err == nil {
@@ -307,7 +307,7 @@ func (o *rotation) recordStage(stage ledger.Stage) {
 func (o *rotation) use(context.Context) (err error) {
 	o.recordStage(ledger.Published)
 	if o.byOther {
-		o.refusals.setMinted(o.now())
+		o.schedule.Postpone(otherMint, forcedEvery)
 	}
 	o.result.Files, err = o.Rotator.use(o.fresh, &o.old)
 	return err
@@ -319,7 +319,7 @@ func (o *rotation) use(context.Context) (err error) {
 // as for chain.Use; after an error it is next that is in the queue.
 func (r *Rotator) use(next credential, replaces *credential) (written []FileInfo, err error) {
 	old, drained, err := r.chain.Use(next, replaces)
-	r.queue.AskAboutMints() // the new token may be allowed to ask
+	r.schedule.Forget(rotating, openMints, ledgerGaps) // the new token may be allowed more
 	if err != nil {
 		if next.Entry.Ours() {
 			r.queue.Add(next, nil)
@@ -342,7 +342,7 @@ func (r *Rotator) use(next credential, replaces *credential) (written []FileInfo
 // the error or the clock suggests that, and not where it has just failed to answer.
 func (r *Rotator) provenDead(ctx context.Context, c credential, err error) bool {
 	silent := errors.Is(err, workspace.ErrUncertain) || errors.Is(err, workspace.ErrUnreachable)
-	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent
+	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent && r.schedule.Silent() == nil
 	if !suspect || c.IsZero() {
 		return false
 	}

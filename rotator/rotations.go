@@ -81,6 +81,7 @@ func (s *rotations) end(o *rotation) (again bool) {
 // stands in Rotation.Files, and is tried again while the Rotator runs. After an
 // error the old token is still the one in use.
 func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
+	r.schedule.End()
 	r.reconcileProfile(ctx) // what a person has put there is what is to be replaced
 	return r.rotate(ctx, request{reason: reason, byUser: true})
 }
@@ -143,6 +144,7 @@ func (o *rotation) run(ctx context.Context) {
 		o.result.Token = o.fresh.published(o.skew())
 	} else {
 		o.err = fmt.Errorf("rotating the token of %s: %w", o.host(), o.err)
+		o.pauseRotating(o.err)
 	}
 	again := o.rotations.end(o)
 	switch {

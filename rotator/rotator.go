@@ -168,9 +168,13 @@ func New(cfg Config) (*Rotator, error) {
 	if out, _ := cfg.Ledger.LoggedOut(); out {
 		r.chain.state.Phase = phaseLoggedOut
 	}
-	r.queue = &queue{grace: cfg.Grace, log: cfg.Log, work: r.work, wake: make(chan struct{}, 1), ends: r}
+	r.schedule.pauses = pauses{lifeLeft: r.lifeLeft, of: map[string]pause{}}
+	r.queue = &queue{
+		grace: cfg.Grace, log: cfg.Log, work: r.work, pauses: &r.schedule.pauses, record: r.record,
+		wake: make(chan struct{}, 1), ending: make(chan struct{}, 1),
+	}
 	r.files = newFiles(cfg.Profile, cfg.Agents, func() credential { return r.chain.State().InUse() }, cfg.Log)
-	r.authority = &authority{workspace: cfg.Workspace, ledger: cfg.Ledger, log: cfg.Log}
+	r.authority = &authority{workspace: cfg.Workspace, ledger: cfg.Ledger, pauses: &r.schedule.pauses, log: cfg.Log}
 	return r, nil
 }
 
@@ -195,12 +199,6 @@ func (r *Rotator) Current() pat.Token { return r.chain.State().InUse().Token }
 // Ready returns nil while there is a token that works; otherwise an error for
 // users, which says what is wrong and what to do about it.
 func (r *Rotator) Ready() error { return r.chain.State().Err }
-
-// AwaitRevoked waits until the token has been revoked, or ctx is done. It must not be
-// used beside Run, which does the same for every old token.
-func (r *Rotator) AwaitRevoked(ctx context.Context, t pat.Token) error {
-	return r.queue.AwaitRevoked(ctx, t)
-}
 
 // now is the wall time without a monotonic reading, which stops while a
 // laptop sleeps.

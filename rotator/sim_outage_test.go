@@ -61,11 +61,6 @@ func (s *simulation) outage(d time.Duration) {
 	s.check()
 }
 
-// simulatedSlack is how many lists more than TestOutageIsBorne allows are let pass here: one
-// seed in ten counts 13, where the rounds that ask about mints and the tries to rotate fall
-// into one hour.
-const simulatedSlack = 3
-
 // checkCalls checks the bounds on the calls in any hour of an outage.
 func (s *simulation) checkCalls(began, expiry time.Time) {
 	s.Helper()
@@ -82,7 +77,7 @@ func (s *simulation) checkCalls(began, expiry time.Time) {
 		{"creates failed", "before expiry", c.creates, began, expiry, createsBefore},
 		{"lists", "before expiry", c.lists, began, expiry, listsBefore},
 		{"creates failed", "from expiry on", c.creates, expiry, now, createsAfter},
-		{"lists", "from expiry on", c.lists, expiry, now, listsAfter + simulatedSlack},
+		{"lists", "from expiry on", c.lists, expiry, now, listsAfter},
 	} {
 		if n := mostInAnHour(bound.at, bound.from, bound.to); n > bound.most {
 			s.Fatalf("%d %s in an hour %s, want %d at most\n%s", n, bound.what, bound.when, bound.most, s.story())

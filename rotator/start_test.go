@@ -128,7 +128,7 @@ func TestStartWithoutNetwork(t *testing.T) {
 		if err := h.r.Ready(); err == nil || errors.Is(err, rotator.ErrNeedsLogin) {
 			h.Fatalf("Ready = %v", err)
 		}
-		h.pass(time.Hour)
+		h.pass(2 * time.Hour)
 		h.wantOne()
 	})
 }
@@ -245,7 +245,7 @@ func TestPassingRefusal(t *testing.T) {
 		h.pass(10 * time.Minute)
 		h.wantOne()
 		f := invalid()
-		f.Times = 10
+		f.Times = 6
 		h.ws.Inject(f)
 		if _, err := h.r.Rotate(h.Context(), "asked"); err == nil {
 			h.Error("Rotate worked")
