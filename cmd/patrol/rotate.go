@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
 	"patrol/cmd/patrol/internal/view"
 )
@@ -40,19 +41,25 @@ func rotate(ctx context.Context, o cli.Options) error {
 	switch {
 	case r.Another:
 	case o.WaitRevoke:
-		left, awaitErr := s.AwaitRevoked(ctx, r)
-		if awaitErr != nil {
-			return errors.Join(err, awaitErr)
-		}
-		if left != "" {
-			o.Printf("the old token is left alone, and lives on: %s\n", left)
-		} else {
-			o.Printf("the old token has ended\n")
-		}
+		err = errors.Join(err, awaitRevoked(ctx, o, s, r))
 	case s.Service != nil:
 		o.Printf("the service revokes the old token once nobody uses it and its grace is over\n")
 	default:
 		o.Printf("the old token is left to the next start of patrol to revoke; --wait-revoke would have waited\n")
 	}
 	return err
+}
+
+// awaitRevoked waits until the old token is revoked, and prints how it ended.
+func awaitRevoked(ctx context.Context, o cli.Options, s *session.Session, r control.Rotation) error {
+	left, err := s.AwaitRevoked(ctx, r)
+	switch {
+	case err != nil:
+		return err
+	case left != "":
+		o.Printf("the old token is left alone, and lives on: %s\n", left)
+	default:
+		o.Printf("the old token has ended\n")
+	}
+	return nil
 }

@@ -257,16 +257,14 @@ func TestPeerUID(t *testing.T) {
 // A panic in what answers a command is that command's error, and tells no more.
 func TestControlPanics(t *testing.T) {
 	dir := shortDir(t)
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /ping", pong)
-	mux.HandleFunc("GET /panics", func(http.ResponseWriter, *http.Request) { panic("about " + canary) })
-	stop := serveControl(t, dir, mux)
+	api := API{Ping: func() Ping { return Ping{} }, Status: func() Status { panic("about " + canary) }}
+	stop := serveControl(t, dir, api.Handler(slog.New(slog.NewTextHandler(t.Output(), nil))))
 	defer stop()
 	c, err := Dial(t.Context(), dir, time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = call[any](t.Context(), c, http.MethodGet, "/panics", nil)
+	_, err = c.Status(t.Context())
 	if err == nil || !strings.Contains(err.Error(), "a mistake in patrol") || strings.Contains(err.Error(), canary) {
 		t.Errorf("error %v", err)
 	}

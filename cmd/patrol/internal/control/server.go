@@ -99,7 +99,7 @@ func Serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	)
 	// No ReadTimeout: it would cancel a rotation that takes longer.
 	server := &http.Server{
-		Handler:           http.MaxBytesHandler(recovering(handler, log), maxBytes),
+		Handler:           http.MaxBytesHandler(handler, maxBytes),
 		ReadHeaderTimeout: slow,
 		IdleTimeout:       slow,
 		MaxHeaderBytes:    maxBytes,
@@ -122,24 +122,6 @@ func Serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
-// recovering answers with an error if handler panics. The panic's value isn't
-// shown: it may hold a token.
-func recovering(handler http.Handler, log *slog.Logger) http.Handler {
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		defer func() {
-			switch v := recover(); v {
-			case nil:
-			case http.ErrAbortHandler: //nolint:errorlint // it is the value itself, for the server to see
-				panic(v)
-			default:
-				log.Error("a mistake in patrol ended a command", "command", r.URL.Path, "panic", fmt.Sprintf("%T", v), "stack", string(debug.Stack()))
-				reply(w, nil, cli.Hinted(errors.New("a mistake in patrol ended the command"), "the log of patrol serve has the details; please report them"))
-			}
-		}()
-		handler.ServeHTTP(w, r)
-	})
-}
-
 // An API is what a service answers. An error of it travels with its hint and exit
 // code; the contexts end when the client leaves.
 type API struct {
@@ -153,11 +135,11 @@ type API struct {
 }
 
 // Handler returns what serves api. Its other end is Client.
-func (api API) Handler() http.Handler {
+func (api API) Handler(log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, call func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			v, err := call(r)
+			v, err := withoutPanic(call, r, log)
 			reply(w, v, err)
 		})
 	}
@@ -178,6 +160,18 @@ func (api API) Handler() http.Handler {
 	})
 	handle("POST /logout", func(r *http.Request) (any, error) { return api.Logout(r.Context()) })
 	return mux
+}
+
+// withoutPanic makes an error of a panic in call. The panic's value isn't shown: it
+// may hold a token.
+func withoutPanic(call func(*http.Request) (any, error), r *http.Request, log *slog.Logger) (v any, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			log.Error("a mistake in patrol ended a command", "command", r.URL.Path, "panic", fmt.Sprintf("%T", p), "stack", string(debug.Stack()))
+			err = cli.Hinted(errors.New("a mistake in patrol ended the command"), "the log of patrol serve has the details; please report them")
+		}
+	}()
+	return call(r)
 }
 
 // failure is how an error travels over the control socket.

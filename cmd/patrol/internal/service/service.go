@@ -171,7 +171,7 @@ func (s *Service) runControl(ctx context.Context) error {
 			s.log.Info("the control socket has been made")
 		}
 	}
-	return control.Serve(ctx, s.control, s.api().Handler(), s.log, shutdownGrace)
+	return control.Serve(ctx, s.control, s.api().Handler(s.log), s.log, shutdownGrace)
 }
 
 // newGuard makes who may use the proxy known.
