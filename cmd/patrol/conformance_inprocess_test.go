@@ -68,10 +68,7 @@ func startInProcess(t *testing.T, f *fixture, s settings) patrol {
 
 func (p *inProcess) newGuard(t *testing.T, s settings, log *slog.Logger) {
 	t.Helper()
-	if s.conns > 0 {
-		t.Skip("how many connections may be open is the whole process's")
-	}
-	cfg := guard.Config{Known: p.knows, Log: log}
+	cfg := guard.Config{Known: p.knows, MaxConns: s.conns, Log: log}
 	if s.allowHost != "" {
 		cfg.AllowHosts = []string{s.allowHost}
 	}

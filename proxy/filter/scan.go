@@ -64,9 +64,9 @@ func (d *document) parseValue(i, depth int) int {
 	case '"':
 		return d.parseString(i)
 	case '{':
-		return d.parseContainer(i, depth, object, '}')
+		return d.parseObject(i, depth)
 	case '[':
-		return d.parseContainer(i, depth, array, ']')
+		return d.parseArray(i, depth)
 	case 't':
 		return d.parseWord(i, "true", boolean)
 	case 'f':
@@ -81,38 +81,54 @@ func (d *document) parseValue(i, depth int) int {
 	return end
 }
 
-// parseContainer reads an object or an array; closing is the byte that ends it.
-func (d *document) parseContainer(i, depth int, k kind, closing byte) int {
+func (d *document) parseObject(i, depth int) int {
 	at := len(d.nodes)
-	d.addNode(i, 0, k)
+	d.addNode(i, 0, object)
 	c, i := d.nextToken(i + 1)
-	for c != closing {
-		if k == object {
-			if c != '"' {
-				return -1
-			}
-			if i = d.parseString(i); i < 0 {
-				return -1
-			}
-			if c, i = d.nextToken(i); c != ':' {
-				return -1
-			}
-			i++
-		}
-		if i = d.parseValue(i, depth+1); i < 0 {
+	if c == '}' {
+		return d.closeNode(at, i+1)
+	}
+	for {
+		if c != '"' {
 			return -1
 		}
-		c, i = d.nextToken(i)
-		if c == ',' {
-			if c, i = d.nextToken(i + 1); c == closing {
-				return -1
-			}
-		} else if c != closing {
+		if i = d.parseString(i); i < 0 {
+			return -1
+		}
+		if c, i = d.nextToken(i); c != ':' {
+			return -1
+		}
+		if i = d.parseValue(i+1, depth+1); i < 0 {
+			return -1
+		}
+		if c, i = d.nextToken(i); c == '}' {
+			return d.closeNode(at, i+1)
+		}
+		if c != ',' {
+			return -1
+		}
+		c, i = d.nextToken(i + 1)
+	}
+}
+
+func (d *document) parseArray(i, depth int) int {
+	at := len(d.nodes)
+	d.addNode(i, 0, array)
+	if c, end := d.nextToken(i + 1); c == ']' {
+		return d.closeNode(at, end+1)
+	}
+	for {
+		if i = d.parseValue(i+1, depth+1); i < 0 {
+			return -1
+		}
+		var c byte
+		if c, i = d.nextToken(i); c == ']' {
+			return d.closeNode(at, i+1)
+		}
+		if c != ',' {
 			return -1
 		}
 	}
-	d.nodes[at].end, d.nodes[at].next = uint32(i+1), uint32(len(d.nodes))
-	return i + 1
 }
 
 func (d *document) parseString(i int) int {
@@ -134,6 +150,11 @@ func (d *document) parseWord(i int, word string, k kind) int {
 
 func (d *document) addNode(start, end int, k kind) {
 	d.nodes = append(d.nodes, node{uint32(start), uint32(end), uint32(len(d.nodes) + 1), k})
+}
+
+func (d *document) closeNode(at, end int) int {
+	d.nodes[at].end, d.nodes[at].next = uint32(end), uint32(len(d.nodes))
+	return end
 }
 
 // nextToken returns the first byte from i on that isn't white space, and its index;

@@ -249,7 +249,7 @@ func TestUserNamespace(t *testing.T) {
 // TestSlotsAreReserved lets another user take every slot that it can get: there is
 // one left for us.
 func TestSlotsAreReserved(t *testing.T) {
-	g := withSlots(newGuard(t, Config{}), 4)
+	g := newGuard(t, Config{MaxConns: 4})
 	l := listen(t)
 	var theirs []*exec.Cmd
 	serveOn(t, g, g.Limit(l))

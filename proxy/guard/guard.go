@@ -26,6 +26,7 @@
 package guard
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"net"
@@ -58,6 +59,12 @@ type Config struct {
 	// a retired one. It must be quick and safe for concurrent use. Nil: no token
 	// is known.
 	Known func(hash string) bool
+
+	// MaxConns is how many connections may be open at a time through all
+	// listeners of Limit together. 0: 4096, or fewer if the process may not open
+	// two files for each. Clients that aren't let in by their user get half of
+	// them, unless this system can't tell users apart.
+	MaxConns int
 
 	// Log receives refusals, at most a few a minute for each reason. Nil:
 	// discarded.
@@ -99,7 +106,7 @@ func New(cfg Config) (*Guard, error) {
 			return nil, err
 		}
 	}
-	g.slots = make(chan struct{}, maxConns())
+	g.slots = make(chan struct{}, cmp.Or(cfg.MaxConns, defaultMaxConns()))
 	return g, nil
 }
 

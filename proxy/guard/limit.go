@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// Limit returns a listener that hands out connections of l. At most 4096 of them are
-// open at a time, counted over all listeners that Limit has returned, or fewer if the
-// process may not open two files for each. Beyond that Accept blocks until one is
-// closed, and further connections wait in the kernel's queue.
+// Limit returns a listener that hands out connections of l. At most MaxConns of
+// them are open at a time, counted over all listeners that Limit has returned.
+// Beyond that Accept blocks until one is closed, and further connections wait in
+// the kernel's queue.
 //
-// Where a socket's owner can be known, half of them are reserved for users who are
-// let in: once the other half is in use, a connection of anybody else is closed at
-// once.
+// Where a socket's owner can be known, half of the MaxConns are reserved for
+// users who are let in: once the other half is in use, a connection of anybody
+// else is closed at once.
 func (g *Guard) Limit(l net.Listener) net.Listener {
 	ctx, cancel := context.WithCancel(context.Background())
 	return &limitListener{Listener: l, guard: g, closed: ctx.Done(), cancel: cancel}
@@ -41,7 +41,9 @@ func (l *limitListener) Accept() (net.Conn, error) {
 			return nil, err
 		case l.guard.isOverHalf(c):
 			_ = c.Close()
-			l.guard.record(reasonOverHalf, c.RemoteAddr().String(), "connection refused")
+			if attrs, ok := l.guard.record(reasonOverHalf, c.RemoteAddr().String()); ok {
+				l.guard.log.LogAttrs(context.Background(), slog.LevelWarn, "connection refused", attrs...)
+			}
 		case !l.takeSlot(c):
 			_ = c.Close()
 			return nil, net.ErrClosed
@@ -60,7 +62,10 @@ func (l *limitListener) takeSlot(c net.Conn) bool {
 		return true
 	default:
 	}
-	l.guard.record(reasonFull, c.RemoteAddr().String(), "connections wait: no more may be open", slog.Int("open", cap(slots)))
+	if attrs, ok := l.guard.record(reasonFull, c.RemoteAddr().String()); ok {
+		attrs = append(attrs, slog.Int("open", cap(slots)))
+		l.guard.log.LogAttrs(context.Background(), slog.LevelWarn, "connections wait: no more may be open", attrs...)
+	}
 	select {
 	case slots <- struct{}{}:
 		return true

@@ -42,14 +42,8 @@ func dial(t testing.TB, l net.Listener) net.Conn {
 }
 
 // TestLimit opens one connection more than two listeners may have together.
-// withSlots returns g, which lets n connections be open at a time.
-func withSlots(g *Guard, n int) *Guard {
-	g.slots = make(chan struct{}, n)
-	return g
-}
-
 func TestLimit(t *testing.T) {
-	g := withSlots(newGuard(t, Config{}), 2)
+	g := newGuard(t, Config{MaxConns: 2})
 	l1, l2 := g.Limit(listen(t)), g.Limit(listen(t))
 	accept := func(l net.Listener) net.Conn {
 		t.Helper()
@@ -92,7 +86,7 @@ func TestLimit(t *testing.T) {
 }
 
 func TestLimitClose(t *testing.T) {
-	g := withSlots(newGuard(t, Config{}), 1)
+	g := newGuard(t, Config{MaxConns: 1})
 	l := g.Limit(listen(t))
 	dial(t, l)
 	if _, err := l.Accept(); err != nil {
@@ -114,7 +108,7 @@ func TestLimitClose(t *testing.T) {
 
 // TestLimitServes checks that 200 clients get through 3 slots.
 func TestLimitServes(t *testing.T) {
-	g := withSlots(newGuard(t, Config{Known: knowsKey}), 3)
+	g := newGuard(t, Config{MaxConns: 3, Known: knowsKey})
 	l := listen(t)
 	serveOn(t, g, g.Limit(l))
 	var all sync.WaitGroup

@@ -1,7 +1,6 @@
 package guard
 
 import (
-	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -75,7 +74,9 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 		refusal.Status = http.StatusUnauthorized
 		refusal.Message = credentialMessage(r, "this connection doesn't come over loopback but from another machine or container, or by this machine's address in a network")
 	}
-	g.record(why, r.RemoteAddr, "request refused", detail)
+	if attrs, ok := g.record(why, r.RemoteAddr); ok {
+		g.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused", append(attrs, detail)...)
+	}
 	return refusal
 }
 
@@ -135,18 +136,19 @@ func newStats() map[reason]*reasonStats {
 	return stats
 }
 
-// record counts a refusal or a wait, and logs it if the reason's quota allows that: a
-// client that is refused a million times must not fill the disk.
-func (g *Guard) record(why reason, remote, message string, details ...slog.Attr) {
+// record counts a refusal or a wait. It is ok to log it if the reason's quota
+// allows that, with attrs: a client that is refused a million times must not fill
+// the disk.
+func (g *Guard) record(why reason, remote string) (attrs []slog.Attr, ok bool) {
 	s := g.stats[why]
 	s.count.Add(1)
 	unlogged, ok := s.quota.Take(time.Now())
 	if !ok {
-		return
+		return nil, false
 	}
-	attrs := []slog.Attr{slog.String("reason", string(why)), slog.String("remote", remote)}
+	attrs = []slog.Attr{slog.String("reason", string(why)), slog.String("remote", remote)}
 	if unlogged > 0 {
 		attrs = append(attrs, slog.Uint64("not_logged", unlogged))
 	}
-	g.log.LogAttrs(context.Background(), slog.LevelWarn, message, append(attrs, details...)...)
+	return attrs, true
 }

@@ -8,4 +8,4 @@ import "io/fs"
 // who may read it.
 func checkPrivate(string, fs.FileInfo) error { return nil }
 
-func maxConns() int { return 4096 }
+func defaultMaxConns() int { return 4096 }

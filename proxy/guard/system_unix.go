@@ -20,9 +20,9 @@ func checkPrivate(path string, info fs.FileInfo) error {
 	return nil
 }
 
-// maxConns is how many connections the process can have if each needs one
+// defaultMaxConns is how many connections the process can have if each needs one
 // file for itself and one for its upstream, and some files are reserved.
-func maxConns() int {
+func defaultMaxConns() int {
 	const most, reserved, least = 4096, 64, 16
 	var limit syscall.Rlimit
 	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
