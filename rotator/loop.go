@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"strings"
 	"time"
 
 	"patrol/rotator/workspace"
@@ -236,14 +237,15 @@ func (l *loop) lookAfterFiles(ctx context.Context) {
 // findToken looks for a token that works, and mints by the mint profile if
 // there is none. It returns how long to wait before it is called again.
 func (l *loop) findToken(ctx context.Context, s state) time.Duration {
-	here := "tokens:"
+	var here strings.Builder
+	here.WriteString("tokens:")
 	if all, err := l.candidates(); err == nil {
 		for _, f := range all {
-			here += f.token.Hash()
+			here.WriteString(f.token.Hash())
 		}
 	}
-	if here != l.searched { // the search begins, or a person has brought another
-		l.searched = here
+	if here.String() != l.searched { // the search begins, or a person has brought another
+		l.searched = here.String()
 		l.schedule.End()
 	}
 	if wait := l.schedule.WaitForList(rotating); wait > 0 {
