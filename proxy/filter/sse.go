@@ -21,8 +21,8 @@ const (
 // It cuts what it reads into events, each of which ends with a blank line. An event
 // leaves in the Read in which its last byte came, unless it is held back (see
 // toolcall.go). An event without data, such as a comment that keeps the connection
-// alive, is never held back. Lines end with LF or CRLF: a CR alone ends one too, by
-// the standard, but no server sends it.
+// alive, is never held back. Lines end with LF or CRLF; by the standard a CR alone
+// ends one too, but no model's endpoint does that: such events pass unread.
 type stream struct {
 	callTracker
 	src    io.Reader // decoded
@@ -35,7 +35,7 @@ type stream struct {
 	partial   []byte // the start of an event that isn't complete
 	scanned   int    // how many bytes of it findEnd has read
 	lineBlank bool   // its last line has no text yet
-	tooLarge  bool   // the rest of the event passes unread
+	unread    bool   // the rest of the event passes unread
 
 	held     []byte // the events that are held back
 	heldEnds []int  // where each of them ends
@@ -96,10 +96,10 @@ func (s *stream) takeEvents() {
 		complete = s.findEnd()
 		ev := s.partial[from:s.scanned]
 		switch {
-		case s.tooLarge || len(ev) > s.limit:
+		case s.unread || len(ev) > s.limit || bytes.HasSuffix(ev, []byte("\r\r")):
 			s.flush()
 			s.ready = append(s.ready, ev...)
-			s.tooLarge = !complete
+			s.unread = !complete
 		case complete:
 			s.handleEvent(ev)
 		default:
