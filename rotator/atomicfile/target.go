@@ -81,7 +81,7 @@ func find(path string) (*target, error) {
 	t := &target{path: end}
 	info, err := os.Lstat(end)
 	if err == nil {
-		err = checkRegular(end, info) // before the open: opening a device may act on it
+		err = CheckRegular(end, info) // before the open: opening a device may act on it
 	}
 	if err == nil {
 		t.file, err = os.OpenFile(end, os.O_RDONLY|nonblock, 0)
@@ -98,7 +98,8 @@ func find(path string) (*target, error) {
 	return t, err
 }
 
-func checkRegular(path string, info fs.FileInfo) error {
+// CheckRegular says why what stands at path can't be a credential file.
+func CheckRegular(path string, info fs.FileInfo) error {
 	switch {
 	case info.IsDir():
 		return fmt.Errorf("%s is a folder: move it away, or name another file", path)
@@ -176,7 +177,7 @@ func (t *target) read() (written bool, err error) {
 		return false, err
 	}
 	still := before.Size() == t.info.Size() && before.ModTime().Equal(t.info.ModTime())
-	return still && !t.beingWritten(), checkRegular(t.path, t.info)
+	return still && !t.beingWritten(), CheckRegular(t.path, t.info)
 }
 
 // readAll reads the file from its start, of which it may have been read before.

@@ -19,6 +19,7 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/state"
 	"patrol/proxy"
+	"patrol/rotator"
 	"patrol/rotator/pat"
 )
 
@@ -108,24 +109,22 @@ func (c *Client) Rotate(ctx context.Context) (Rotation, error) {
 
 // Login gives the service a token to go on from.
 func (c *Client) Login(ctx context.Context, token string) (Rotation, error) {
-	body, err := json.Marshal(secret{token})
-	if err != nil {
-		return Rotation{}, fmt.Errorf("encoding a request to the service: %w", err)
-	}
+	body, _ := json.Marshal(secret{token}) // a string can be encoded
 	return call[Rotation](ctx, c, http.MethodPost, "/login", body)
 }
 
 // Logout has the service log out.
-func (c *Client) Logout(ctx context.Context) (Logout, error) {
-	return call[Logout](ctx, c, http.MethodPost, "/logout", nil)
+func (c *Client) Logout(ctx context.Context) (rotator.LogoutResult, error) {
+	return call[rotator.LogoutResult](ctx, c, http.MethodPost, "/logout", nil)
 }
 
 // dial connects and makes sure that the other end is who it should be. Root may ask
 // any user's service.
-func (c *Client) dial(ctx context.Context, _, _ string) (conn net.Conn, err error) {
-	err = withSocketPath(c.stateDir, func(path string) (err error) {
+func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {
+	var conn *net.UnixConn
+	err := withSocketPath(c.stateDir, func(path string) (err error) {
 		var d net.Dialer
-		conn, err = d.DialContext(ctx, "unix", path)
+		conn, err = d.DialUnix(ctx, "unix", nil, &net.UnixAddr{Name: path})
 		return err
 	})
 	if err != nil {

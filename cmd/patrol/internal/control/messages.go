@@ -38,25 +38,13 @@ func (p Ping) Older() bool { return p.Control < Version }
 // Addresses names where the proxy listens, for people.
 func (p Ping) Addresses() string { return strings.Join(p.Listen, " and ") }
 
-// What a message holds is the rotator's to describe.
-type (
-	// Token describes a token.
-	Token = rotator.TokenInfo
-	// File is how a credential file's last write went.
-	File = rotator.FileInfo
-	// Retiring is an old token that is still to be revoked.
-	Retiring = rotator.RetiringInfo
-	// Logout is what a logout did.
-	Logout = rotator.LogoutResult
-)
-
 // A Rotation is what a rotation did.
 type Rotation struct {
-	Token  Token   `json:"token"`
-	Old    Token   `json:"old"` // zero if there was none
-	Joined bool    `json:"joined"`
-	Took   float64 `json:"took_seconds"`
-	Files  []File  `json:"files"`
+	Token  rotator.TokenInfo  `json:"token"`
+	Old    rotator.TokenInfo  `json:"old"` // zero if there was none
+	Joined bool               `json:"joined"`
+	Took   float64            `json:"took_seconds"`
+	Files  []rotator.FileInfo `json:"files"`
 
 	// Of a login: whose the token is, and whose the one before was.
 	User       string `json:"user,omitempty"`

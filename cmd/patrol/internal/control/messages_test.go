@@ -10,7 +10,7 @@ func TestProblems(t *testing.T) {
 	for name, r := range map[string]rotator.Status{
 		"no token":  {Problem: "patrol login"},
 		"rotation":  {Ready: true, Last: rotator.RotationStatus{Error: "no network"}},
-		"file":      {Ready: true, Files: []File{{Path: "a"}, {Path: "b", Error: "disk full"}}},
+		"file":      {Ready: true, Files: []rotator.FileInfo{{Path: "a"}, {Path: "b", Error: "disk full"}}},
 		"ledger":    {Ready: true, Ledger: "disk full"},
 		"same word": {Problem: "dead", Last: rotator.RotationStatus{Error: "dead"}},
 	} {
@@ -18,7 +18,7 @@ func TestProblems(t *testing.T) {
 			t.Errorf("%s: %q", name, got)
 		}
 	}
-	if got := (Status{Running: true, Status: rotator.Status{Ready: true, Files: []File{{Path: "a"}}}}).Problems(); got != nil {
+	if got := (Status{Running: true, Status: rotator.Status{Ready: true, Files: []rotator.FileInfo{{Path: "a"}}}}).Problems(); got != nil {
 		t.Errorf("all is well: %q", got)
 	}
 }

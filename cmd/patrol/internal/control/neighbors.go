@@ -3,7 +3,6 @@ package control
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"net/netip"
 	"path/filepath"
 	"slices"
@@ -33,22 +32,16 @@ func Neighbors(ctx context.Context, env cli.Env, dir string) (found []Ping) {
 	return found
 }
 
-// PortHolder returns which of the services has an address that can't be listened
+// PortHolder returns which of the neighbors has an address that can't be listened
 // on, nil if none.
-func PortHolder(all []Ping, addr netip.AddrPort) *Ping {
-	for i, p := range all {
-		if slices.ContainsFunc(p.Listen, func(l string) bool {
+func PortHolder(ctx context.Context, env cli.Env, dir string, addr netip.AddrPort) *Ping {
+	for _, p := range Neighbors(ctx, env, dir) {
+		for _, l := range p.Listen {
 			ln, err := netip.ParseAddrPort(l)
-			return err == nil && addr.Port() != 0 && (cli.Reaches(addr, ln) || cli.Reaches(ln, addr))
-		}) {
-			return &all[i]
+			if err == nil && addr.Port() != 0 && (cli.Reaches(addr, ln) || cli.Reaches(ln, addr)) {
+				return &p
+			}
 		}
 	}
 	return nil
-}
-
-// PortHeld says that another profile's service has a port.
-func PortHeld(addr netip.AddrPort, p *Ping) error {
-	return cli.Hinted(fmt.Errorf("listening on %s: it is the proxy of the patrol that runs for profile %s (pid %d)", addr, p.Profile, p.PID),
-		"leave that service alone; one for another profile needs a port of its own: --listen 127.0.0.1:4001")
 }

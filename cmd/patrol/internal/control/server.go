@@ -21,6 +21,7 @@ import (
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/proxy"
+	"patrol/rotator"
 	"patrol/rotator/pat"
 )
 
@@ -65,7 +66,7 @@ func (l *peerListener) Close() error {
 // Accept returns the next connection that may talk to us. It closes others.
 func (l *peerListener) Accept() (net.Conn, error) {
 	for {
-		conn, err := l.UnixListener.Accept()
+		conn, err := l.AcceptUnix()
 		if err != nil {
 			return nil, err
 		}
@@ -79,12 +80,12 @@ func (l *peerListener) Accept() (net.Conn, error) {
 }
 
 // checkPeer refuses a connection whose other end isn't uid's or root's.
-func checkPeer(conn net.Conn, uid int) error {
-	peer, known, err := peerUID(conn)
+func checkPeer(conn *net.UnixConn, uid int) error {
+	peer, err := peerUID(conn)
 	if err != nil {
 		return fmt.Errorf("asking who is at the other end: %w", err)
 	}
-	if known && peer != uid && peer != 0 {
+	if peer != uid && peer != 0 {
 		return fmt.Errorf("the other end belongs to uid %d", peer)
 	}
 	return nil
@@ -123,7 +124,7 @@ func Serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 }
 
 // An API is what a service answers. An error of it travels with its hint and exit
-// code; the contexts end when the client leaves.
+// code; the contexts end when the client leaves, but for Logout's.
 type API struct {
 	Ping      func() Ping // at once, whatever else goes on
 	Status    func() Status
@@ -131,7 +132,7 @@ type API struct {
 	Token     func() (pat.Token, error)
 	Rotate    func(context.Context) (Rotation, error)
 	Login     func(ctx context.Context, token string) (Rotation, error)
-	Logout    func(context.Context) (Logout, error)
+	Logout    func(context.Context) (rotator.LogoutResult, error)
 }
 
 // Handler returns what serves api. Its other end is Client.
@@ -158,7 +159,8 @@ func (api API) Handler(log *slog.Logger) http.Handler {
 		}
 		return api.Login(r.Context(), s.Token)
 	})
-	handle("POST /logout", func(r *http.Request) (any, error) { return api.Logout(r.Context()) })
+	// Whoever asked may leave: a logout isn't left half done.
+	handle("POST /logout", func(r *http.Request) (any, error) { return api.Logout(context.WithoutCancel(r.Context())) })
 	return mux
 }
 
@@ -186,11 +188,7 @@ func reply(w http.ResponseWriter, v any, err error) {
 	status := http.StatusOK
 	if err != nil {
 		status = http.StatusBadGateway
-		answer := failure{Error: pat.Redact(err.Error()), Exit: cli.ExitFailed}
-		if edge, ok := errors.AsType[*cli.Error](err); ok {
-			answer.Hint, answer.Exit = edge.Hint, edge.Code
-		}
-		v = answer
+		v = failure{Error: pat.Redact(err.Error()), Hint: cli.HintOf(err), Exit: cli.CodeOf(err)}
 	}
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")

@@ -129,10 +129,5 @@ func (f *findings) fail(fix, format string, args ...any) {
 	f.list = append(f.list, Finding{Name: f.name, Status: gradeFail, What: fmt.Sprintf(format, args...), Fix: fix})
 }
 
-// err makes a finding of an error, with the hint that it has, else with fix.
-func (f *findings) err(fix string, err error) {
-	if hint := cli.HintOf(err); hint != "" {
-		fix = hint
-	}
-	f.fail(fix, "%v", err)
-}
+// err makes a finding of an error, with the hint that it has.
+func (f *findings) err(err error) { f.fail(cli.HintOf(err), "%v", err) }

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"net/netip"
 	"net/url"
@@ -71,15 +72,10 @@ func checkAgents(_ context.Context, in *input, f *findings) {
 
 // isOwnListener reports whether u leads to one of our own addresses.
 func isOwnListener(u *url.URL, addrs []cli.ListenAddr) bool {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
+	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	ip, err := netip.ParseAddr(u.Hostname())
 	return slices.ContainsFunc(addrs, func(a cli.ListenAddr) bool {
-		if strconv.Itoa(int(a.Port())) != port {
-			return false
-		}
-		ip, err := netip.ParseAddr(u.Hostname())
-		return err != nil && pat.HostOf(u).Loopback() || err == nil && cli.Reaches(netip.AddrPortFrom(ip, a.Port()), a.AddrPort)
+		reached := cli.Reaches(netip.AddrPortFrom(ip, a.Port()), a.AddrPort) || err != nil && pat.HostOf(u).Loopback()
+		return reached && strconv.Itoa(int(a.Port())) == port
 	})
 }

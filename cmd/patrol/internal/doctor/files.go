@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,10 +11,10 @@ import (
 	"slices"
 
 	"patrol/cmd/patrol/internal/cli"
-	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
 	"patrol/cmd/patrol/internal/state"
 	"patrol/credwriter"
+	"patrol/rotator"
 	"patrol/rotator/atomicfile"
 )
 
@@ -26,11 +27,11 @@ func checkFiles(_ context.Context, in *input, f *findings) {
 	owner := credwriter.Owner{Host: in.client.Host(), ProxyURL: cli.ProxyURL(in.o.Listen[0].AddrPort), Ours: in.knows}
 	files, err := session.Files(in.o, in.profile.Profile, owner)
 	if err != nil {
-		f.err("", err)
+		f.err(err)
 		return
 	}
 	for _, file := range files {
-		if in.service.client != nil && !slices.ContainsFunc(in.service.status.Files, func(s control.File) bool { return s.Path == file.Path() }) {
+		if in.service.status.Running && !slices.ContainsFunc(in.service.status.Files, func(s rotator.FileInfo) bool { return s.Path == file.Path() }) {
 			continue // the service was told to leave it alone
 		}
 		in.checkFile(f, file)
@@ -52,7 +53,7 @@ func (in *input) checkFile(f *findings, file *credwriter.File) {
 		left, err = file.Left()
 	}
 	if err != nil {
-		f.err("", err)
+		f.err(err)
 	}
 	for _, what := range left {
 		f.warn("nothing, if you mean it to be so; else take it out, and patrol puts its own there", "left alone: %s", what)
@@ -85,14 +86,11 @@ func checkState(_ context.Context, in *input, f *findings) {
 		return
 	}
 	err := state.CheckPrivate(in.dir)
-	if err == nil {
-		err = tryFolder(in.dir)
-	}
-	if err == nil {
-		err = in.ledgerErr
+	if err == nil { // only what is ours is tried
+		err = cmp.Or(in.tryState(), in.ledgerErr)
 	}
 	if err != nil {
-		f.err("", err)
+		f.err(err)
 		return
 	}
 	f.ok("the ledger in %s can be written", in.dir)
@@ -102,9 +100,9 @@ func checkState(_ context.Context, in *input, f *findings) {
 	}
 }
 
-// tryFolder tries whether a file in the folder could be written.
-func tryFolder(dir string) error {
-	err := atomicfile.DryRun(filepath.Join(dir, "doctor"), func([]byte, bool) ([]byte, error) { return []byte("patrol doctor was here\n"), nil })
+// tryState tries whether a file in the state folder could be written.
+func (in *input) tryState() error {
+	err := atomicfile.DryRun(filepath.Join(in.dir, "doctor"), func([]byte, bool) ([]byte, error) { return []byte("patrol doctor was here\n"), nil })
 	if err != nil {
 		return fmt.Errorf("the ledger can't be written, and --state-dir names another folder: %w", err)
 	}

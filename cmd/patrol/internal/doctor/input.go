@@ -43,8 +43,7 @@ type profile struct {
 
 // running is the service that runs, and those of this user's other profiles.
 type running struct {
-	client *control.Client // nil: none runs, or err
-	status control.Status
+	status control.Status // not Running: none runs, or err
 	err    error
 	others []control.Ping
 }
@@ -72,7 +71,7 @@ func gather(ctx context.Context, o cli.Options) (*input, error) {
 	in.service.err = in.askService(ctx)
 	in.service.others = control.Neighbors(ctx, o.Env, in.dir)
 	host := in.service.status.Host
-	if in.service.client == nil && in.targetErr == nil {
+	if !in.service.status.Running && in.targetErr == nil {
 		host = t.Host.String()
 		in.standIn(t)
 	}
@@ -94,7 +93,6 @@ func (in *input) askService(ctx context.Context) error {
 	if in.service.status, err = client.Status(ctx); err != nil {
 		return fmt.Errorf("asking the running service: %w", err)
 	}
-	in.service.client = client
 	in.o.MintProfile = cmp.Or(client.MintProfile, in.o.MintProfile)
 	in.o.Listen = nil
 	for _, l := range client.Listen {

@@ -12,7 +12,7 @@ import (
 func checkProfile(_ context.Context, in *input, f *findings) {
 	switch {
 	case in.targetErr != nil:
-		f.err("", in.targetErr)
+		f.err(in.targetErr)
 	case !in.profile.read.Exists:
 		f.warn("patrol makes it, once it has a token: "+in.login(), "there is no %s", in.profile)
 	default:
@@ -37,7 +37,7 @@ func checkDefaultProfile(_ context.Context, in *input, f *findings) {
 
 // checkToken: is the profile's token the one that it should be?
 func checkToken(ctx context.Context, in *input, f *findings) {
-	held, running := in.profile.read.Token, in.service.client != nil
+	held, running := in.profile.read.Token, in.service.status.Running
 	switch {
 	case in.profile.err != nil, running && in.token.IsZero(), !running && in.ledgerErr != nil:
 		// checkProfile, checkService and checkState say so.
@@ -51,7 +51,7 @@ func checkToken(ctx context.Context, in *input, f *findings) {
 		f.warn("patrol serve puts one of its own there", "there is none in %s, but in the environment", in.profile)
 	default: // and no service runs
 		if err := session.CheckAlive(ctx, in.o, in.profile.Profile, in.dir, held); err != nil {
-			f.err("patrol login", err)
+			f.err(err)
 			return
 		}
 		f.ok("%s holds one that patrol can go on from", in.profile)

@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -27,7 +28,7 @@ func checkService(_ context.Context, in *input, f *findings) {
 		in.noService(f)
 		return
 	case in.service.err != nil:
-		f.err("end the service and start it again", in.service.err)
+		f.fail(cmp.Or(cli.HintOf(in.service.err), "end the service and start it again"), "%v", in.service.err)
 		return
 	case s.NeedsLogin:
 		f.fail("patrol login", "%s", s.Problem)
@@ -75,15 +76,15 @@ func (in *input) noService(f *findings) {
 
 // checkPorts: does the service's proxy answer? If none runs, is its port free?
 func checkPorts(ctx context.Context, in *input, f *findings) {
-	if in.service.client != nil {
+	if in.service.status.Running {
 		for _, l := range in.o.Listen {
-			checkProxy(ctx, f, cli.ProxyURL(l.AddrPort))
+			in.checkProxy(ctx, f, cli.ProxyURL(l.AddrPort))
 		}
 		return
 	}
-	lns, err := service.Listen(ctx, in.o.Listen)
+	lns, err := service.Listen(ctx, in.o, in.dir)
 	if err != nil {
-		f.err("", service.PortTaken(ctx, in.o, in.dir, err))
+		f.err(err)
 	}
 	service.CloseAll(lns)
 	for _, ln := range lns {
@@ -92,8 +93,8 @@ func checkPorts(ctx context.Context, in *input, f *findings) {
 }
 
 // checkProxy asks a proxy whether it is there.
-func checkProxy(ctx context.Context, f *findings, base string) {
-	status, err := get(ctx, nil, base+"/healthz", pat.Token{})
+func (in *input) checkProxy(ctx context.Context, f *findings, base string) {
+	status, err := in.get(ctx, base, "healthz", pat.Token{})
 	switch {
 	case err != nil:
 		f.fail("start the service again; its log says more", "the proxy on %s doesn't answer: %v", base, err)

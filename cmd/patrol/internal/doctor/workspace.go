@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/http"
@@ -120,10 +119,10 @@ func checkMinter(ctx context.Context, in *input, f *findings) {
 		m, err = session.NewMinter(ctx, in.client, in.profile.File, in.o.MintProfile)
 	}
 	if err != nil {
-		f.err("", err)
+		f.err(err)
 		return
 	}
-	switch err := m.Try(ctx); {
+	switch _, err := m.List(ctx); {
 	case errors.Is(err, workspace.ErrPermission):
 		f.warn("let whom it signs in as use personal access tokens, in the workspace's settings", "%s signs in, and may not ask for tokens: %v", m, err)
 	case err != nil:
@@ -141,11 +140,7 @@ func (in *input) upstreamChecks() (all []check) {
 	}
 	for _, u := range in.upstreams {
 		all = append(all, check{"upstream", func(ctx context.Context, in *input, f *findings) {
-			models, err := url.JoinPath(u.URL, "models") // the workspace's number may stand behind the path
-			status := 0
-			if err == nil {
-				status, err = get(ctx, in.o.Proxy.RootCAs, models, in.token)
-			}
+			status, err := in.get(ctx, u.URL, "models", in.token)
 			judgeUpstream(f, u, status, err)
 		}})
 	}
@@ -167,9 +162,13 @@ func judgeUpstream(f *findings, u proxy.Upstream, status int, err error) {
 	}
 }
 
-// get asks for a URL, with a token if there is one, and returns the status of
-// the answer. It follows no redirect. A nil roots is whom the system trusts.
-func get(ctx context.Context, roots *x509.CertPool, at string, token pat.Token) (int, error) {
+// get asks for what stands below a URL, with a token if there is one, and returns
+// the status of the answer. It follows no redirect.
+func (in *input) get(ctx context.Context, base, path string, token pat.Token) (int, error) {
+	at, err := url.JoinPath(base, path) // the workspace's number may stand behind the base's path
+	if err != nil {
+		return 0, err
+	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return 0, err
@@ -179,7 +178,7 @@ func get(ctx context.Context, roots *x509.CertPool, at string, token pat.Token) 
 		req.Header.Set("Authorization", "Bearer "+token.Expose())
 	}
 	t := http.DefaultTransport.(*http.Transport).Clone()
-	t.TLSClientConfig.RootCAs = roots
+	t.TLSClientConfig.RootCAs = in.o.Proxy.RootCAs
 	defer t.CloseIdleConnections()
 	resp, err := t.RoundTrip(req)
 	if err != nil {

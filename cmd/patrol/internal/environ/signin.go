@@ -10,7 +10,6 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
-	"patrol/cmd/patrol/internal/state"
 	"patrol/cmd/patrol/internal/target"
 )
 
@@ -19,14 +18,17 @@ const patience = 250 * time.Millisecond
 
 // SignIn returns the changes that sign a process in, and the proxy's address.
 func SignIn(ctx context.Context, o cli.Options) (changes []Change, addr netip.AddrPort, err error) {
-	p, err := target.ExistingProfile(o)
+	p, dir, err := session.Locate(o)
+	if err == nil {
+		err = p.MustExist()
+	}
 	if err != nil {
 		return nil, addr, err
 	}
 	if read, err := p.Read(); err == nil && !read.Exists {
 		o.Complain("patrol: warning", fmt.Sprintf("there is no %s: Databricks tools will not find a token; to make it: patrol login --host https://…", p))
 	}
-	if addr, err = proxyAddress(ctx, o, p); err != nil {
+	if addr, err = proxyAddress(ctx, o, p, dir); err != nil {
 		return nil, addr, err
 	}
 	if addr.Port() == 0 {
@@ -39,14 +41,10 @@ func SignIn(ctx context.Context, o cli.Options) (changes []Change, addr netip.Ad
 // unless it is to be chosen by the service. The default address is refused where
 // another profile's service has it: agents would be signed in as whoever that is
 // for.
-func proxyAddress(ctx context.Context, o cli.Options, p target.Profile) (netip.AddrPort, error) {
+func proxyAddress(ctx context.Context, o cli.Options, p target.Profile, dir string) (netip.AddrPort, error) {
 	addr := o.Listen[0].AddrPort
 	if o.ListenGiven && addr.Port() != 0 {
 		return addr, nil
-	}
-	dir, err := state.Dir(o, p.Name)
-	if err != nil {
-		return addr, err
 	}
 	switch service, err := control.DialProfile(ctx, p.Name, dir, patience); {
 	case cli.IsUsage(err):
@@ -54,7 +52,7 @@ func proxyAddress(ctx context.Context, o cli.Options, p target.Profile) (netip.A
 	case err == nil:
 		return netip.ParseAddrPort(service.Listen[0])
 	}
-	if other := control.PortHolder(control.Neighbors(ctx, o.Env, dir), addr); other != nil {
+	if other := control.PortHolder(ctx, o.Env, dir, addr); other != nil {
 		return addr, cli.Hinted(fmt.Errorf("no patrol runs for profile %s, and %s is the proxy of the one for profile %s (pid %d)", p.Name, addr, other.Profile, other.PID),
 			fmt.Sprintf("start one: patrol serve --profile %s --listen 127.0.0.1:4001; or, if that proxy is meant: --listen %s", cli.ShellWord(p.Name), addr))
 	}

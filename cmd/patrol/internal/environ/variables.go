@@ -3,6 +3,7 @@
 package environ
 
 import (
+	"cmp"
 	"net/netip"
 	"slices"
 	"strings"
@@ -71,37 +72,26 @@ func changesFor(env cli.Env, profile string, addr netip.AddrPort) []Change {
 // without a proxy; other is the list under the other spelling, used if the first
 // is empty.
 func withLoopback(list, other string) string {
-	if strings.TrimSpace(list) == "" {
-		list = other
-	}
+	list = cmp.Or(strings.TrimSpace(list), other)
 	hosts := strings.FieldsFunc(list, func(r rune) bool { return r == ',' || r == ' ' })
 	if slices.Contains(hosts, "*") {
 		return list
 	}
-	list = strings.TrimRight(list, ", ")
 	for _, host := range []string{"localhost", "127.0.0.1", "::1"} {
-		if slices.Contains(hosts, host) {
-			continue
+		if !slices.Contains(hosts, host) {
+			hosts = append(hosts, host)
 		}
-		if list != "" {
-			list += ","
-		}
-		list += host
 	}
-	return list
+	return strings.Join(hosts, ",")
 }
 
 // Apply returns environ with the changes made; each changed name stands in it
 // once or not at all.
 func Apply(environ []string, changes []Change) []string {
-	out := make([]string, 0, len(environ)+len(changes))
-	for _, entry := range environ {
+	out := slices.DeleteFunc(slices.Clone(environ), func(entry string) bool {
 		name, _, ok := strings.Cut(entry, "=")
-		if ok && slices.ContainsFunc(changes, func(c Change) bool { return cli.SameVariable(c.Name, name) }) {
-			continue
-		}
-		out = append(out, entry)
-	}
+		return ok && slices.ContainsFunc(changes, func(c Change) bool { return cli.SameVariable(c.Name, name) })
+	})
 	for _, c := range changes {
 		if !c.Unset {
 			out = append(out, c.Name+"="+c.Value)

@@ -18,13 +18,13 @@ func TestWithLoopback(t *testing.T) {
 	tests := []struct{ list, other, want string }{
 		{"", "", "localhost,127.0.0.1,::1"},
 		{"corp.example", "", "corp.example,localhost,127.0.0.1,::1"},
-		{"a, b", "", "a, b,localhost,127.0.0.1,::1"},
-		{"a b", "", "a b,localhost,127.0.0.1,::1"},
+		{"a, b", "", "a,b,localhost,127.0.0.1,::1"},
+		{"a b", "", "a,b,localhost,127.0.0.1,::1"},
 		{"", "corp.example", "corp.example,localhost,127.0.0.1,::1"},
 		{"a", "b", "a,localhost,127.0.0.1,::1"},
 		{"*", "", "*"},
 		{"localhost,127.0.0.1,::1", "", "localhost,127.0.0.1,::1"},
-		{"localhost, corp", "", "localhost, corp,127.0.0.1,::1"},
+		{"localhost, corp", "", "localhost,corp,127.0.0.1,::1"},
 		{"corp,", "", "corp,localhost,127.0.0.1,::1"},
 		{" ", "", "localhost,127.0.0.1,::1"},
 	}

@@ -12,18 +12,19 @@ import (
 	"patrol/cmd/patrol/internal/control"
 )
 
-// Listen opens every address, or none.
-func Listen(ctx context.Context, addrs []cli.ListenAddr) ([]net.Listener, error) {
+// Listen opens every address of --listen, or none. dir is our own state folder.
+func Listen(ctx context.Context, o cli.Options, dir string) ([]net.Listener, error) {
 	var open []net.Listener
 	var lc net.ListenConfig
-	for _, a := range addrs {
+	for _, a := range o.Listen {
 		ln, err := lc.Listen(ctx, "tcp", a.String())
 		if err != nil && a.Optional && (errors.Is(err, syscall.EADDRNOTAVAIL) || errors.Is(err, syscall.EAFNOSUPPORT)) {
 			continue
 		}
 		if err != nil {
 			CloseAll(open)
-			return nil, listenError(a.AddrPort, err)
+			holder := control.PortHolder(ctx, o.Env, dir, a.AddrPort)
+			return nil, listenError(a.AddrPort, holder, err)
 		}
 		open = append(open, ln)
 	}
@@ -41,8 +42,12 @@ func CloseAll(lns []net.Listener) {
 func addrOf(ln net.Listener) netip.AddrPort { return netip.MustParseAddrPort(ln.Addr().String()) }
 
 // listenError says why an address can't be listened on, and what to do about it.
-func listenError(addr netip.AddrPort, err error) error {
+// holder is another profile's service that has it, if one does.
+func listenError(addr netip.AddrPort, holder *control.Ping, err error) error {
 	switch {
+	case holder != nil:
+		return cli.Hinted(fmt.Errorf("listening on %s: it is the proxy of the patrol that runs for profile %s (pid %d)", addr, holder.Profile, holder.PID),
+			"leave that service alone; one for another profile needs a port of its own: --listen 127.0.0.1:4001")
 	case errors.Is(err, syscall.EADDRINUSE):
 		return cli.Hinted(fmt.Errorf("listening on %s: the port is in use by another process", addr),
 			fmt.Sprintf("find it with lsof -i :%d, or ss -ltnp 'sport = :%d'; or choose another port: --listen 127.0.0.1:4001", addr.Port(), addr.Port()))
@@ -53,16 +58,4 @@ func listenError(addr netip.AddrPort, err error) error {
 		return cli.Hinted(fmt.Errorf("listening on %s: %w", addr, syscall.EACCES), "ports below 1024 are for root; choose a higher one")
 	}
 	return fmt.Errorf("listening on %s: %w", addr, err)
-}
-
-// PortTaken is why an address of ours could not be listened on: err, unless it is
-// another profile's service that has it.
-func PortTaken(ctx context.Context, o cli.Options, dir string, err error) error {
-	all := control.Neighbors(ctx, o.Env, dir)
-	for _, l := range o.Listen {
-		if p := control.PortHolder(all, l.AddrPort); p != nil {
-			return control.PortHeld(l.AddrPort, p)
-		}
-	}
-	return err
 }

@@ -54,19 +54,16 @@ func Run(ctx context.Context, o cli.Options) error {
 		return err
 	}
 	defer open.Close()
-	t, err := open.Resolve()
-	if err == nil && open.Service == nil {
-		err = open.Lock(ctx)
-	}
+	t, err := open.Lock(ctx)
 	if err == nil && open.Service != nil {
 		err = alreadyRuns(open.Service.Ping)
 	}
 	if err != nil {
 		return err
 	}
-	lns, err := Listen(ctx, o.Listen)
+	lns, err := Listen(ctx, o, open.Dir)
 	if err != nil {
-		return PortTaken(ctx, o, open.Dir, err)
+		return err
 	}
 	defer CloseAll(lns)
 	s, err := newService(ctx, o, open, t, lns)
@@ -149,10 +146,7 @@ func (s *Service) api() control.API {
 		},
 		Rotate: s.Rotate,
 		Login:  s.Login,
-		Logout: func(ctx context.Context) (control.Logout, error) {
-			// Whoever asked may leave: a logout isn't left half done.
-			return s.Logout(context.WithoutCancel(ctx))
-		},
+		Logout: s.Logout,
 	}
 }
 

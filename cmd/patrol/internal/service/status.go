@@ -7,15 +7,14 @@ import (
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
-	"patrol/cmd/patrol/internal/session"
 	"patrol/rotator"
+	"patrol/rotator/atomicfile"
 	"patrol/rotator/pat"
 )
 
 // status tells what the service is doing.
 func (s *Service) status() control.Status {
-	status := s.Rotator.Status()
-	status.Files = s.fileStatuses()
+	status := s.rotatorStatus()
 	if err := s.ready(); err != nil && !status.Ready {
 		status.Problem = err.Error()
 	}
@@ -41,25 +40,26 @@ func (s *Service) ready() error {
 	return err
 }
 
-// fileStatuses returns how the files' last writes went, and looks whether
-// something else stands in a file's place since: a rotation, which would find it,
-// may be hours away.
-func (s *Service) fileStatuses() []control.File {
-	files := s.Rotator.Status().Files
-	for i := range files {
-		f := &files[i]
-		if info, err := os.Stat(f.Path); err == nil && f.Error == "" && !info.Mode().IsRegular() {
-			f.Error = session.NotAFile(f.Path, info.Mode()).Error()
+// rotatorStatus looks, too, whether something else stands in a file's place: a
+// rotation, which would find it, may be hours away.
+func (s *Service) rotatorStatus() rotator.Status {
+	status := s.Rotator.Status()
+	for i := range status.Files {
+		f := &status.Files[i]
+		if info, err := os.Stat(f.Path); err == nil && f.Error == "" {
+			if err := atomicfile.CheckRegular(f.Path, info); err != nil {
+				f.Error = err.Error()
+			}
 		}
 	}
-	return files
+	return status
 }
 
 // warnings says which credential files can't be written, for /readyz. No
 // supervisor should restart or starve a patrol for that: it serves, and a start
 // would find the same file. The profile's comes first.
 func (s *Service) warnings() (all []string) {
-	for i, f := range s.fileStatuses() {
+	for i, f := range s.rotatorStatus().Files {
 		then := "it is tried again until it can be"
 		if i == 0 {
 			then = "no new token is minted until it can be"

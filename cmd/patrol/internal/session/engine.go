@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"time"
 
 	"patrol/cmd/patrol/internal/cli"
@@ -38,7 +37,7 @@ func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, 
 	e.Client, err = workspace.New(workspace.Config{Host: t.Host.String(), UserAgent: cli.UserAgent(), RootCAs: o.Proxy.RootCAs, Log: s.Log})
 	if err == nil && o.MintProfile != "" {
 		if e.Minter, err = NewMinter(ctx, e.Client, t.Profile.File, o.MintProfile); err == nil {
-			mintAs = e.Minter.session
+			mintAs = e.Minter.Session
 		}
 	}
 	if err != nil {
@@ -96,29 +95,10 @@ func Files(o cli.Options, p target.Profile, owner credwriter.Owner) ([]*credwrit
 	return files, nil
 }
 
-// NotAFile says that something else stands in a file's place.
-func NotAFile(path string, mode os.FileMode) error {
-	what := "something that is no file"
-	if mode.IsDir() {
-		what = "a folder"
-	}
-	return cli.Hinted(fmt.Errorf("%s is %s, and should be a file", path, what), "move it away: patrol makes the file")
-}
-
 // close ends what runs, which may take as long as a rotation that is under way.
 func (e *Engine) close() {
 	e.Rotator.Close()
 	e.Client.Close()
-}
-
-// findToken finds the token to go on from. That there is none, or none that works,
-// is an error; with a Minter the next rotation needs none.
-func (e *Engine) findToken(ctx context.Context) error {
-	err := e.Rotator.Start(ctx)
-	if e.Minter != nil && errors.Is(err, rotator.ErrNeedsLogin) {
-		err = nil
-	}
-	return AtEdge(err)
 }
 
 // Rotate rotates because a person asked for it. Where the token is dead it was the
@@ -143,15 +123,15 @@ func (e *Engine) Login(ctx context.Context, token string) (control.Rotation, err
 }
 
 // Logout revokes what patrol minted, and cleans the files.
-func (e *Engine) Logout(ctx context.Context) (control.Logout, error) {
+func (e *Engine) Logout(ctx context.Context) (rotator.LogoutResult, error) {
 	return e.Rotator.Logout(ctx)
 }
 
 // rotationMessage is r for a person.
 func rotationMessage(r rotator.Rotation) control.Rotation {
 	return control.Rotation{
-		Token:      control.Token{ID: r.Token.ID, Expires: r.Token.Expiry},
-		Old:        control.Token{ID: r.Old.ID, Expires: r.Old.Expiry},
+		Token:      rotator.TokenInfo{ID: r.Token.ID, Expires: r.Token.Expiry},
+		Old:        rotator.TokenInfo{ID: r.Old.ID, Expires: r.Old.Expiry},
 		Joined:     r.Joined,
 		Took:       r.Took.Seconds(),
 		Files:      r.Files,
@@ -176,10 +156,10 @@ func AtEdge(err error) error {
 }
 
 // A Minter is the profile of --mint-profile: it mints when the token in use is
-// dead.
+// dead. It signs in with the first call.
 type Minter struct {
 	target.Profile
-	session *workspace.Session
+	*workspace.Session
 }
 
 // NewMinter reads the profile of that name; client is its workspace's. Nothing is
@@ -189,14 +169,7 @@ func NewMinter(ctx context.Context, client *workspace.Client, file, name string)
 	if err != nil {
 		return nil, cli.Usage("it names a profile for the same workspace that signs in by OAuth, Azure …", "--mint-profile: %w", err)
 	}
-	return &Minter{Profile: target.Profile{Name: name, File: file}, session: session}, nil
-}
-
-// Try signs in and asks the workspace for the tokens of whom it has signed in
-// as. It changes nothing, and blocks until that is answered or ctx is done.
-func (m *Minter) Try(ctx context.Context) error {
-	_, err := m.session.List(ctx)
-	return err
+	return &Minter{Profile: target.Profile{Name: name, File: file}, Session: session}, nil
 }
 
 // Fix is what to do about a minter that doesn't work.
@@ -213,7 +186,7 @@ func (m *Minter) WarnIfBroken(ctx context.Context, log *slog.Logger) {
 	const enough = 30 * time.Second
 	bounded, cancel := context.WithTimeout(ctx, enough)
 	defer cancel()
-	if err := m.Try(bounded); err != nil && ctx.Err() == nil {
+	if _, err := m.List(bounded); err != nil && ctx.Err() == nil {
 		log.Warn("--mint-profile doesn't work: when the token in use is dead, nothing can mint",
 			"profile", m.Name, "file", m.File, "err", err, "mend", m.Fix())
 	}

@@ -10,6 +10,7 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/state"
+	"patrol/cmd/patrol/internal/target"
 	"patrol/rotator/atomicfile"
 	"patrol/rotator/ledger"
 )
@@ -18,12 +19,24 @@ import (
 // service: one that rotates once, starts or ends.
 const lockPatience = 30 * time.Second
 
-// Lock opens the ledger, which only one patrol at a time has. If a service runs
-// with it, or has started meanwhile, that is used instead; one that doesn't answer is
-// an error.
-func (s *Session) Lock(ctx context.Context) error { return s.lock(ctx, lockPatience) }
+// Lock returns what is to be kept fresh, and opens its ledger, which only one patrol
+// at a time has. If a service runs with it, or has started meanwhile, that is used
+// instead; one that doesn't answer is an error.
+func (s *Session) Lock(ctx context.Context) (target.Target, error) {
+	t, err := target.Resolve(s.o)
+	if err != nil {
+		return t, err
+	}
+	if t.Ignored != "" {
+		s.Log.Warn("DATABRICKS_TOKEN is set and not used", "why", t.Ignored)
+	}
+	if s.Service == nil {
+		err = s.lock(ctx, lockPatience)
+	}
+	return t, err
+}
 
-// lock is Lock. For a patrol that has the ledger and is no service it waits as long
+// lock opens the ledger. For a patrol that has it and is no service it waits as long
 // as patience; a service waits until it has ended.
 func (s *Session) lock(ctx context.Context, patience time.Duration) error {
 	if err := state.MakePrivate(s.Dir); err != nil {

@@ -37,17 +37,7 @@ type Session struct {
 // It opens no ledger: what needs one does. One that runs for another workspace
 // than --host's is an error.
 func Open(ctx context.Context, o cli.Options, command string) (*Session, error) {
-	return open(ctx, o, command, Locate)
-}
-
-// OpenKnown is Open for commands that make nothing: a profile that was named must
-// exist, or have a state.
-func OpenKnown(ctx context.Context, o cli.Options, command string) (*Session, error) {
-	return open(ctx, o, command, LocateKnown)
-}
-
-func open(ctx context.Context, o cli.Options, command string, locate func(cli.Options) (target.Profile, string, error)) (*Session, error) {
-	p, dir, err := locate(o)
+	p, dir, err := Locate(o)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +52,15 @@ func open(ctx context.Context, o cli.Options, command string, locate func(cli.Op
 	return s, s.use(service)
 }
 
+// OpenKnown is Open for commands that make nothing: a profile that was named must
+// exist, or have a state.
+func OpenKnown(ctx context.Context, o cli.Options, command string) (*Session, error) {
+	if _, _, err := LocateKnown(o); err != nil {
+		return nil, err
+	}
+	return Open(ctx, o, command)
+}
+
 // Locate returns the profile that a command is about and its state folder.
 // Neither need exist.
 func Locate(o cli.Options) (p target.Profile, dir string, err error) {
@@ -74,13 +73,10 @@ func Locate(o cli.Options) (p target.Profile, dir string, err error) {
 
 // LocateKnown is Locate, but a profile that was named must exist, or have a state.
 func LocateKnown(o cli.Options) (p target.Profile, dir string, err error) {
-	if p, dir, err = Locate(o); err != nil {
-		return p, dir, err
+	p, dir, err = Locate(o)
+	if _, noState := os.Stat(dir); err == nil && noState != nil {
+		err = p.MustExist()
 	}
-	if _, err := os.Stat(dir); err == nil {
-		return p, dir, nil
-	}
-	_, err = target.ExistingProfile(o)
 	return p, dir, err
 }
 
@@ -124,30 +120,17 @@ func (s *Session) Host() (string, error) {
 	return t.Host.String(), err
 }
 
-// Resolve returns what is to be kept fresh. It warns of a DATABRICKS_TOKEN that
-// isn't used.
-func (s *Session) Resolve() (target.Target, error) {
-	t, err := target.Resolve(s.o)
-	if err == nil && t.Ignored != "" {
-		s.Log.Warn("DATABRICKS_TOKEN is set and not used", "why", t.Ignored)
-	}
-	return t, err
-}
-
 // A worker rotates: the running service, or an engine of our own.
 type worker interface {
 	Rotate(context.Context) (control.Rotation, error)
 	Login(ctx context.Context, token string) (control.Rotation, error)
-	Logout(context.Context) (control.Logout, error)
+	Logout(context.Context) (rotator.LogoutResult, error)
 }
 
 // worker returns the running service, or makes an engine of our own.
 func (s *Session) worker(ctx context.Context) (worker, error) {
 	if s.Service == nil {
-		t, err := s.Resolve()
-		if err == nil {
-			err = s.Lock(ctx)
-		}
+		t, err := s.Lock(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -173,8 +156,9 @@ func (s *Session) Rotate(ctx context.Context) (control.Rotation, error) {
 		if unreadable == nil && err == nil && now.Stage == ledger.Current && now.Ours() && now.Nonce != before.Nonce {
 			return control.Rotation{Token: rotator.DescribeToken(now), Another: true}, nil
 		}
-		if err := s.engine.findToken(ctx); err != nil {
-			return control.Rotation{}, err
+		err = s.engine.Rotator.Start(ctx)
+		if needsNone := s.engine.Minter != nil && errors.Is(err, rotator.ErrNeedsLogin); err != nil && !needsNone {
+			return control.Rotation{}, AtEdge(err)
 		}
 	}
 	return w.Rotate(ctx)
@@ -190,7 +174,7 @@ func (s *Session) Login(ctx context.Context, token string) (r control.Rotation, 
 }
 
 // Logout revokes what patrol minted, and cleans the files.
-func (s *Session) Logout(ctx context.Context) (l control.Logout, err error) {
+func (s *Session) Logout(ctx context.Context) (l rotator.LogoutResult, err error) {
 	w, err := s.worker(ctx)
 	if err == nil {
 		l, err = w.Logout(ctx)
@@ -227,7 +211,7 @@ func (s *Session) awaitService(ctx context.Context, id string) error {
 		if err != nil {
 			return fmt.Errorf("waiting for the old token to be revoked: %w", err)
 		}
-		if !slices.ContainsFunc(status.Retiring, func(old control.Retiring) bool { return old.ID == id || id == "" }) {
+		if !slices.ContainsFunc(status.Retiring, func(old rotator.RetiringInfo) bool { return old.ID == id || id == "" }) {
 			return nil
 		}
 		select {

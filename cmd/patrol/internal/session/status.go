@@ -29,14 +29,14 @@ func (s *Session) Status(ctx context.Context) (control.Status, error) {
 	status.Service = &control.Ping{Profile: s.Profile.Name, State: s.Dir}
 	status.Instance = instance
 	status.Problem = "no patrol runs for this profile; start it with: patrol serve"
-	status.Files, status.Retiring = []control.File{}, []control.Retiring{}
+	status.Files, status.Retiring = []rotator.FileInfo{}, []rotator.RetiringInfo{}
 	for _, e := range entries {
 		switch {
 		case e.Stage == ledger.Current:
 			status.Host = e.Host.String()
 			status.Token = rotator.DescribeToken(e)
 		case !e.Stage.Ended():
-			status.Retiring = append(status.Retiring, control.Retiring{ID: e.ID, Expires: e.Expiry, Waits: "the next start of patrol"})
+			status.Retiring = append(status.Retiring, rotator.RetiringInfo{ID: e.ID, Expires: e.Expiry, Waits: "the next start of patrol"})
 		}
 	}
 	return status, nil

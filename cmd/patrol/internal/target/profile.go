@@ -18,9 +18,13 @@ type Profile struct {
 	Name string
 	From string // the flag or variable that names it; "" if the file does, or nobody
 	File string // the path of .databrickscfg
-
-	byFlag bool // the flag or its variable names it, and not only DATABRICKS_CONFIG_PROFILE
 }
+
+// sharedVariable names the profile to all Databricks tools.
+const sharedVariable = "DATABRICKS_CONFIG_PROFILE"
+
+// byFlag reports whether patrol's own flag or variable names the profile.
+func (p Profile) byFlag() bool { return p.From != "" && p.From != sharedVariable }
 
 // String names the profile for messages.
 func (p Profile) String() string {
@@ -37,11 +41,11 @@ func SelectProfile(o cli.Options) (Profile, error) {
 	}
 	p := Profile{}
 	p.File, _, _ = credwriter.Paths(o.Get, home)
-	switch name := strings.TrimSpace(o.Get("DATABRICKS_CONFIG_PROFILE")); {
+	switch name := strings.TrimSpace(o.Get(sharedVariable)); {
 	case o.Profile.Given():
-		p.Name, p.From, p.byFlag = o.Profile.Value(), o.Profile.From, true
+		p.Name, p.From = o.Profile.Value(), o.Profile.From
 	case name != "":
-		p.Name, p.From = name, "DATABRICKS_CONFIG_PROFILE"
+		p.Name, p.From = name, sharedVariable
 	default:
 		read, err := credwriter.ReadProfile(p.File, "")
 		if err != nil {
@@ -55,18 +59,14 @@ func SelectProfile(o cli.Options) (Profile, error) {
 	return p, nil
 }
 
-// ExistingProfile is SelectProfile for commands that can't do anything with a
-// profile that isn't there: one that was named must exist.
-func ExistingProfile(o cli.Options) (Profile, error) {
-	p, err := SelectProfile(o)
-	if err != nil || p.From == "" {
-		return p, err
-	}
+// MustExist says so if the profile was named and isn't there: for commands that
+// can't do anything then.
+func (p Profile) MustExist() error {
 	read, err := p.Read()
-	if err == nil && !read.Exists {
+	if err == nil && !read.Exists && p.From != "" {
 		err = p.unknown("")
 	}
-	return p, err
+	return err
 }
 
 // Read returns what stands in the profile.

@@ -59,7 +59,7 @@ func (t *Target) chooseHost(o cli.Options, own pat.Host) (from string, err error
 	case o.Host.Given():
 		from = o.Host.From
 		t.Host, err = HostFlag(o.Host)
-	case env != "" && !t.Profile.byFlag:
+	case env != "" && !t.Profile.byFlag():
 		from = variable
 		t.Host, err = VariableHost(variable, env)
 	case !own.IsZero():
@@ -113,9 +113,9 @@ func (t *Target) takeEnvToken(o cli.Options, has bool) {
 	}
 	env, err := VariableHost("DATABRICKS_HOST", o.Get("DATABRICKS_HOST"))
 	switch {
-	case t.Profile.byFlag && !o.Host.Given():
+	case t.Profile.byFlag() && !o.Host.Given():
 		t.Ignored = t.Profile.From + " is given"
-	case t.Profile.byFlag && has:
+	case t.Profile.byFlag() && has:
 		t.Ignored = t.Profile.From + " is given, and " + t.Profile.String() + " has a token"
 	case err != nil || env.IsZero():
 		t.Ignored = "DATABRICKS_HOST doesn't say which workspace it is for"

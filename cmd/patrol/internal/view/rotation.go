@@ -30,7 +30,7 @@ func Rotation(s cli.Streams, r control.Rotation) error {
 	}
 	s.Printf("%s%s\n", what, cli.Expires(r.Token.Expires, time.Now()))
 	t := cli.NewTable(s.Out)
-	written := slices.DeleteFunc(r.Files, func(f control.File) bool { return f.Error == "" && !exists(f.Path) })
+	written := slices.DeleteFunc(r.Files, func(f rotator.FileInfo) bool { return f.Error == "" && !exists(f.Path) })
 	failed := printFiles(t, "  ", written)
 	_ = t.Flush()
 	if failed > 0 {
@@ -53,7 +53,7 @@ func Login(s cli.Streams, r control.Rotation) error {
 }
 
 // Logout prints what a logout did. What it could not do is an error.
-func Logout(s cli.Streams, l control.Logout, now time.Time) error {
+func Logout(s cli.Streams, l rotator.LogoutResult, now time.Time) error {
 	t, rows := cli.NewTable(s.Out), map[string]int{}
 	row := func(how, what string) {
 		rows[how]++

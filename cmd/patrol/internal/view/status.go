@@ -13,6 +13,7 @@ import (
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
+	"patrol/rotator"
 	"patrol/rotator/pat"
 )
 
@@ -104,7 +105,7 @@ func requests(p *control.Proxy) string {
 }
 
 // printFiles adds a line per file and returns how many were not written.
-func printFiles(t cli.Table, prefix string, files []control.File) (failed int) {
+func printFiles(t cli.Table, prefix string, files []rotator.FileInfo) (failed int) {
 	for _, f := range files {
 		how := "written"
 		switch {
@@ -126,7 +127,7 @@ func printFiles(t cli.Table, prefix string, files []control.File) (failed int) {
 
 // waiting says why an old token isn't revoked yet: what it waits for, or what
 // went wrong.
-func waiting(old control.Retiring) string {
+func waiting(old rotator.RetiringInfo) string {
 	if old.Error != "" {
 		return "not revoked yet: " + pat.Redact(old.Error)
 	}

@@ -31,7 +31,7 @@ func TestPrintFiles(t *testing.T) {
 	for _, tt := range tests {
 		var out strings.Builder
 		table := cli.NewTable(&out)
-		failed := printFiles(table, "", []control.File{tt.file})
+		failed := printFiles(table, "", []rotator.FileInfo{tt.file})
 		_ = table.Flush()
 		if !strings.HasSuffix(out.String(), "  "+tt.want+"\n") || (failed > 0) != (tt.file.Error != "") {
 			t.Errorf("%+v: %q, %d failed; want %q", tt.file, out.String(), failed, tt.want)
@@ -54,7 +54,7 @@ func TestPrintProxy(t *testing.T) {
 }
 
 func TestWaiting(t *testing.T) {
-	for want, old := range map[string]control.Retiring{
+	for want, old := range map[string]rotator.RetiringInfo{
 		"waits for requests that carry it":               {Waits: "requests that carry it"},
 		"not revoked yet: revoking token 1f: no answer":  {Error: "revoking token 1f: no answer"},
 		"not revoked yet: revoking token dapi…: refused": {Error: "revoking token dapi0123456789: refused"},
