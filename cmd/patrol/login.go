@@ -17,17 +17,12 @@ func newLogin(p cli.Process) *cobra.Command {
 		Example: `  patrol login
   patrol login --profile new --host https://dbc-1234.cloud.databricks.com
   pass show databricks | patrol login`,
-		Args: noArgs, RunE: p.Run(login),
+		Args: noArgs, RunE: p.Run(inSession(session.Open, login)),
 	}, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level=warn", "log-format")
 }
 
 // login gives a token to the service, or mints with it alone.
-func login(ctx context.Context, o cli.Options) error {
-	s, err := session.Open(ctx, o, "login")
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+func login(ctx context.Context, o cli.Options, s *session.Session) error {
 	host, err := s.Host()
 	if err != nil {
 		return err
@@ -36,7 +31,11 @@ func login(ctx context.Context, o cli.Options) error {
 	if err != nil {
 		return err
 	}
-	r, err := s.Login(ctx, token)
+	w, err := s.Worker(ctx)
+	if err != nil {
+		return err
+	}
+	r, err := w.Login(ctx, token)
 	if err != nil {
 		return err
 	}

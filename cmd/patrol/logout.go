@@ -17,22 +17,21 @@ func newLogout(p cli.Process) *cobra.Command {
 		Use: "logout", GroupID: groupService, Short: "Revoke what patrol minted, and clean the files",
 		Example: `  patrol logout
   patrol logout --profile work`,
-		Args: noArgs, RunE: p.Run(logout),
+		Args: noArgs, RunE: p.Run(inSession(session.OpenKnown, logout)),
 	}, "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "write", "state-dir", "log-level=error", "log-format")
 }
 
 // logout has the service log out, or does it alone.
-func logout(ctx context.Context, o cli.Options) error {
-	s, err := session.OpenKnown(ctx, o, "logout")
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+func logout(ctx context.Context, o cli.Options, s *session.Session) error {
 	if !s.HasState() {
 		o.Printf("there is nothing to do: patrol has made no token for %s\n", s.Profile)
 		return nil
 	}
-	l, err := s.Logout(ctx)
+	w, err := s.Worker(ctx)
+	if err != nil {
+		return err
+	}
+	l, err := w.Logout(ctx)
 	if err != nil {
 		return err
 	}

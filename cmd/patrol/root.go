@@ -1,11 +1,13 @@
 package main
 
 import (
+	"context"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"patrol/cmd/patrol/internal/cli"
+	"patrol/cmd/patrol/internal/session"
 )
 
 // The groups that the overview shows the commands in.
@@ -45,6 +47,21 @@ func newRoot(p cli.Process) *cobra.Command {
 	root.SetHelpCommand(newHelp())
 	addLongHelp(append(root.Commands(), root)...)
 	return root
+}
+
+// inSession makes a command of what it does with the session that open returns.
+func inSession(
+	open func(context.Context, cli.Options) (*session.Session, error),
+	do func(context.Context, cli.Options, *session.Session) error,
+) func(context.Context, cli.Options) error {
+	return func(ctx context.Context, o cli.Options) error {
+		s, err := open(ctx, o)
+		if err != nil {
+			return err
+		}
+		defer s.Close()
+		return do(ctx, o, s)
+	}
 }
 
 // newHelp replaces cobra's help command, which exits with 0 on a topic that it

@@ -18,21 +18,12 @@ func newRotate(p cli.Process) *cobra.Command {
 		Use: "rotate", GroupID: groupService, Short: "Rotate the token now",
 		Example: `  patrol rotate
   patrol rotate --profile work --wait-revoke`,
-		Args: noArgs, RunE: p.Run(rotate),
+		Args: noArgs, RunE: p.Run(inSession(session.Open, rotate)),
 	}, "wait-revoke", "host", "profile", "mint-profile", "keep-bootstrap", "upstream-ca", "listen", "lifetime", "grace", "write", "instance", "state-dir", "log-level=warn", "log-format")
 }
 
 // rotate has the service rotate, or does it alone.
-func rotate(ctx context.Context, o cli.Options) error {
-	command := "rotate"
-	if o.WaitRevoke {
-		command += " --wait-revoke"
-	}
-	s, err := session.Open(ctx, o, command)
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+func rotate(ctx context.Context, o cli.Options, s *session.Session) error {
 	r, err := s.Rotate(ctx)
 	if err != nil {
 		return err

@@ -16,17 +16,12 @@ func newStatus(p cli.Process) *cobra.Command {
 		Use: "status", GroupID: groupService, Short: "Tell what is going on",
 		Example: `  patrol status
   patrol status --profile work --json | jq .token.expires`,
-		Args: noArgs, RunE: p.Run(status),
+		Args: noArgs, RunE: p.Run(inSession(session.OpenKnown, status)),
 	}, "json", "profile", "state-dir")
 }
 
 // status prints what the service is doing, or what is left of the last one.
-func status(ctx context.Context, o cli.Options) error {
-	s, err := session.OpenKnown(ctx, o, "status")
-	if err != nil {
-		return err
-	}
-	defer s.Close()
+func status(ctx context.Context, o cli.Options, s *session.Session) error {
 	now, err := s.Status(ctx)
 	if err != nil {
 		return err

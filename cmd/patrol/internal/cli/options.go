@@ -23,7 +23,8 @@ import (
 // whose flag the command doesn't take is its zero value.
 type Options struct {
 	Process
-	ProfileFlags // for what is said in return
+	ProfileFlags        // for what is said in return
+	Command      string // its name: "rotate"
 
 	Host          Setting      // see target.Resolve
 	Profile       Setting      // see target.SelectProfile
@@ -90,7 +91,7 @@ func (p Process) Run(command func(context.Context, Options) error) func(*cobra.C
 // Options reads the flags that cmd has, each from the command line, its variable
 // or its default, and checks them. It warns of variables that are misspelled.
 func (p Process) Options(cmd *cobra.Command) (Options, error) {
-	o := Options{Process: p, ProfileFlags: ProfileFlagsOf(cmd)}
+	o := Options{Process: p, ProfileFlags: ProfileFlagsOf(cmd), Command: cmd.Name()}
 	defs := flagDefs(&o)
 	o.warnOfTypos(defs)
 	for _, def := range defs {

@@ -251,11 +251,16 @@ func TestPeerUID(t *testing.T) {
 	}
 }
 
+// broken answers with a panic.
+type broken struct{ API }
+
+func (broken) Ping() Ping     { return Ping{} }
+func (broken) Status() Status { panic("about " + canary) }
+
 // A panic in what answers a command is that command's error, and tells no more.
 func TestControlPanics(t *testing.T) {
 	dir := shortDir(t)
-	api := API{Ping: func() Ping { return Ping{} }, Status: func() Status { panic("about " + canary) }}
-	stop := serveControl(t, dir, api.Handler(slog.New(slog.NewTextHandler(t.Output(), nil))))
+	stop := serveControl(t, dir, Handler(broken{}, slog.New(slog.NewTextHandler(t.Output(), nil))))
 	defer stop()
 	c, err := Dial(t.Context(), dir, time.Minute)
 	if err != nil {

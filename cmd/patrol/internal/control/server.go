@@ -123,20 +123,26 @@ func Serve(ctx context.Context, ln net.Listener, handler http.Handler, log *slog
 	return err
 }
 
+// A Worker does what commands are for: a Client has the service do it, and where none
+// runs a command has a worker of its own.
+type Worker interface {
+	Rotate(context.Context) (Rotation, error)
+	Login(ctx context.Context, token string) (Rotation, error)
+	Logout(context.Context) (rotator.LogoutResult, error)
+}
+
 // An API is what a service answers. An error of it travels with its hint and exit
 // code; the contexts end when the client leaves, but for Logout's.
-type API struct {
-	Ping      func() Ping // at once, whatever else goes on
-	Status    func() Status
-	Upstreams func() []proxy.Upstream
-	Token     func() (pat.Token, error)
-	Rotate    func(context.Context) (Rotation, error)
-	Login     func(ctx context.Context, token string) (Rotation, error)
-	Logout    func(context.Context) (rotator.LogoutResult, error)
+type API interface {
+	Worker
+	Ping() Ping // at once, whatever else goes on
+	Status() Status
+	Upstreams() []proxy.Upstream
+	Token() (pat.Token, error)
 }
 
 // Handler returns what serves api. Its other end is Client.
-func (api API) Handler(log *slog.Logger) http.Handler {
+func Handler(api API, log *slog.Logger) http.Handler {
 	mux := http.NewServeMux()
 	handle := func(pattern string, call func(*http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {

@@ -63,18 +63,13 @@ func (q *LogQueue) write() {
 		if _, err := q.to.Write(line); err != nil { // EPIPE, EIO, a full disk
 			q.dropped.Add(1)
 		} else if n := q.dropped.Swap(0); n > 0 {
-			log := cli.LogOptions{Format: formatOf(line)}.New(q.to)
-			log.Warn("lines of the log are missing: nobody read it, or it could not be written", "lines", n)
+			log := cli.LogOptions{Format: cli.FormatText}
+			if bytes.HasPrefix(line, []byte("{")) {
+				log.Format = cli.FormatJSON
+			}
+			log.New(q.to).Warn("lines of the log are missing: nobody read it, or it could not be written", "lines", n)
 		}
 	}
-}
-
-// formatOf returns the form of the log that a line is in.
-func formatOf(line []byte) string {
-	if bytes.HasPrefix(line, []byte("{")) {
-		return cli.FormatJSON
-	}
-	return cli.FormatText
 }
 
 // Close waits until what was logged is written, for logQueueGrace at most. A

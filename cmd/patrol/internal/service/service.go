@@ -18,7 +18,6 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
-	"patrol/cmd/patrol/internal/state"
 	"patrol/cmd/patrol/internal/target"
 	"patrol/proxy"
 	"patrol/proxy/guard"
@@ -49,7 +48,7 @@ func Run(ctx context.Context, o cli.Options) error {
 	if _, ok := o.Err.(*LogQueue); ok { // as it isn't in the demo, which ends with its reader
 		surviveReader()
 	}
-	open, err := session.Open(ctx, o, state.ServeCommand)
+	open, err := session.Open(ctx, o)
 	if err != nil {
 		return err
 	}
@@ -135,19 +134,16 @@ func (s *Service) newProxy(ctx context.Context, handovers <-chan pat.Handover) (
 	return nil
 }
 
-// api is what the service answers on the control socket.
-func (s *Service) api() control.API {
-	return control.API{
-		Ping:      func() control.Ping { return s.info },
-		Status:    s.status,
-		Upstreams: s.proxy.Upstreams,
-		Token: func() (pat.Token, error) {
-			return s.Rotator.Current(), session.AtEdge(s.Rotator.Ready())
-		},
-		Rotate: s.Rotate,
-		Login:  s.Login,
-		Logout: s.Logout,
-	}
+// Ping tells who the service is. With Status, Upstreams, Token and what the Engine
+// does it is the control.API.
+func (s *Service) Ping() control.Ping { return s.info }
+
+// Upstreams tells where the proxy sends requests.
+func (s *Service) Upstreams() []proxy.Upstream { return s.proxy.Upstreams() }
+
+// Token returns the token in use, or why there is none.
+func (s *Service) Token() (pat.Token, error) {
+	return s.Rotator.Current(), session.AtEdge(s.Rotator.Ready())
 }
 
 // runControl answers on the control socket until ctx is done. Where the disk refuses the
@@ -165,7 +161,7 @@ func (s *Service) runControl(ctx context.Context) error {
 			s.log.Info("the control socket has been made")
 		}
 	}
-	return control.Serve(ctx, s.control, s.api().Handler(s.log), s.log, shutdownGrace)
+	return control.Serve(ctx, s.control, control.Handler(s, s.log), s.log, shutdownGrace)
 }
 
 // newGuard makes who may use the proxy known.

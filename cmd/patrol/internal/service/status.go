@@ -12,8 +12,8 @@ import (
 	"patrol/rotator/pat"
 )
 
-// status tells what the service is doing.
-func (s *Service) status() control.Status {
+// Status tells what the service is doing.
+func (s *Service) Status() control.Status {
 	status := s.rotatorStatus()
 	if err := s.ready(); err != nil && !status.Ready {
 		status.Problem = err.Error()

@@ -49,13 +49,10 @@ func (s *Session) lock(ctx context.Context, patience time.Duration) error {
 			return err
 		}
 		waited, holder := time.Since(began), state.ReadHolder(s.Dir)
-		if waited > patience && (s.command != state.ServeCommand || !holder.OneShot()) {
+		if waited > patience && (s.o.Command != state.ServeCommand || !holder.OneShot()) {
 			return stillHeld(s.Dir, holder)
 		}
-		what := "waiting for another patrol that is using " + s.Dir
-		if holder.Alive() {
-			what += ": " + holder.String()
-		}
+		what := fmt.Sprintf("waiting for another patrol that is using %s: %s", s.Dir, holder)
 		if waited > tell && !told {
 			told = true
 			s.o.Complain("patrol", what)
@@ -95,7 +92,11 @@ func (s *Session) noteHolder() error {
 	if last := state.ReadHolder(s.Dir); last.Profile != "" && last.Profile != s.Profile.Name && len(s.ledger.Pending()) > 0 {
 		return control.OtherProfile(s.Profile.Name, s.Dir, last.Profile, "the patrol that left tokens in")
 	}
-	err := state.Holder{PID: os.Getpid(), Command: s.command, Profile: s.Profile.Name}.Write(s.Dir)
+	us := state.Holder{PID: os.Getpid(), Command: s.o.Command, Profile: s.Profile.Name}
+	if s.o.WaitRevoke {
+		us.Command += " --wait-revoke"
+	}
+	err := us.Write(s.Dir)
 	if atomicfile.IsDiskError(err) {
 		s.Log.Warn("who has the state folder can't be noted there", "err", err)
 		return nil
@@ -109,9 +110,5 @@ func stillHeld(dir string, holder state.Holder) error {
 		return cli.Hinted(fmt.Errorf("another patrol is using the state in %s: %s", dir, holder),
 			"it ends by itself, with --wait-revoke only after the grace: try again then, or end it")
 	}
-	who := "it"
-	if holder.Alive() {
-		who = holder.String()
-	}
-	return control.Unresponsive(dir, fmt.Errorf("%s has no control socket", who))
+	return control.Unresponsive(dir, fmt.Errorf("%s has no control socket", holder))
 }

@@ -27,8 +27,8 @@ func shortDir(t *testing.T) string {
 // at is a command for a profile whose state is in dir.
 func at(t *testing.T, dir, command, profile string) *Session {
 	t.Helper()
-	o := cli.Options{Process: cli.Process{Streams: cli.Streams{Err: t.Output()}}}
-	return &Session{Profile: target.Profile{Name: profile}, Dir: dir, o: o, command: command}
+	o := cli.Options{Command: command, Process: cli.Process{Streams: cli.Streams{Err: t.Output()}}}
+	return &Session{Profile: target.Profile{Name: profile}, Dir: dir, o: o}
 }
 
 // A patrol that holds the lock and has no control socket is waited for, and

@@ -4,6 +4,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -26,22 +27,21 @@ type Session struct {
 	Dir     string          // the state folder, which need not exist
 	Service *control.Client // the running service; nil if none runs
 
-	o       cli.Options
-	command string // what others are told of us
-	Log     *slog.Logger
-	ledger  *ledger.Ledger // with its lock; nil until it is needed
-	engine  *Engine        // nil until it is needed
+	o      cli.Options
+	Log    *slog.Logger
+	ledger *ledger.Ledger // with its lock; nil until it is needed
+	engine *Engine        // nil until it is needed
 }
 
 // Open finds the profile, which need not exist, and the service that runs for it.
 // It opens no ledger: what needs one does. One that runs for another workspace
 // than --host's is an error.
-func Open(ctx context.Context, o cli.Options, command string) (*Session, error) {
+func Open(ctx context.Context, o cli.Options) (*Session, error) {
 	p, dir, err := Locate(o)
 	if err != nil {
 		return nil, err
 	}
-	s := &Session{Profile: p, Dir: dir, o: o, command: command, Log: o.Log.New(o.Err)}
+	s := &Session{Profile: p, Dir: dir, o: o, Log: o.Log.New(o.Err)}
 	service, err := control.DialProfile(ctx, p.Name, dir, control.Patience)
 	switch {
 	case errors.Is(err, control.ErrNoService):
@@ -54,21 +54,19 @@ func Open(ctx context.Context, o cli.Options, command string) (*Session, error) 
 
 // OpenKnown is Open for commands that make nothing: a profile that was named must
 // exist, or have a state.
-func OpenKnown(ctx context.Context, o cli.Options, command string) (*Session, error) {
+func OpenKnown(ctx context.Context, o cli.Options) (*Session, error) {
 	if _, _, err := LocateKnown(o); err != nil {
 		return nil, err
 	}
-	return Open(ctx, o, command)
+	return Open(ctx, o)
 }
 
 // Locate returns the profile that a command is about and its state folder.
-// Neither need exist.
-func Locate(o cli.Options) (p target.Profile, dir string, err error) {
-	if p, err = target.SelectProfile(o); err != nil {
-		return p, "", err
-	}
-	dir, err = state.Dir(o, p.Name)
-	return p, dir, err
+// Neither need exist. With an error they are what SelectProfile takes them for.
+func Locate(o cli.Options) (target.Profile, string, error) {
+	p, err := target.SelectProfile(o)
+	dir, noDir := state.Dir(o, p.Name)
+	return p, dir, cmp.Or(err, noDir)
 }
 
 // LocateKnown is Locate, but a profile that was named must exist, or have a state.
@@ -120,15 +118,8 @@ func (s *Session) Host() (string, error) {
 	return t.Host.String(), err
 }
 
-// A worker rotates: the running service, or an engine of our own.
-type worker interface {
-	Rotate(context.Context) (control.Rotation, error)
-	Login(ctx context.Context, token string) (control.Rotation, error)
-	Logout(context.Context) (rotator.LogoutResult, error)
-}
-
-// worker returns the running service, or makes an engine of our own.
-func (s *Session) worker(ctx context.Context) (worker, error) {
+// Worker returns the running service, or makes an engine of our own.
+func (s *Session) Worker(ctx context.Context) (control.Worker, error) {
 	if s.Service == nil {
 		t, err := s.Lock(ctx)
 		if err != nil {
@@ -146,7 +137,7 @@ func (s *Session) worker(ctx context.Context) (worker, error) {
 // the result is that one's.
 func (s *Session) Rotate(ctx context.Context) (control.Rotation, error) {
 	before, unreadable := s.current()
-	w, err := s.worker(ctx)
+	w, err := s.Worker(ctx)
 	if err != nil {
 		return control.Rotation{}, err
 	}
@@ -162,24 +153,6 @@ func (s *Session) Rotate(ctx context.Context) (control.Rotation, error) {
 		}
 	}
 	return w.Rotate(ctx)
-}
-
-// Login goes on from a token that a person brought.
-func (s *Session) Login(ctx context.Context, token string) (r control.Rotation, err error) {
-	w, err := s.worker(ctx)
-	if err == nil {
-		r, err = w.Login(ctx, token)
-	}
-	return r, err
-}
-
-// Logout revokes what patrol minted, and cleans the files.
-func (s *Session) Logout(ctx context.Context) (l rotator.LogoutResult, err error) {
-	w, err := s.worker(ctx)
-	if err == nil {
-		l, err = w.Logout(ctx)
-	}
-	return l, err
 }
 
 // AwaitRevoked waits until the token that Rotate has replaced is no longer to be

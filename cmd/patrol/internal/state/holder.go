@@ -25,7 +25,12 @@ const ServeCommand = "serve"
 const holderName = "holder"
 
 // String names it for messages.
-func (h Holder) String() string { return fmt.Sprintf("pid %d, patrol %s", h.PID, h.Command) }
+func (h Holder) String() string {
+	if !h.Alive() {
+		return "a process that can't be seen from here"
+	}
+	return fmt.Sprintf("pid %d, patrol %s", h.PID, h.Command)
+}
 
 // ReadHolder returns the zero Holder if the state doesn't say.
 func ReadHolder(stateDir string) (h Holder) {
