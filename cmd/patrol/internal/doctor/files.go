@@ -47,12 +47,8 @@ func (in *input) checkFile(f *findings, file *credwriter.File) {
 	} else if in.isOpen(file, info) {
 		f.fail("chmod 600 "+path, "%s is open to others (mode %04o)", path, info.Mode().Perm())
 	}
-	var left []string
-	err := file.Check()
-	if err == nil {
-		left, err = file.Left()
-	}
-	if err != nil {
+	left, err := file.Left()
+	if err := cmp.Or(file.Check(), err); err != nil {
 		f.err(err)
 	}
 	for _, what := range left {

@@ -10,7 +10,6 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
-	"patrol/cmd/patrol/internal/state"
 	"patrol/cmd/patrol/internal/target"
 	"patrol/credwriter"
 	"patrol/proxy"
@@ -56,12 +55,7 @@ func gather(ctx context.Context, o cli.Options) (*input, error) {
 	if cli.IsUsage(err) || in.profile.File == "" {
 		return nil, err
 	}
-	if err != nil { // the file can't be read: the checks say so
-		in.profile.Name = cmp.Or(in.profile.Name, "DEFAULT")
-		if in.dir, err = state.Dir(o, in.profile.Name); err != nil {
-			return nil, err
-		}
-	}
+	// That the file can't be read the checks say.
 	in.profile.read, in.profile.err = in.profile.Read()
 	withoutMinter := o
 	withoutMinter.MintProfile = "" // a check of its own
@@ -90,9 +84,11 @@ func (in *input) askService(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if in.service.status, err = client.Status(ctx); err != nil {
+	status, err := client.Status(ctx)
+	if err != nil {
 		return fmt.Errorf("asking the running service: %w", err)
 	}
+	in.service.status = status
 	in.o.MintProfile = cmp.Or(client.MintProfile, in.o.MintProfile)
 	in.o.Listen = nil
 	for _, l := range client.Listen {

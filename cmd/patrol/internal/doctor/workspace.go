@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -113,12 +114,8 @@ func checkMinter(ctx context.Context, in *input, f *findings) {
 	if in.o.MintProfile == "" || in.client == nil { // then checkProfile says more
 		return
 	}
-	err := target.CheckMintProfile(in.o.MintProfile, in.profile.Profile)
-	var m *session.Minter
-	if err == nil {
-		m, err = session.NewMinter(ctx, in.client, in.profile.File, in.o.MintProfile)
-	}
-	if err != nil {
+	m, err := session.NewMinter(ctx, in.client, in.profile.File, in.o.MintProfile)
+	if err := cmp.Or(target.CheckMintProfile(in.o.MintProfile, in.profile.Profile), err); err != nil {
 		f.err(err)
 		return
 	}

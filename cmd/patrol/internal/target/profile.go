@@ -33,13 +33,13 @@ func (p Profile) String() string {
 
 // SelectProfile says which profile is meant: --profile, else
 // DATABRICKS_CONFIG_PROFILE, else what the file's settings name, else DEFAULT. The
-// profile need not exist.
+// profile need not exist. With the error that the file can't be read it is DEFAULT.
 func SelectProfile(o cli.Options) (Profile, error) {
 	home, err := o.Home()
 	if err != nil {
 		return Profile{}, err
 	}
-	p := Profile{}
+	p := Profile{Name: "DEFAULT"}
 	p.File, _, _ = credwriter.Paths(o.Get, home)
 	switch name := strings.TrimSpace(o.Get(sharedVariable)); {
 	case o.Profile.Given():
