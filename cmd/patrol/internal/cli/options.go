@@ -60,13 +60,9 @@ type Setting struct {
 	From   string   // "--listen" or "PATROL_LISTEN"; "" for the default
 }
 
-// Value is the only value of a flag that isn't repeatable, "" if there is none.
-func (s Setting) Value() string {
-	if len(s.Values) == 0 {
-		return ""
-	}
-	return s.Values[0]
-}
+// Value is the value of a flag, "" if there is none; those of one that is repeated
+// are a list.
+func (s Setting) Value() string { return strings.Join(s.Values, ",") }
 
 // Given reports whether the user gave it.
 func (s Setting) Given() bool { return s.From != "" }

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"patrol/credwriter"
+	"patrol/rotator/pat"
 )
 
 // A client sends one request after the other, each as its kind does.
@@ -105,7 +106,7 @@ func (q request) send(ctx context.Context) error {
 	case err != nil:
 		return err
 	case resp.StatusCode != http.StatusOK:
-		return refusal(resp.StatusCode, answer)
+		return fmt.Errorf("%d %s", resp.StatusCode, pat.Message(answer))
 	case q.stream && !bytes.Contains(answer, []byte("data: [DONE]")) && !bytes.Contains(answer, []byte("event: message_stop")):
 		return errors.New("the stream was cut off")
 	}
@@ -114,14 +115,3 @@ func (q request) send(ctx context.Context) error {
 
 // local goes to this machine and nowhere else, so no proxy is asked.
 var local = &http.Client{Transport: &http.Transport{}}
-
-// refusal is what the workspace said.
-func refusal(status int, answer []byte) error {
-	var said struct {
-		Message string `json:"message"`
-	}
-	if json.Unmarshal(answer, &said) == nil && said.Message != "" {
-		answer = []byte(said.Message)
-	}
-	return fmt.Errorf("%d %s", status, bytes.TrimSpace(answer))
-}

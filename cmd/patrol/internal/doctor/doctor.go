@@ -117,17 +117,13 @@ type findings struct {
 	list []Finding
 }
 
-func (f *findings) ok(format string, args ...any) {
-	f.list = append(f.list, Finding{Name: f.name, Status: gradeOK, What: fmt.Sprintf(format, args...)})
+func (f *findings) add(grade, fix, format string, args ...any) {
+	f.list = append(f.list, Finding{Name: f.name, Status: grade, What: fmt.Sprintf(format, args...), Fix: fix})
 }
 
-func (f *findings) warn(fix, format string, args ...any) {
-	f.list = append(f.list, Finding{Name: f.name, Status: gradeWarn, What: fmt.Sprintf(format, args...), Fix: fix})
-}
-
-func (f *findings) fail(fix, format string, args ...any) {
-	f.list = append(f.list, Finding{Name: f.name, Status: gradeFail, What: fmt.Sprintf(format, args...), Fix: fix})
-}
+func (f *findings) ok(format string, args ...any)        { f.add(gradeOK, "", format, args...) }
+func (f *findings) warn(fix, format string, args ...any) { f.add(gradeWarn, fix, format, args...) }
+func (f *findings) fail(fix, format string, args ...any) { f.add(gradeFail, fix, format, args...) }
 
 // err makes a finding of an error, with the hint that it has.
 func (f *findings) err(err error) { f.fail(cli.HintOf(err), "%v", err) }

@@ -21,24 +21,23 @@ const (
 // FindCommand finds a command as a shell does.
 func FindCommand(name string) (string, error) {
 	path, err := exec.LookPath(name)
+	if e, ok := errors.AsType[*exec.Error](err); ok {
+		err = e.Err // the name is said below
+	}
+	code, hint := exitNotFound, ""
 	switch {
 	case err == nil:
 		return path, nil
 	case errors.Is(err, exec.ErrDot):
-		return "", &cli.Error{Code: exitNotFound, Err: fmt.Errorf("%s: found in the current folder only", cli.Quote(name)), Hint: "if you mean it: ./" + name}
-	case errors.Is(err, exec.ErrNotFound) && isUnrunnable(name):
-		err = fs.ErrPermission
+		err, hint = errors.New("found in the current folder only"), "if you mean it: ./"+name
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, exec.ErrNotFound) && isUnrunnable(name):
+		code, err, hint = exitNotRunnable, fs.ErrPermission, "chmod +x makes a file a command"
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist):
-		return "", &cli.Error{Code: exitNotFound, Err: fmt.Errorf("%s: command not found", cli.Quote(name))}
+		err = errors.New("command not found")
+	default:
+		code = exitNotRunnable
 	}
-	hint := ""
-	if errors.Is(err, fs.ErrPermission) {
-		hint = "chmod +x makes a file a command"
-	}
-	if e, ok := errors.AsType[*exec.Error](err); ok {
-		err = e.Err // the name is said already
-	}
-	return "", &cli.Error{Code: exitNotRunnable, Err: fmt.Errorf("%s: %w", cli.Quote(name), err), Hint: hint}
+	return "", &cli.Error{Code: code, Err: fmt.Errorf("%s: %w", cli.Quote(name), err), Hint: hint}
 }
 
 // isUnrunnable reports whether a file of that name stands in the PATH and isn't a

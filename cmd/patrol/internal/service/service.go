@@ -55,7 +55,9 @@ func Run(ctx context.Context, o cli.Options) error {
 	defer open.Close()
 	t, err := open.Lock(ctx)
 	if err == nil && open.Service != nil {
-		err = alreadyRuns(open.Service.Ping)
+		p := open.Service.Ping
+		err = cli.Hinted(fmt.Errorf("a patrol runs already for profile %s: pid %d on %s", p.Profile, p.PID, p.Addresses()),
+			"see patrol status; for another profile: --profile NAME --listen 127.0.0.1:4001")
 	}
 	if err != nil {
 		return err
@@ -70,12 +72,6 @@ func Run(ctx context.Context, o cli.Options) error {
 		return err
 	}
 	return s.run(ctx, hangups)
-}
-
-// alreadyRuns says which service has the state.
-func alreadyRuns(p control.Ping) error {
-	return cli.Hinted(fmt.Errorf("a patrol runs already for profile %s: pid %d on %s", p.Profile, p.PID, p.Addresses()),
-		"see patrol status; for another profile: --profile NAME --listen 127.0.0.1:4001")
 }
 
 // newService makes the engine and the proxy, and opens the control socket.

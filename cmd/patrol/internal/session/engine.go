@@ -95,12 +95,6 @@ func Files(o cli.Options, p target.Profile, owner credwriter.Owner) ([]*credwrit
 	return files, nil
 }
 
-// close ends what runs, which may take as long as a rotation that is under way.
-func (e *Engine) close() {
-	e.Rotator.Close()
-	e.Client.Close()
-}
-
 // Rotate rotates because a person asked for it. Where the token is dead it was the
 // minter that failed.
 func (e *Engine) Rotate(ctx context.Context) (control.Rotation, error) {

@@ -136,14 +136,14 @@ func (s *Session) Worker(ctx context.Context) (control.Worker, error) {
 // Rotate rotates now. Where another patrol has done so while we waited for it,
 // the result is that one's.
 func (s *Session) Rotate(ctx context.Context) (control.Rotation, error) {
-	before, unreadable := s.current()
+	before, unreadable := s.entry(isCurrent)
 	w, err := s.Worker(ctx)
 	if err != nil {
 		return control.Rotation{}, err
 	}
 	if s.engine != nil {
 		// The entry's time doesn't tell: each start records the current token again.
-		now, err := s.current()
+		now, err := s.entry(isCurrent)
 		if unreadable == nil && err == nil && now.Stage == ledger.Current && now.Ours() && now.Nonce != before.Nonce {
 			return control.Rotation{Token: rotator.DescribeToken(now), Another: true}, nil
 		}
@@ -166,13 +166,10 @@ func (s *Session) AwaitRevoked(ctx context.Context, r control.Rotation) (left st
 	if err != nil {
 		return "", err
 	}
-	_, entries, _ := ledger.Read(s.Dir) // nothing is to be learned from a broken one
-	for _, e := range entries {
-		if r.Old.ID != "" && e.ID == r.Old.ID && e.Stage == ledger.Left {
-			return e.Reason, nil
-		}
-	}
-	return "", nil
+	e, _ := s.entry(func(e ledger.Entry) bool { // nothing is to be learned from a broken ledger
+		return r.Old.ID != "" && e.ID == r.Old.ID && e.Stage == ledger.Left
+	})
+	return e.Reason, nil
 }
 
 // awaitService waits until the service's queue no longer has the token with this
@@ -195,24 +192,28 @@ func (s *Session) awaitService(ctx context.Context, id string) error {
 	}
 }
 
-// Close ends what runs and gives the state back.
+// Close ends what runs, which may take as long as a rotation that is under way, and
+// gives the state back.
 func (s *Session) Close() {
 	if s.engine != nil {
-		s.engine.close()
+		s.engine.Rotator.Close()
+		s.engine.Client.Close()
 	}
 	if s.ledger != nil {
 		_ = s.ledger.Close() // it logs what it could not write
 	}
 }
 
-// current returns what the ledger has of the token in use, the zero Entry if there
-// is none.
-func (s *Session) current() (ledger.Entry, error) {
+// entry returns the first entry of the ledger that matches, the zero Entry if none
+// does.
+func (s *Session) entry(matches func(ledger.Entry) bool) (ledger.Entry, error) {
 	_, entries, err := ledger.Read(s.Dir)
-	for _, e := range entries {
-		if e.Stage == ledger.Current {
-			return e, err
-		}
+	i := slices.IndexFunc(entries, matches)
+	if i < 0 {
+		return ledger.Entry{}, err
 	}
-	return ledger.Entry{}, err
+	return entries[i], err
 }
+
+// isCurrent reports whether an entry is that of the token in use.
+func isCurrent(e ledger.Entry) bool { return e.Stage == ledger.Current }

@@ -66,14 +66,11 @@ func checkURL(u *url.URL, h pat.Host) error {
 // HostFlag reads --host or its variable, where a form that only looks right is
 // refused: what is typed by hand should be what was meant.
 func HostFlag(s cli.Setting) (pat.Host, error) {
-	h, err := parseHost(s.Value())
-	if err != nil {
-		return h, hostMistake(s.From, s.Value(), "--host ", h, err)
+	h, err := VariableHost(s.From, s.Value())
+	if err == nil && !strings.Contains(s.Value(), "://") {
+		err = s.Wrong(s.Value(), "the scheme is missing", "--host "+h.String())
 	}
-	if !strings.Contains(s.Value(), "://") {
-		return h, s.Wrong(s.Value(), "the scheme is missing", "--host "+h.String())
-	}
-	return h, nil
+	return h, err
 }
 
 // VariableHost reads a host that stands in a variable or a file, where it need
@@ -83,20 +80,18 @@ func VariableHost(where, value string) (pat.Host, error) {
 		return pat.Host{}, nil
 	}
 	h, err := parseHost(value)
-	if err != nil {
-		err = hostMistake(where, value, "", h, err)
+	if err == nil {
+		return h, nil
 	}
-	return h, err
-}
-
-// hostMistake says where a host stands that can't be used, and what was meant.
-func hostMistake(where, value, prefix string, meant pat.Host, err error) error {
-	hint := "a host looks like https://dbc-1234.cloud.databricks.com"
-	if !meant.IsZero() {
-		hint = "perhaps " + prefix + meant.String()
+	hint := "perhaps " + h.String() // what was meant
+	switch {
+	case h.IsZero():
+		hint = "a host looks like https://dbc-1234.cloud.databricks.com"
+	case where == "--host":
+		hint = "perhaps --host " + h.String()
 	}
 	if !strings.Contains(value, "@") { // a password may stand before it
 		where += " " + cli.Quote(value)
 	}
-	return cli.Usage(hint, "%s: %w", where, err)
+	return h, cli.Usage(hint, "%s: %w", where, err)
 }
