@@ -184,7 +184,9 @@ func (r *Rotator) adopt(ctx context.Context, f candidate) (credential, error) {
 	}
 	before := f.entry.Stage
 	e, _ := r.cfg.Ledger.ByHash(f.token.Hash())
-	r.queue.TakeBack(e.Nonce)
+	if err := r.queue.TakeBack(ctx, e.Nonce); err != nil {
+		return credential{}, err
+	}
 	if f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()); f.entry.Stage == ledger.Revoked && before != ledger.Revoked {
 		return credential{}, refusedError("patrol has just revoked this token on " + r.host().String() + ", as it had been replaced: bring another")
 	}

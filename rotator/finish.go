@@ -70,26 +70,38 @@ var errGraceAnew = errors.New("a file still held it")
 
 // finishOne brings one token to its end, unless it has come into use again meanwhile.
 func (r *Rotator) finishOne(ctx context.Context, nonce string) {
-	r.queue.ending <- struct{}{}
-	defer func() { <-r.queue.ending }()
+	old, err := r.tryToFinish(ctx, nonce)
+	if errors.Is(err, workspace.ErrInvalidToken) { // a rotation may be waited for then: nothing is locked
+		r.dropRevokerIfDead(ctx, old.Entry, err)
+	}
+}
+
+// tryToFinish is finishOne. It returns the token as it was, and why it hasn't ended.
+func (r *Rotator) tryToFinish(ctx context.Context, nonce string) (old retiree, err error) {
+	unlock, err := r.queue.LockEnding(ctx)
+	if err != nil {
+		return old, err
+	}
+	defer unlock()
 	old, there := r.queue.Find(nonce)
 	if !there {
-		return
+		return old, nil
 	}
 	end, err := r.endToken(ctx, old)
 	switch {
 	case err == nil:
 		r.leaveQueue(end)
-		return
+		return old, nil
 	case errors.Is(err, errGraceAnew):
 		r.queue.SeenInFile(nonce)
-		return
+		return old, err
 	}
 	r.schedule.Failed(nonce, err)
 	r.queue.update(nonce, func(t *retiree) { t.Entry, t.Failed = end, err.Error() })
 	if old.Failed != err.Error() && ctx.Err() == nil {
 		r.cfg.Log.Warn("an old token can't be revoked yet", "token", tokenName(old.Entry), "err", err)
 	}
+	return old, err
 }
 
 // leaveQueue takes a token out of the queue that has ended.
@@ -111,8 +123,6 @@ func tokenName(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of min
 func (r *Rotator) endToken(ctx context.Context, old retiree) (ledger.Entry, error) {
 	end, err := r.revokeUnused(ctx, old)
 	switch {
-	case errors.Is(err, workspace.ErrInvalidToken):
-		r.dropRevokerIfDead(ctx, old.Entry, err)
 	case errors.Is(err, workspace.ErrPermission) && queuedBeyondLifetime(end, old.Drained), errors.Is(err, errNotShown) && r.expired(end):
 		return withEnd(end, ledger.Expired, err.Error()), nil
 	case errors.Is(err, errNotShown) && end.Expiry.IsZero():

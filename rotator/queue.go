@@ -2,6 +2,7 @@ package rotator
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
@@ -143,12 +144,30 @@ func (q *queue) Remove(nonce string) {
 	q.pauses.Forget(nonce)
 }
 
-// TakeBack takes a token out of the queue that is to come into use again. It waits for a
-// revocation that is under way, which may end the token.
-func (q *queue) TakeBack(nonce string) {
-	q.ending <- struct{}{}
-	defer func() { <-q.ending }()
+// LockEnding has whoever revokes a token in the queue and whoever takes one back wait for
+// one another. It is held over network calls; nobody waits for it for longer than ctx.
+func (q *queue) LockEnding(ctx context.Context) (unlock func(), err error) {
+	select {
+	case q.ending <- struct{}{}:
+		return func() { <-q.ending }, nil
+	case <-ctx.Done():
+		return nil, fmt.Errorf("waiting for a revocation that is under way: %w", context.Cause(ctx))
+	}
+}
+
+// TakeBack takes a token out of the queue, if it is there, that is to come into use again.
+// It waits for a revocation that is under way, which may end the token.
+func (q *queue) TakeBack(ctx context.Context, nonce string) error {
+	if !q.Has(nonce) {
+		return nil
+	}
+	unlock, err := q.LockEnding(ctx)
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	q.Remove(nonce)
+	return nil
 }
 
 // SeenInFile begins the grace of a token anew: a file held it until now, and

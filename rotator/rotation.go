@@ -265,6 +265,11 @@ func (r *Rotator) revokeForQuota(ctx context.Context, by principal) (room bool) 
 	if r.ledgerUnwritten() != nil {
 		return false
 	}
+	unlock, err := r.queue.LockEnding(ctx)
+	if err != nil {
+		return false
+	}
+	defer unlock()
 	for _, old := range r.queue.Items() {
 		e := old.Entry
 		if old.Drained.IsZero() || e.ID == "" || e.ID == by.id || !e.Host.MaySame(r.host()) || r.reasonToLeave(e) != "" || r.purgeFromFiles(e) != nil {
