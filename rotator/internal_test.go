@@ -283,3 +283,33 @@ func TestRevokingToken(t *testing.T) {
 		}
 	}
 }
+
+// TestDrainOfLateUse: a token comes out of the queue, into use, and into the queue again. The
+// end of its first use is not that of its second one.
+func TestDrainOfLateUse(t *testing.T) {
+	r, ws := newRotator(t)
+	defer r.Close()
+	tok := ws.Issue(workspacetest.IssueOptions{})
+	c := newCredential(pat.New(tok.Value, testHost), ledger.Entry{Nonce: "n"}, time.Hour)
+	first, second := make(chan struct{}), make(chan struct{})
+	drained := func() bool {
+		old, _ := r.queue.Find("n")
+		return !old.Drained.IsZero()
+	}
+	r.queue.Add(c, first)
+	if err := r.queue.TakeBack(t.Context(), "n"); err != nil || r.queue.Has("n") {
+		t.Fatal("it wasn't taken back", err)
+	}
+	r.queue.Add(c, second)
+	<-r.queue.wake
+	close(first)
+	<-r.queue.wake
+	if drained() {
+		t.Error("requests carry it still")
+	}
+	close(second)
+	<-r.queue.wake
+	if !drained() {
+		t.Error("no request carries it")
+	}
+}

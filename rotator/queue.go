@@ -25,7 +25,8 @@ type retiree struct {
 	// Drained is since when no request carries it; zero: some may. It keeps its
 	// monotonic reading: a clock that is set back must not stretch a grace by hours.
 	Drained time.Time
-	noGrace bool // neither requests nor the grace are waited for
+	drained <-chan struct{} // closed then; nil: there were no such requests
+	noGrace bool            // neither requests nor the grace are waited for
 
 	// Failed is why it couldn't be revoked so far; "" if that wasn't tried.
 	Failed string
@@ -44,8 +45,7 @@ type queue struct {
 	record func(ledger.Entry)
 	wake   chan struct{}
 
-	// ending has room for one: it is taken, over the network, while a token is brought to
-	// its end.
+	// ending has room for one: see LockEnding.
 	ending chan struct{}
 
 	mu    sync.Mutex // guards items; held over nothing that blocks
@@ -64,15 +64,9 @@ func (q *queue) Add(c credential, drained <-chan struct{}) {
 		q.insert(t)
 		return
 	}
-	t.Drained = time.Time{}
+	t.Drained, t.drained = time.Time{}, drained
 	q.insert(t)
-	q.work.Go(func(ctx context.Context) { q.awaitDrain(ctx, t, drained) })
-}
-
-// AddFailed puts a token back that couldn't be revoked. Its grace counts as over.
-func (q *queue) AddFailed(c credential, why error) {
-	q.pauses.Failed(c.Entry.Nonce, why)
-	q.insert(retiree{Entry: c.Entry, Token: c.Token, Drained: time.Now().Add(-q.grace), Failed: why.Error()})
+	q.work.Go(func(ctx context.Context) { q.awaitDrain(ctx, t) })
 }
 
 func (q *queue) insert(t retiree) {
@@ -87,15 +81,19 @@ func (q *queue) insert(t retiree) {
 }
 
 // awaitDrain notes when no request carries t any more.
-func (q *queue) awaitDrain(ctx context.Context, t retiree, drained <-chan struct{}) {
+func (q *queue) awaitDrain(ctx context.Context, t retiree) {
 	select {
-	case <-drained:
+	case <-t.drained:
 	case <-time.After(drainAtMost):
 		q.log.Warn("requests still carry an old token: no longer waiting for them", "token", t.Token, "waited", drainAtMost)
 	case <-ctx.Done():
 		return
 	}
-	q.update(t.Entry.Nonce, func(t *retiree) { t.Drained = time.Now() })
+	q.update(t.Entry.Nonce, func(now *retiree) {
+		if now.drained == t.drained { // else it has been in use again since
+			now.Drained = time.Now()
+		}
+	})
 	q.Wake()
 }
 
