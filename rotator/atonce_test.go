@@ -5,6 +5,7 @@ import (
 	"testing"
 	"time"
 
+	"patrol/rotator"
 	"patrol/rotator/pat"
 	"patrol/rotator/workspacetest"
 )
@@ -43,6 +44,27 @@ func TestRevocationHangs(t *testing.T) {
 		h.pass(10 * time.Minute)
 		if live := h.live(); len(live) != 0 {
 			t.Errorf("%v live\n%s", live, h.story())
+		}
+	})
+}
+
+// TestLogoutWithDeadToken: the token in use is dead, and another may have been minted. The
+// mint profile revokes that.
+func TestLogoutWithDeadToken(t *testing.T) {
+	inHouse(t, func(h *house) {
+		minter := h.ws.Issue(workspacetest.IssueOptions{Comment: "mints"})
+		h.mintAs = h.client().As(pat.New(minter.Value, host))
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.ws.Inject(workspacetest.Fault{Path: createPath, Effect: workspacetest.Reset, After: true})
+		if _, err := h.r.Rotate(h.Context(), "asked"); err == nil {
+			t.Fatal("Rotate worked")
+		}
+		h.ws.Revoke(h.inUse().ID)
+		d := h.logout()
+		if live := h.live(); len(live) != 1 || live[0] != minter.ID || ends(d)[rotator.EndPending] != 0 {
+			t.Errorf("%v live after %+v\n%s", live, d, h.story())
 		}
 	})
 }

@@ -43,9 +43,7 @@ func (r *Rotator) finishDue(ctx context.Context) (wait time.Duration) {
 		switch {
 		case ctx.Err() != nil, r.untilDue(old) > 0:
 		case old.uncertain():
-			if err := r.finishMints(ctx, nil); errors.Is(err, workspace.ErrInvalidToken) {
-				r.dropRevokerIfDead(ctx, old.Entry, err)
-			}
+			r.askAboutMints(ctx)
 		default:
 			r.finishOne(ctx, old.Entry.Nonce)
 		}
@@ -55,6 +53,14 @@ func (r *Rotator) finishDue(ctx context.Context) (wait time.Duration) {
 		wait = min(wait, r.untilDue(old))
 	}
 	return wait
+}
+
+// askAboutMints brings mints without an answer to their end, as far as that can be done.
+func (r *Rotator) askAboutMints(ctx context.Context) {
+	err := r.finishMints(ctx, nil)
+	if left := r.queue.uncertainMints(); len(left) > 0 && errors.Is(err, workspace.ErrInvalidToken) {
+		r.dropRevokerIfDead(ctx, left[0].Entry, err)
+	}
 }
 
 // untilDue is how long an old token is not to be ended yet.

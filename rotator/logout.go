@@ -152,7 +152,7 @@ func (r *Rotator) revokeNow(ctx context.Context, ours []ledger.Entry) (tokens []
 			}
 		}
 		r.schedule.End() // of the lists that failed for them
-		_ = r.finishMints(ctx, nil)
+		r.askAboutMints(ctx)
 	}
 	pending := map[string]retiree{}
 	for _, old := range r.queue.Items() {
