@@ -2,6 +2,7 @@ package rotator_test
 
 import (
 	"context"
+	"net/http"
 	"testing"
 	"time"
 
@@ -9,6 +10,78 @@ import (
 	"patrol/rotator/pat"
 	"patrol/rotator/workspacetest"
 )
+
+// listsWith returns how many lists were asked for with a token.
+func (h *house) listsWith(tok workspacetest.Token) int {
+	return len(h.callsAt(listPath, func(r workspacetest.Request) bool { return r.TokenID == tok.ID }))
+}
+
+// TestPasteWhileMintHangs: somebody puts a token into the profile while a rotation of the
+// service hangs. It doesn't wait for that.
+func TestPasteWhileMintHangs(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.ws.Inject(always(createPath, workspacetest.Hang))
+		h.pass(time.Until(h.inUse().Expiry) - 30*time.Minute + time.Second)
+		if n := len(h.callsAt(createPath, nil)); n != 2 {
+			t.Fatalf("%d creates, want the first, and one that hangs", n)
+		}
+		pasted := h.issue(24 * time.Hour)
+		h.r.CheckProfile()
+		h.pass(time.Second)
+		if h.proxy.token().Expose() != pasted.Value {
+			t.Errorf("the token that was pasted isn't in use:\n%s", h.story())
+		}
+		h.ws.Heal()
+		h.pass(30 * time.Minute)
+		h.wantOneInTheEnd()
+	})
+}
+
+// TestPasteWhileMintIsRefused: the rotation of a token that has been replaced meanwhile is
+// told to wait. That isn't meant for the token that a person has brought.
+func TestPasteWhileMintIsRefused(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.ws.Inject(workspacetest.Fault{
+			Path: createPath, Effect: workspacetest.Answer, Status: http.StatusTooManyRequests, Delay: 5 * time.Second, Body: "{}",
+			Header: http.Header{"Retry-After": {"600"}},
+		})
+		go func() { _, _ = h.r.Rotate(h.Context(), "asked") }()
+		h.pass(time.Second)
+		pasted := h.issue(24 * time.Hour)
+		h.r.CheckProfile()
+		h.pass(10 * time.Second)
+		if got := h.proxy.token(); got.Expose() == pasted.Value {
+			t.Errorf("the token that was pasted isn't replaced:\n%s", h.story())
+		}
+	})
+}
+
+// TestPasteIsSeenByAnother: in an outage a token is put into the profile, and the first who
+// sees it there is a login that fails. It is asked about all the same.
+func TestPasteIsSeenByAnother(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.ws.Inject(answer("", 503, "{}"))
+		h.pass(time.Until(h.inUse().Expiry) + time.Hour)
+		brought := h.ws.Issue(workspacetest.IssueOptions{})
+		pasted := h.issue(48 * time.Hour)
+		if _, err := h.r.Login(h.Context(), pat.New(brought.Value, host)); err == nil {
+			t.Fatal("Login worked")
+		}
+		h.pass(time.Second)
+		if n := h.listsWith(pasted); n != 1 {
+			t.Errorf("%d lists with the new token within a second, want 1", n)
+		}
+	})
+}
 
 // TestRevocationHangs: nobody waits for a call that hangs while an old token is revoked, but
 // who wants that very token back.

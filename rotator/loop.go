@@ -160,8 +160,8 @@ func (l *loop) learnTime(ctx context.Context, c credential) {
 	l.schedule.Postpone(serverTime, untold)
 }
 
-// rotateIfDue rotates if that is due. It returns how long to wait before it is called
-// again.
+// rotateIfDue begins a rotation if that is due. It returns how long to wait before it is
+// called again. A rotation's end wakes the loop, which looks after the profile meanwhile.
 func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	c := l.chain.State().Current
 	if !l.replaces.Is(c) {
@@ -180,7 +180,10 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 		l.planTick()
 	}
 	l.want(reason, c) // again, if it fails
-	if _, err := l.rotate(ctx, request{reason: reason, replaces: &c}); err != nil {
+	switch o, _, err := l.begin(request{reason: reason, replaces: &c}); {
+	case o != nil:
+		return wallCheck
+	case err != nil:
 		l.pauseRotating(err)
 	}
 	return 0 // to see what is due now

@@ -93,6 +93,15 @@ func (s *pauses) WaitForList(what string) time.Duration {
 	return max(s.Wait(what), s.Wait(anyList))
 }
 
+// IsNew reports whether something has neither failed nor been put off since it was last
+// forgotten.
+func (s *pauses) IsNew(what string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	_, known := s.of[what]
+	return !known
+}
+
 // Silent returns how the last list failed, as long as no other is to be made; nil: one
 // may be.
 func (s *pauses) Silent() error {

@@ -124,7 +124,7 @@ func (r *Rotator) observeProfile() (f candidate, there bool, err error) {
 		f = all[i]
 	}
 	if r.discovery.profile.see(f.token.Hash()) {
-		r.schedule.Forget(pasted)
+		r.schedule.Forget(pasted, lookAtProfile)
 		if there && !f.known {
 			r.schedule.End()
 			r.wakeAll()
@@ -149,7 +149,7 @@ func (r *Rotator) reconcileProfile(ctx context.Context) {
 	case f.known:
 		r.cfg.Log.Info("an old token stands in the profile: writing the current one", "from", f.sources)
 		r.repairFiles()
-	case r.schedule.WaitForList(pasted) == 0:
+	case r.schedule.IsNew(pasted), r.schedule.WaitForList(pasted) == 0:
 		_ = r.cfg.Ledger.Save() // what another ledger in the place of ours knows is known after it
 		if f.entry, f.known = r.cfg.Ledger.ByHash(f.token.Hash()); f.known {
 			r.repairFiles()

@@ -144,7 +144,10 @@ func (o *rotation) run(ctx context.Context) {
 		o.result.Token = o.fresh.published(o.skew())
 	} else {
 		o.err = fmt.Errorf("rotating the token of %s: %w", o.host(), o.err)
-		o.pauseRotating(o.err)
+		// The pause isn't meant for a token that has come into use meanwhile.
+		if s := o.chain.State(); s.Phase == phaseReady && s.Current.Is(o.old) {
+			o.pauseRotating(o.err)
+		}
 	}
 	again := o.rotations.end(o)
 	switch {
