@@ -2,7 +2,9 @@ package rotator_test
 
 import (
 	"context"
+	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -138,6 +140,77 @@ func TestLogoutWithDeadToken(t *testing.T) {
 		d := h.logout()
 		if live := h.live(); len(live) != 1 || live[0] != minter.ID || ends(d)[rotator.EndPending] != 0 {
 			t.Errorf("%v live after %+v\n%s", live, d, h.story())
+		}
+	})
+}
+
+// TestListsFailWithMintProfile: the token in use has expired, the mint profile may mint, and
+// nobody can say whether what it mints works. That isn't asked more often than in any other
+// outage.
+func TestListsFailWithMintProfile(t *testing.T) {
+	inHouse(t, func(h *house) {
+		minter := h.ws.Issue(workspacetest.IssueOptions{Comment: "mints"})
+		h.mintAs = h.client().As(pat.New(minter.Value, host))
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(65 * time.Minute)
+		began, expiry := time.Now(), h.inUse().Expiry
+		h.ws.Inject(answer(listPath, 500, "{}"))
+		h.pass(time.Until(expiry) + 3*time.Hour)
+		h.wantFewCalls("before expiry", began, expiry, createsBefore, listsBefore)
+		h.wantFewCalls("from expiry on", expiry, time.Now(), createsAfter, listsAfter)
+		h.ws.Heal()
+		h.pass(20 * time.Minute)
+		if h.r.Ready() != nil || !h.isLive(h.proxy.token().ID) {
+			t.Errorf("twenty minutes after the outage: %v, %v:\n%s", h.proxy.token(), h.r.Ready(), h.story())
+		}
+	})
+}
+
+// TestBrokenAgentOfDeadToken: a broken agent's file delays a mint as long as the token in use
+// has life left. One that is dead has none.
+func TestBrokenAgentOfDeadToken(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.useMintProfile()
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000"`)
+		h.ws.Revoke(h.inUse().ID)
+		_, _ = h.r.Refused(h.Context(), h.proxy.token())
+		if err := h.r.Ready(); err != nil || !h.isLive(h.proxy.token().ID) {
+			t.Errorf("Ready = %v, and the proxy has a dead token:\n%s", err, h.story())
+		}
+	})
+}
+
+// TestBrokenProfileOfDeadToken: the mint profile can't replace a dead token, since the profile
+// can't be written. Requests that are refused, and the search for a token, leave the
+// workspace alone all the same.
+func TestBrokenProfileOfDeadToken(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.useMintProfile()
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		began, expiry := time.Now(), h.inUse().Expiry
+		h.write(h.cfgPath(), "[DEFAULT]\nhost = "+host+"\ntoken = "+h.profileToken()+"\nclient_id = x\nclient_secret = y\n")
+		h.ws.Revoke(h.inUse().ID)
+		for range 3 * 60 {
+			_, _ = h.r.Refused(h.Context(), h.r.Current())
+			h.pass(time.Minute)
+		}
+		if err := h.r.Ready(); !errors.Is(err, rotator.ErrNeedsLogin) || !strings.Contains(err.Error(), "client_id") {
+			t.Errorf("Ready = %v", err)
+		}
+		h.pass(4 * time.Hour)
+		h.wantFewCalls("dead before its expiry", began, expiry, createsBefore, listsBefore)
+		h.wantFewCalls("from expiry on", expiry, time.Now(), createsAfter, listsAfter)
+		h.writeProfile(h.profileToken())
+		h.r.TryNow()
+		h.pass(time.Second)
+		if err := h.r.Ready(); err != nil {
+			t.Errorf("the profile was mended: %v", err)
 		}
 	})
 }

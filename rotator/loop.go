@@ -169,7 +169,7 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	}
 	plan := plan{
 		Credential: c, Skew: l.skew(), Tick: l.schedule.Next(), Wanted: l.wanted,
-		NotBefore: time.Now().Add(l.schedule.Wait(rotating)),
+		NotBefore: time.Now().Add(l.schedule.WaitForList(rotating)), // a list tells whether the new token works
 	}
 	wait, reason := plan.Next(l.now(), time.Now())
 	if wait > 0 {
@@ -242,10 +242,9 @@ func (l *loop) lookAfterFiles(ctx context.Context) {
 func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 	var here strings.Builder
 	here.WriteString("tokens:")
-	if all, err := l.candidates(); err == nil {
-		for _, f := range all {
-			here.WriteString(f.token.Hash())
-		}
+	all, err := l.candidates()
+	for _, f := range all {
+		here.WriteString(f.token.Hash())
 	}
 	if here.String() != l.searched { // the search begins, or a person has brought another
 		l.searched = here.String()
@@ -254,8 +253,8 @@ func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 	if wait := l.schedule.WaitForList(rotating); wait > 0 {
 		return min(tokenWatch, wait)
 	}
-	err := l.pickToken(ctx, true)
-	if err != nil && l.hasOtherMinter() && s.Phase != phaseLoggedOut && !errors.Is(err, ErrConflict) {
+	none := l.pickToken(ctx, true)
+	if err = none; err != nil && l.hasOtherMinter() && s.Phase != phaseLoggedOut && !errors.Is(err, ErrConflict) && l.schedule.Silent() == nil {
 		err = l.mintByOther(ctx, s, err)
 	}
 	if err == nil {
@@ -264,6 +263,9 @@ func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 		return 0
 	}
 	l.logSearch(ctx, err)
+	if len(all) > 0 && isLocal(err) { // but the search has asked the workspace
+		err = none
+	}
 	l.pauseRotating(err)
 	return tokenWatch
 }
@@ -271,11 +273,14 @@ func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 // mintByOther has an old token or the mint profile mint, unless one did so a moment ago;
 // why is why no token was found.
 func (l *loop) mintByOther(ctx context.Context, s state, why error) error {
-	if wait := l.mintCooldown(); wait != nil {
-		return l.chain.Fail(s, fmt.Errorf("%w; %w", why, wait))
+	err := l.mintCooldown()
+	if err == nil {
+		_, err = l.rotate(ctx, request{reason: "there is no token that works", replaces: &s.Current})
 	}
-	_, err := l.rotate(ctx, request{reason: "there is no token that works", replaces: &s.Current})
-	return err
+	if err == nil {
+		return nil
+	}
+	return l.chain.Fail(s, fmt.Errorf("%w; %w", why, err))
 }
 
 // logSearch logs why no token was found, if that is new.

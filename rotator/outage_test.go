@@ -91,6 +91,7 @@ var outages = map[string][]workspacetest.Fault{
 	"creates lost":           {always(createPath, workspacetest.Reset)},
 	"creates fail":           {answer(createPath, 500, `{"error_code":"INTERNAL_ERROR","message":"x"}`)},
 	"creates forbidden":      {answer(createPath, 403, forbidden)},
+	"lists fail":             {answer(listPath, 500, "{}")},
 	"lists fail, and delete": {answer(createPath, 500, "{}"), answer(listPath, 500, "{}"), answer(deletePath, 500, "{}")},
 }
 

@@ -67,7 +67,7 @@ func pauseAfter(failures int, err error, left time.Duration) time.Duration {
 	for n := 1; n < failures && next < most; n++ {
 		next = min(next*factor, most)
 	}
-	if errors.Is(err, workspace.ErrUnreachable) || errors.Is(err, errPreflight) {
+	if isLocal(err) {
 		return min(next, pauseLocal)
 	}
 	asked := min(workspace.RetryAfter(err), retryAfterAtMost)
@@ -75,6 +75,11 @@ func pauseAfter(failures int, err error, left time.Duration) time.Duration {
 		asked = min(asked, left/part)
 	}
 	return max(next, asked)
+}
+
+// isLocal reports whether what failed with err has cost the workspace nothing.
+func isLocal(err error) bool {
+	return errors.Is(err, workspace.ErrUnreachable) || errors.Is(err, errPreflight)
 }
 
 func (s *pauses) get(what string) pause {
@@ -105,8 +110,8 @@ func (s *pauses) IsNew(what string) bool {
 // Silent returns how the last list failed, as long as no other is to be made; nil: one
 // may be.
 func (s *pauses) Silent() error {
-	if s.Wait(anyList) > 0 {
-		return s.get(anyList).err
+	if p := s.get(anyList); time.Now().Before(p.until) {
+		return p.err
 	}
 	return nil
 }

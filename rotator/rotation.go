@@ -132,7 +132,7 @@ func (o *rotation) preflight(ctx context.Context) error {
 	} else {
 		err = o.unlessTimeIsShort(err)
 	}
-	if err != nil && o.provenDead(ctx, o.old, err) {
+	if err != nil && (o.dead != nil || o.provenDead(ctx, o.old, err)) {
 		return o.chain.Die(o.old, err)
 	}
 	return err
@@ -172,6 +172,9 @@ func (o *rotation) checkProfileOurs() error {
 // A token that was found may live for months: nobody waits that long.
 func (o *rotation) timeIsShort() bool {
 	const part = 4
+	if o.byOther {
+		return true // that token is dead
+	}
 	life := min(o.old.Lifetime, o.cfg.Lifetime)
 	left := o.old.Expiry(o.skew()).Sub(o.now())
 	if !o.old.Entry.Ours() {
@@ -284,12 +287,17 @@ func (r *Rotator) revokeForQuota(ctx context.Context, by principal) (room bool) 
 
 // probe makes sure that the new token works before anyone gets it. One that doesn't is
 // put into the queue. A token may take a moment to be known everywhere, so it has a
-// few tries.
+// few tries; but if the workspace gives no answer, it is asked once more only.
 func (o *rotation) probe(ctx context.Context) error {
-	const tries = 5
+	const tries, silentTries = 5, 2
+	silent := 0
 	_, err := backoff.Retry(ctx, func() (alive bool, err error) {
-		alive, err = o.authority.Alive(ctx, o.fresh.Token)
-		if err == nil && !alive {
+		switch alive, err = o.authority.Alive(ctx, o.fresh.Token); {
+		case err != nil:
+			if silent++; silent == silentTries {
+				err = backoff.Permanent(err)
+			}
+		case !alive:
 			err = errors.New("the workspace doesn't take it")
 		}
 		return alive, err
