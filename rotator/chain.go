@@ -1,11 +1,11 @@
 package rotator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	"patrol/rotator/ledger"
@@ -35,9 +35,9 @@ type state struct {
 	// Previous is the token that was in use until Current came.
 	Previous credential
 
-	// Last is the token that was in use until the user logged out: the others are
-	// revoked with it first.
-	Last pat.Token
+	// Spares are, after a logout, what old tokens are revoked with that can't revoke
+	// themselves: the token that was in use, and those that were on the machine then.
+	Spares []credential
 
 	// Err is why there is no token that works, and what to do about it; nil if
 	// the phase is Ready, and only then.
@@ -146,25 +146,24 @@ func (c *chain) Fail(old state, why error) error {
 	return c.State().Err
 }
 
-// LogOut gives the token in use up and tells the proxy so. That token, or spare if
-// there was none, is what the old ones are revoked with. record is called before
-// anything changes.
-func (c *chain) LogOut(why error, spare pat.Token, record func()) {
+// LogOut gives the token in use up and tells the proxy so. That token, and then spares,
+// are what the old ones are revoked with. record is called before anything changes.
+func (c *chain) LogOut(why error, spares []credential, record func()) {
 	c.publishMu.Lock()
 	defer c.publishMu.Unlock()
 	record()
 	c.publishNothingLocked()
 	c.update(func(s *state) {
-		*s = state{Phase: phaseLoggedOut, Err: why, Last: cmp.Or(s.Current.Token, s.Last, spare)}
+		all := slices.Concat([]credential{s.Current}, s.Spares, spares)
+		all = slices.DeleteFunc(all, credential.IsZero)
+		*s = state{Phase: phaseLoggedOut, Err: why, Spares: all}
 	})
 }
 
-// ForgetLast forgets t, if that was the last token in use: the workspace refuses it.
-func (c *chain) ForgetLast(t pat.Token) {
+// ForgetSpare forgets t, if that is one of the spares: the workspace refuses it.
+func (c *chain) ForgetSpare(t pat.Token) {
 	c.update(func(s *state) {
-		if s.Last.Same(t) {
-			s.Last = pat.Token{}
-		}
+		s.Spares = slices.DeleteFunc(slices.Clone(s.Spares), func(c credential) bool { return c.Token.Same(t) })
 	})
 }
 

@@ -101,7 +101,7 @@ func (r *Rotator) candidates() ([]candidate, error) {
 
 // choose returns the token to start with.
 func (r *Rotator) choose(ctx context.Context, all []candidate, ask bool) (candidate, error) {
-	slices.SortStableFunc(all, func(a, b candidate) int { return a.rank() - b.rank() })
+	slices.SortStableFunc(all, candidate.compare)
 	var works []candidate
 	var doubt error
 	for _, f := range all {
@@ -146,6 +146,8 @@ func (f candidate) rank() int {
 	}
 	return 2
 }
+
+func (f candidate) compare(o candidate) int { return f.rank() - o.rank() }
 
 // inspect asks the workspace whether the token works, and what it is.
 func (r *Rotator) inspect(ctx context.Context, f *candidate) (alive bool, err error) {

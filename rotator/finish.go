@@ -281,8 +281,8 @@ func (r *Rotator) isPinned(hash string) bool {
 var errOthersFirst = errors.New("the others are revoked with it first")
 
 // revoker returns who revokes an old token: the token in use; if that is another
-// user's, the newest old one of the same user; after a logout, the one that was last in
-// use. When no other is left, a token revokes itself. Where the token in use is dead, it
+// user's, the newest old one of the same user; after a logout that too, or
+// else a spare. When no other is left, a token revokes itself. Where the token in use is dead, it
 // is the mint profile.
 func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
 	s := r.chain.State()
@@ -312,12 +312,15 @@ func revokingToken(s state, queue []retiree, e ledger.Entry) (pat.Token, error) 
 	switch {
 	case ready:
 		return s.Current.Token, nil
-	case s.Last.IsZero():
+	case len(s.Spares) == 0:
 		return pat.Token{}, s.Err
-	case s.Last.ID == e.ID && slices.ContainsFunc(queue, others):
+	}
+	ofUser := func(c credential) bool { return c.Entry.User == e.User }
+	spare := s.Spares[max(slices.IndexFunc(s.Spares, ofUser), 0)].Token
+	if e.ID != "" && spare.ID == e.ID && slices.ContainsFunc(queue, others) {
 		return pat.Token{}, errOthersFirst
 	}
-	return s.Last, nil
+	return spare, nil
 }
 
 // newestOfUser returns the newest token in the queue that is of e's user and whose
@@ -355,7 +358,7 @@ func (r *Rotator) dropRevokerIfDead(ctx context.Context, e ledger.Entry, why err
 		}
 		return
 	}
-	r.chain.ForgetLast(t)
+	r.chain.ForgetSpare(t)
 	for _, old := range queue {
 		if old.Token.Same(t) {
 			r.queue.update(old.Entry.Nonce, func(t *retiree) { t.Token = pat.Token{} }) // no other is revoked with it

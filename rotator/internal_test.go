@@ -256,7 +256,8 @@ func TestRevokingToken(t *testing.T) {
 	ready := state{Phase: phaseReady, Current: current}
 	dead := state{Phase: phaseDead, Current: current, Err: errors.New("it is dead")}
 	out := state{Phase: phaseLoggedOut, Err: errors.New("logged out")}
-	outWithLast := state{Phase: phaseLoggedOut, Last: current.Token, Err: out.Err}
+	outWithLast := state{Phase: phaseLoggedOut, Spares: []credential{current}, Err: out.Err}
+	outWithTwo := state{Phase: phaseLoggedOut, Spares: []credential{current, newer}, Err: out.Err}
 	for name, test := range map[string]struct {
 		state state
 		queue []retiree
@@ -274,6 +275,7 @@ func TestRevokingToken(t *testing.T) {
 		"logged out, an old one":             {outWithLast, []retiree{withoutValue(sameUsers), withoutValue(current)}, sameUsers, current.Token, nil},
 		"logged out, the last one":           {outWithLast, []retiree{withoutValue(current)}, current, current.Token, nil},
 		"logged out, others first":           {outWithLast, []retiree{withoutValue(current), withoutValue(newer)}, current, pat.Token{}, errOthersFirst},
+		"logged out, a spare of its user":    {outWithTwo, []retiree{withoutValue(older)}, older, newer.Token, nil},
 		"logged out, others of its user":     {outWithLast, []retiree{withValue(current), withoutValue(sameUsers)}, current, pat.Token{}, errOthersFirst},
 		"logged out, the other user's value": {outWithLast, []retiree{withValue(newer), withoutValue(older)}, older, newer.Token, nil},
 	} {

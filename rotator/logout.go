@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"patrol/rotator/ledger"
-	"patrol/rotator/pat"
 )
 
 // LogoutResult is what Logout did. There is no token's value in it.
@@ -89,12 +88,12 @@ func (r *Rotator) giveUp(here []candidate) {
 			seen = append(seen, f.token.Hash())
 		}
 	}
-	var spare pat.Token // to revoke the others with, where none is in use
-	if len(here) > 0 {
-		best := slices.MinFunc(here, func(a, b candidate) int { return a.rank() - b.rank() })
-		spare, spare.ID = best.token, best.entry.ID
+	var spares []credential
+	for _, f := range slices.SortedStableFunc(slices.Values(here), candidate.compare) {
+		f.token.ID = f.entry.ID
+		spares = append(spares, credential{Token: f.token, Entry: f.entry})
 	}
-	r.chain.LogOut(r.loggedOutError(), spare, func() { _ = r.cfg.Ledger.LogOut(seen) })
+	r.chain.LogOut(r.loggedOutError(), spares, func() { _ = r.cfg.Ledger.LogOut(seen) })
 }
 
 // leaveForeign records which tokens are left alone, and returns them, with those on the

@@ -400,3 +400,22 @@ func TestLogoutOfNothing(t *testing.T) {
 		}
 	})
 }
+
+// TestLogoutAloneWithDeadProfile: the token in the profile is dead, and the environment's
+// works, which isn't patrol's: what patrol has left is revoked with it.
+func TestLogoutAloneWithDeadProfile(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.grace = time.Hour
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(time.Minute)
+		h.ws.Revoke(h.inUse().ID)
+		h.close()
+		env := h.ws.Issue(workspacetest.IssueOptions{})
+		h.env = env.Value
+		h.open()
+		if d := h.logoutAlone(); len(h.live()) != 1 || !h.isLive(env.ID) || ends(d)[rotator.EndRevoked] != 2 {
+			t.Errorf("%v live after %+v\n%s", h.live(), d, h.story())
+		}
+	})
+}
