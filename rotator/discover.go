@@ -29,7 +29,7 @@ type discovery struct {
 	warned  sync.Map // what was last warned about, by the warning
 
 	// adoptMu has adopting a token and logging out exclude each other. It is held
-	// over network calls, 30 seconds at most; no request waits for it. It is taken
+	// over network calls, a minute at most; no request waits for it. It is taken
 	// before every other lock. It guards all below.
 	adoptMu            sync.Mutex
 	lastUntrackedAdopt time.Time // when a token was last adopted whose id the workspace didn't tell

@@ -242,7 +242,7 @@ func (l *loop) lookAfterFiles(ctx context.Context) {
 func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 	var here strings.Builder
 	here.WriteString("tokens:")
-	all, err := l.candidates()
+	all, _ := l.candidates() // pickToken tells of an error
 	for _, f := range all {
 		here.WriteString(f.token.Hash())
 	}
@@ -254,7 +254,8 @@ func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 		return min(tokenWatch, wait)
 	}
 	none := l.pickToken(ctx, true)
-	if err = none; err != nil && l.hasOtherMinter() && s.Phase != phaseLoggedOut && !errors.Is(err, ErrConflict) && l.schedule.Silent() == nil {
+	err := none
+	if err != nil && l.hasOtherMinter() && s.Phase != phaseLoggedOut && !errors.Is(err, ErrConflict) && l.schedule.Silent() == nil {
 		err = l.mintByOther(ctx, s, err)
 	}
 	if err == nil {
