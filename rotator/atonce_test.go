@@ -214,3 +214,20 @@ func TestBrokenProfileOfDeadToken(t *testing.T) {
 		}
 	})
 }
+
+// TestRestartInOutageAfterExpiry: a restart doesn't make patrol forget that the token in the
+// profile has expired, and that nothing is urgent therefore.
+func TestRestartInOutageAfterExpiry(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(65 * time.Minute)
+		expiry := h.inUse().Expiry
+		h.ws.Inject(answer("", 503, "{}"))
+		h.pass(time.Until(expiry) + 2*time.Hour)
+		h.restart()
+		began := time.Now()
+		h.pass(3 * time.Hour)
+		h.wantFewCalls("after a restart", began, time.Now(), createsAfter, listsAfter)
+	})
+}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"patrol/rotator/ledger"
 	"patrol/rotator/workspace"
 )
 
@@ -202,12 +203,19 @@ func (r *Rotator) pauseRotating(err error) {
 	}
 }
 
-// lifeLeft is how long the token in use will live. One that never expires, and none,
-// lives on.
+// lifeLeft is how long the token in use will live; where none has been found since the
+// start, the one before that. One that never expires, and none, lives on.
 func (r *Rotator) lifeLeft() time.Duration {
 	const ever = 100 * 365 * 24 * time.Hour
 	c := r.chain.State().Current
-	if c.IsZero() || c.NeverExpires() {
+	if c.IsZero() {
+		for _, e := range r.cfg.Ledger.Pending() {
+			if e.Stage == ledger.Current {
+				c.Entry = e
+			}
+		}
+	}
+	if c.NeverExpires() {
 		return ever
 	}
 	return c.Expiry(r.skew()).Sub(r.now())
