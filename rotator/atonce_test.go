@@ -207,8 +207,7 @@ func TestBrokenProfileOfDeadToken(t *testing.T) {
 		h.wantFewCalls("dead before its expiry", began, expiry, createsBefore, listsBefore)
 		h.wantFewCalls("from expiry on", expiry, time.Now(), createsAfter, listsAfter)
 		h.writeProfile(h.profileToken())
-		h.r.TryNow()
-		h.pass(time.Second)
+		h.pass(3 * time.Second)
 		if err := h.r.Ready(); err != nil {
 			t.Errorf("the profile was mended: %v", err)
 		}

@@ -76,6 +76,7 @@ type loop struct {
 
 	filesFailed bool   // to be written
 	searched    string // which tokens there were at the last search; "": one is in use
+	unwritable  bool   // something on this machine is to be mended before any is minted
 	logged      string // what the log says about that
 }
 
@@ -93,7 +94,7 @@ func (r *Rotator) runLoop(ctx context.Context) {
 		l.lookAfterFiles(ctx)
 		var wait time.Duration
 		if s := r.chain.State(); s.Phase == phaseReady {
-			l.searched = ""
+			l.searched, l.unwritable = "", false
 			wait = l.rotateIfDue(ctx)
 		} else {
 			wait = l.findToken(ctx, s)
@@ -248,14 +249,9 @@ func (l *loop) lookAfterFiles(ctx context.Context) {
 // findToken looks for a token that works, and mints by the mint profile if
 // there is none. It returns how long to wait before it is called again.
 func (l *loop) findToken(ctx context.Context, s state) time.Duration {
-	var here strings.Builder
-	here.WriteString("tokens:")
-	all, _ := l.candidates() // pickToken tells of an error
-	for _, f := range all {
-		here.WriteString(f.token.Hash())
-	}
-	if here.String() != l.searched { // the search begins, or a person has brought another
-		l.searched = here.String()
+	all, _ := l.candidates()                         // pickToken tells of an error
+	if here := l.describe(all); here != l.searched { // the search begins, or a person has done something
+		l.searched = here
 		l.schedule.End()
 	}
 	if wait := l.schedule.WaitForList(rotating); wait > 0 {
@@ -272,11 +268,27 @@ func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 		return 0
 	}
 	l.logSearch(ctx, err)
+	l.unwritable = errors.Is(err, errPreflight)
 	if len(all) > 0 && isLocal(err) { // but the search has asked the workspace
 		err = none
 	}
 	l.pauseRotating(err)
 	return tokenWatch
+}
+
+// describe says which tokens there are and, if that was in the way, why the profile can't be
+// written.
+func (l *loop) describe(all []candidate) string {
+	var here strings.Builder
+	here.WriteString("tokens:")
+	for _, f := range all {
+		here.WriteString(f.token.Hash())
+	}
+	if l.unwritable {
+		profile, _ := l.files.Check()
+		here.WriteString(errText(profile))
+	}
+	return here.String()
 }
 
 // mintByOther has an old token or the mint profile mint, unless one did so a moment ago;
