@@ -37,7 +37,8 @@ func (r *Rotator) finishMints(ctx context.Context, by *principal) error {
 		r.leaveQueue(e)
 	}
 	if len(ended) > 0 && len(mints) >= uncertainAtMost {
-		r.TryNow() // a rotation may have waited for room for another mint
+		r.schedule.End(rotating) // it may have waited for room for another mint
+		wake(r.schedule.wake)
 	}
 	switch {
 	case err == nil:

@@ -3,6 +3,7 @@ package rotator
 import (
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"time"
 
@@ -157,14 +158,15 @@ func (s *pauses) Forget(what ...string) {
 	}
 }
 
-// End ends the pauses of what has to do with the workspace: somebody has reason to think
-// that what failed works now. The failures count on, so that the next pauses aren't shorter
-// than these.
-func (s *pauses) End() {
+// End ends these pauses, and with none named those of all that has to do with the workspace:
+// somebody has reason to think that what failed works now. The failures count on, so that
+// the next pauses aren't shorter than these.
+func (s *pauses) End(these ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for what, p := range s.of {
-		if what != lookAtProfile && what != lookAtFiles && what != otherMint {
+		all := len(these) == 0 && what != lookAtProfile && what != lookAtFiles && what != otherMint
+		if all || slices.Contains(these, what) {
 			p.until = time.Time{}
 			s.of[what] = p
 		}
