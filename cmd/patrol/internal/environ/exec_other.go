@@ -16,10 +16,7 @@ import (
 // outlive it.
 func Exec(p cli.Process, path string, args []string, changes []Change) error {
 	signal.Ignore()
-	cmd := exec.Command(path, args[1:]...)
-	cmd.Args[0] = args[0]
-	cmd.Env = Apply(p.Env, changes)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = p.In, p.Out, p.Err
+	cmd := exec.Cmd{Path: path, Args: args, Env: Apply(p.Env, changes), Stdin: p.In, Stdout: p.Out, Stderr: p.Err}
 	err := cmd.Run()
 	if failed, ok := errors.AsType[*exec.ExitError](err); ok {
 		return cli.Silent(failed.ExitCode())
