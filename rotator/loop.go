@@ -239,11 +239,11 @@ func (l *loop) lookAfterFiles(ctx context.Context) {
 		return
 	}
 	l.repairFiles()
-	if err := failures(l.files.Infos()); err != nil {
-		l.schedule.Failed(lookAtFiles, err)
-	} else {
-		l.schedule.Postpone(lookAtFiles, filesEvery)
+	pause := filesEvery
+	if failures(l.files.Infos()) != nil {
+		pause = pauseLocal
 	}
+	l.schedule.Postpone(lookAtFiles, pause)
 }
 
 // findToken looks for a token that works, and mints by the mint profile if
