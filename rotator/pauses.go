@@ -13,15 +13,16 @@ import (
 // What is done again and again, or until it works. Of an old token that is to be revoked
 // the name is its nonce.
 const (
-	anyList       = "ask for a list" // whatever for
-	rotating      = "rotate, or find a token to use"
-	openMints     = "ask about mints without an answer"
-	pasted        = "ask about a new token in the profile"
-	serverTime    = "learn the workspace's time"
-	otherMint     = "mint by another than the token in use"
-	ledgerGaps    = "find what the ledger has lost"
-	lookAtProfile = "look at the profile"
-	lookAtFiles   = "look at all files"
+	anyList        = "ask for a list" // whatever for
+	rotating       = "rotate, or find a token to use"
+	openMints      = "ask about mints without an answer"
+	pasted         = "ask about a new token in the profile"
+	refusedRequest = "ask about a refused request, though the last list had no answer"
+	serverTime     = "learn the workspace's time"
+	otherMint      = "mint by another than the token in use"
+	ledgerGaps     = "find what the ledger has lost"
+	lookAtProfile  = "look at the profile"
+	lookAtFiles    = "look at all files"
 )
 
 // pauses owns when something is done again: what has failed, what is to be looked at now

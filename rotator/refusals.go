@@ -102,13 +102,12 @@ func (r *Rotator) hasOtherMinter() bool {
 // probeInUse finds out whether the token in use works, and if it doesn't, the one
 // before it, if there is one; once for all who ask.
 func (r *Rotator) probeInUse(ctx context.Context, current, previous credential) (*probe, error) {
-	if err := r.schedule.Silent(); err != nil {
-		return nil, err
-	}
 	p, isNew := r.refusals.join(current.Entry.Hash)
 	if isNew {
 		r.work.Go(func(bg context.Context) {
-			p.alive, p.err = r.authority.Alive(bg, current.Token)
+			if p.err = r.mayAskOfRefusal(); p.err == nil {
+				p.alive, p.err = r.authority.Alive(bg, current.Token)
+			}
 			if p.err == nil && !p.alive && !previous.IsZero() {
 				p.previousAlive, p.err = r.authority.Alive(bg, previous.Token)
 			}
@@ -121,6 +120,19 @@ func (r *Rotator) probeInUse(ctx context.Context, current, previous credential) 
 	case <-ctx.Done():
 		return nil, context.Cause(ctx)
 	}
+}
+
+// mayAskOfRefusal returns an error if the workspace isn't to be asked, since its last answer
+// to a list failed. But a workspace that refuses requests may answer lists again: every ten
+// minutes it is asked all the same.
+func (r *Rotator) mayAskOfRefusal() error {
+	const every = 10 * time.Minute
+	err := r.schedule.Silent()
+	if err == nil || r.schedule.Wait(refusedRequest) > 0 {
+		return err
+	}
+	r.schedule.Postpone(refusedRequest, every)
+	return nil
 }
 
 // join returns the question about a token, which the caller has to ask if it is new.

@@ -175,6 +175,34 @@ func TestRefusalsInOutage(t *testing.T) {
 	})
 }
 
+// TestRefusalEndsAnOutage: a workspace that refuses a request answers again. That is found
+// out with the request, and not when the pause after the last failure is over.
+func TestRefusalEndsAnOutage(t *testing.T) {
+	inHouse(t, func(h *house) {
+		h.ws.AddClient("robot", "robot-secret", workspacetest.DefaultUser)
+		file := filepath.Join(h.dir, "mint.cfg")
+		h.write(file, "[mint]\nhost = "+host+"\nclient_id = robot\nclient_secret = robot-secret\n")
+		var err error
+		if h.mintAs, err = h.client().AsProfile(h.Context(), file, "mint"); err != nil {
+			h.Fatal(err)
+		}
+		h.issue(24 * time.Hour)
+		h.serve()
+		h.pass(10 * time.Minute)
+		h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: 503, Body: "{}", Times: workspacetest.Always})
+		h.pass(6 * time.Hour) // the token expires
+		any := func(workspacetest.Request) bool { return true }
+		for lists := len(h.callsAt(listPath, any)); len(h.callsAt(listPath, any)) == lists; {
+			h.pass(time.Second)
+		}
+		h.ws.Heal()
+		dead := h.r.Current()
+		if again, ok := h.r.Refused(h.Context(), dead); !ok || again.Same(dead) {
+			t.Errorf("Refused = %v, %v\n%s", again, ok, h.story())
+		}
+	})
+}
+
 // TestQuota: a workspace that has no room makes room among our own.
 func TestQuota(t *testing.T) {
 	inHouseWith(t, workspacetest.Config{Quota: 3}, func(h *house) {
