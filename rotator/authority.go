@@ -209,9 +209,9 @@ var errCreateMayArrive = errors.New("a create without an answer may still take e
 // settleTime is how long a create whose answer was lost may still take effect.
 const settleTime = 2 * time.Minute
 
-// RevokeMint revokes the token of a mint whose answer never came, if the workspace
+// RevokeUnanswered revokes the token of a mint whose answer never came, if the workspace
 // made one. list is what the workspace lists now.
-func (a *authority) RevokeMint(ctx context.Context, by principal, e ledger.Entry, list []pat.Info, now time.Time) (ledger.Entry, error) {
+func (a *authority) RevokeUnanswered(ctx context.Context, by principal, e ledger.Entry, list []pat.Info, now time.Time) (ledger.Entry, error) {
 	if i := slices.IndexFunc(list, func(t pat.Info) bool { return t.Comment == e.Comment }); i >= 0 {
 		e.ID = list[i].ID
 		if err := a.Revoke(ctx, by, e); err != nil {

@@ -100,7 +100,7 @@ func (c *chain) Use(next credential, replaces *credential) (old state, drained <
 	if s := c.State(); replaces != nil && !s.Current.Is(*replaces) {
 		return state{}, nil, errReplaced
 	}
-	if drained, err = c.publishLocked(next.published(c.skew())); err != nil {
+	if drained, err = c.publishLocked(next.forProxy(c.skew())); err != nil {
 		return state{}, nil, fmt.Errorf("handing the token to the proxy: %w", err)
 	}
 	old = c.update(func(s *state) { *s = state{Phase: phaseReady, Current: next, Previous: s.Current} })
@@ -110,10 +110,10 @@ func (c *chain) Use(next credential, replaces *credential) (old state, drained <
 // errReplaced says that the token that was to be replaced is no longer in use.
 var errReplaced = errors.New("another token has come into use meanwhile")
 
-// Die records that the workspace refuses old, the token in use, and tells the proxy
+// MarkDead records that the workspace refuses old, the token in use, and tells the proxy
 // to send nothing with it. If another token has come into use, nothing changes. It
 // returns, for users, what is wrong and what to do.
-func (c *chain) Die(old credential, why error) error {
+func (c *chain) MarkDead(old credential, why error) error {
 	err := fmt.Errorf("%w: %s refuses the one in use (%v) as invalid, revoked or expired, so it can't mint the next one; run `patrol login`, or put a new token into the profile: %w",
 		ErrNeedsLogin, c.host, old.Token, why)
 	c.publishMu.Lock()

@@ -66,9 +66,9 @@ func (c credential) Deadline(skew skew) time.Time {
 // expires, or nobody knows when.
 func (c credential) NeverExpires() bool { return c.Entry.Expiry.IsZero() }
 
-// published is the token for the proxy, with its expiry by this machine's clock:
+// forProxy is the token for the proxy, with its expiry by this machine's clock:
 // the proxy has no other.
-func (c credential) published(skew skew) pat.Token {
+func (c credential) forProxy(skew skew) pat.Token {
 	t := c.Token
 	if !c.Entry.Expiry.IsZero() {
 		t.Expiry = c.Expiry(skew)

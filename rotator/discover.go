@@ -108,7 +108,7 @@ func (r *Rotator) choose(ctx context.Context, all []candidate, ask bool) (candid
 		if f.ours() && !ask && f.entry.Host.Same(r.host()) && f.entry.LocalExpiry.After(r.now()) {
 			return f, nil
 		}
-		alive, err := false, r.schedule.Silent()
+		alive, err := false, r.schedule.WhyNotAsked()
 		if err == nil || !ask {
 			alive, err = r.inspect(ctx, &f)
 		}

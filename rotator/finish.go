@@ -41,7 +41,7 @@ func (r *Rotator) AwaitRevoked(ctx context.Context, t pat.Token) error {
 func (r *Rotator) finishDue(ctx context.Context) (wait time.Duration) {
 	for _, old := range r.queue.Items() {
 		switch {
-		case ctx.Err() != nil, r.untilDue(old) > 0:
+		case ctx.Err() != nil, r.untilRevocable(old) > 0:
 		case old.uncertain():
 			r.askAboutMints(ctx)
 		default:
@@ -50,7 +50,7 @@ func (r *Rotator) finishDue(ctx context.Context) (wait time.Duration) {
 	}
 	wait = time.Minute
 	for _, old := range r.queue.Items() {
-		wait = min(wait, r.untilDue(old))
+		wait = min(wait, r.untilRevocable(old))
 	}
 	return wait
 }
@@ -63,8 +63,8 @@ func (r *Rotator) askAboutMints(ctx context.Context) {
 	}
 }
 
-// untilDue is how long an old token is not to be ended yet.
-func (r *Rotator) untilDue(old retiree) time.Duration {
+// untilRevocable is how long an old token is not to be ended yet.
+func (r *Rotator) untilRevocable(old retiree) time.Duration {
 	if old.uncertain() {
 		return r.schedule.WaitForList(openMints)
 	}
@@ -96,7 +96,7 @@ func (r *Rotator) tryToFinish(ctx context.Context, nonce string) (old retiree, e
 	end, err := r.endToken(ctx, old)
 	switch {
 	case err == nil:
-		r.leaveQueue(end)
+		r.noteEnded(end)
 		return old, nil
 	case errors.Is(err, errGraceAnew):
 		r.queue.SeenInFile(nonce)
@@ -110,8 +110,8 @@ func (r *Rotator) tryToFinish(ctx context.Context, nonce string) (old retiree, e
 	return old, err
 }
 
-// leaveQueue takes a token out of the queue that has ended.
-func (r *Rotator) leaveQueue(e ledger.Entry) {
+// noteEnded takes a token out of the queue that has ended.
+func (r *Rotator) noteEnded(e ledger.Entry) {
 	r.record(e)
 	r.cfg.Log.Info("an old token has ended", "token", tokenName(e), "end", e.Stage, "why", e.Reason)
 	r.queue.Remove(e.Nonce)
@@ -127,7 +127,7 @@ func tokenName(e ledger.Entry) string { return cmp.Or(pat.ShortID(e.ID), "of min
 // its entry as it ended. A token that nobody can revoke, because it may be another
 // user's or another workspace's or because the workspace forbids it, ends by itself.
 func (r *Rotator) endToken(ctx context.Context, old retiree) (ledger.Entry, error) {
-	end, err := r.revokeUnused(ctx, old)
+	end, err := r.revokeOld(ctx, old)
 	switch {
 	case errors.Is(err, workspace.ErrPermission) && queuedBeyondLifetime(end, old.Drained), errors.Is(err, errNotShown) && r.expired(end):
 		return withEnd(end, ledger.Expired, err.Error()), nil
@@ -146,9 +146,9 @@ func (r *Rotator) ledgerUnwritten() error {
 	return nil
 }
 
-// revokeUnused makes sure that nobody holds the token, and revokes it if that is
+// revokeOld makes sure that nobody holds the token, and revokes it if that is
 // patrol's to do.
-func (r *Rotator) revokeUnused(ctx context.Context, old retiree) (ledger.Entry, error) {
+func (r *Rotator) revokeOld(ctx context.Context, old retiree) (ledger.Entry, error) {
 	e := old.Entry
 	if err := cmp.Or(r.ledgerUnwritten(), r.authority.checkMaybeSameHost(e), r.profileDoubt()); err != nil {
 		return e, err
@@ -349,7 +349,7 @@ func newestOfUser(queue []retiree, e ledger.Entry) (pat.Token, error) {
 func (r *Rotator) dropRevokerIfDead(ctx context.Context, e ledger.Entry, why error) {
 	s, queue := r.chain.State(), r.queue.Items()
 	t, err := revokingToken(s, queue, e)
-	if err != nil || !r.provenDead(ctx, credential{Token: t}, why) {
+	if err != nil || !r.confirmDead(ctx, credential{Token: t}, why) {
 		return
 	}
 	if s.Current.Token.Same(t) {
@@ -363,7 +363,7 @@ func (r *Rotator) dropRevokerIfDead(ctx context.Context, e ledger.Entry, why err
 		if old.Token.Same(t) {
 			r.queue.update(old.Entry.Nonce, func(t *retiree) { t.Token = pat.Token{} }) // no other is revoked with it
 			if old.Entry.Host.Same(r.host()) {
-				r.leaveQueue(withEnd(old.Entry, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
+				r.noteEnded(withEnd(old.Entry, ledger.Revoked, "the workspace refuses it as invalid, revoked or expired"))
 			}
 		}
 	}

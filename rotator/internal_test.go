@@ -217,14 +217,14 @@ func TestPauses(t *testing.T) {
 		s.Listed(failed)
 		s.Listed(failed) // which was begun before the first one failed
 		want("after a list without an answer", pasted, 0, 10*time.Second)
-		if !errors.Is(s.Silent(), failed) {
-			t.Errorf("Silent = %v", s.Silent())
+		if !errors.Is(s.WhyNotAsked(), failed) {
+			t.Errorf("WhyNotAsked = %v", s.WhyNotAsked())
 		}
 		time.Sleep(time.Minute)
 		want("a minute later", pasted, 0, 0)
 		s.Listed(failed)
 		want("after the second list", pasted, 0, 30*time.Second)
-		s.End()
+		s.EndPauses()
 		want("after a person's wish", pasted, 0, 0)
 		left = -time.Second
 		s.Listed(failed)

@@ -48,7 +48,7 @@ func (r *Rotator) Login(ctx context.Context, t pat.Token) (Rotation, error) {
 	if err != nil {
 		return Rotation{}, err
 	}
-	r.schedule.End()
+	r.schedule.EndPauses()
 	rotation, err := r.rotate(ctx, request{reason: "login", replaces: &adopted})
 	rotation.User, rotation.UserBefore = f.user, userBefore
 	if err != nil {

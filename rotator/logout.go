@@ -73,7 +73,7 @@ func (r *Rotator) Logout(ctx context.Context) (LogoutResult, error) {
 	ours := r.cfg.Ledger.Pending()
 	r.enqueuePending(here)
 	cleared := r.files.Clear(r.isGone)
-	tokens := r.revokeNow(ctx, ours)
+	tokens := r.revokeAtLogout(ctx, ours)
 	pending := len(r.queue.Items())
 	r.cfg.Log.Info("logged out", "revoked", len(ours)-pending, "left", len(left), "pending", pending)
 	return LogoutResult{Files: cleared, Tokens: append(left, tokens...)}, nil
@@ -134,9 +134,9 @@ func (r *Rotator) isGone(hash string) bool {
 	return known && e.Stage != ledger.Left && e.Stage != ledger.Current
 }
 
-// revokeNow revokes tokens that are in the queue, with a few tries, and says what became
+// revokeAtLogout revokes tokens that are in the queue, with a few tries, and says what became
 // of them. Those that couldn't be revoked stay there.
-func (r *Rotator) revokeNow(ctx context.Context, ours []ledger.Entry) (tokens []LogoutToken) {
+func (r *Rotator) revokeAtLogout(ctx context.Context, ours []ledger.Entry) (tokens []LogoutToken) {
 	const tries = 3
 	r.queue.EndGraces()
 	pause := retries(time.Second)
@@ -144,13 +144,13 @@ func (r *Rotator) revokeNow(ctx context.Context, ours []ledger.Entry) (tokens []
 		if try > 0 && (len(r.queue.Items()) == 0 || !sleep(ctx, nil, pause.NextBackOff())) {
 			break
 		}
-		r.schedule.End()
+		r.schedule.EndPauses()
 		for _, old := range r.queue.Items() {
 			if !old.uncertain() && ctx.Err() == nil {
 				r.finishOne(ctx, old.Entry.Nonce)
 			}
 		}
-		r.schedule.End() // of the lists that failed for them
+		r.schedule.EndPauses() // of the lists that failed for them
 		r.askAboutMints(ctx)
 	}
 	pending := map[string]retiree{}

@@ -136,7 +136,7 @@ func (l *loop) compareClocks() {
 		l.cfg.Log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
 	case -back > tolerance: // what failed before a sleep may work now
 		l.cfg.Workspace.ForgetTime()
-		l.schedule.Reset()
+		l.schedule.ForgetAll()
 		l.schedule.Postpone(serverTime, askTimeAfter)
 	}
 	l.wall, l.mono = wall, mono
@@ -170,7 +170,7 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 		l.want("", c) // somebody else has replaced the token
 	}
 	plan := plan{
-		Credential: c, Skew: l.skew(), Tick: l.schedule.Next(), Wanted: l.wanted,
+		Credential: c, Skew: l.skew(), Tick: l.schedule.NextTick(), Wanted: l.wanted,
 		NotBefore: time.Now().Add(l.schedule.WaitForList(rotating)), // a list tells whether the new token works
 	}
 	wait, reason := plan.Next(l.now(), time.Now())
@@ -252,14 +252,14 @@ func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 	all, _ := l.candidates()                         // pickToken tells of an error
 	if here := l.describe(all); here != l.searched { // the search begins, or a person has done something
 		l.searched = here
-		l.schedule.End()
+		l.schedule.EndPauses()
 	}
 	if wait := l.schedule.WaitForList(rotating); wait > 0 {
 		return min(tokenWatch, wait)
 	}
 	none := l.pickToken(ctx, true)
 	err := none
-	if err != nil && l.hasOtherMinter() && s.Phase != phaseLoggedOut && !errors.Is(err, ErrConflict) && l.schedule.Silent() == nil {
+	if err != nil && l.hasOtherMinter() && s.Phase != phaseLoggedOut && !errors.Is(err, ErrConflict) && l.schedule.WhyNotAsked() == nil {
 		err = l.mintByOther(ctx, s, err)
 	}
 	if err == nil {

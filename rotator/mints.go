@@ -34,10 +34,10 @@ func (r *Rotator) finishMints(ctx context.Context, by *principal) error {
 	}
 	ended, err := r.endMints(ctx, mints, by)
 	for _, e := range ended {
-		r.leaveQueue(e)
+		r.noteEnded(e)
 	}
 	if len(ended) > 0 && len(mints) >= uncertainAtMost {
-		r.schedule.End(rotating) // it may have waited for room for another mint
+		r.schedule.EndPauses(rotating) // it may have waited for room for another mint
 		wake(r.schedule.wake)
 	}
 	switch {
@@ -103,7 +103,7 @@ func (r *Rotator) endMint(ctx context.Context, e ledger.Entry, by *principal, li
 	key := by.user + "/" + by.id
 	list, asked := lists[key]
 	if !asked {
-		if list.err = r.schedule.Silent(); list.err == nil {
+		if list.err = r.schedule.WhyNotAsked(); list.err == nil {
 			list.tokens, list.err = r.listForMints(ctx, *by)
 		}
 		lists[key] = list
@@ -111,7 +111,7 @@ func (r *Rotator) endMint(ctx context.Context, e ledger.Entry, by *principal, li
 	if list.err != nil {
 		return e, list.err
 	}
-	return r.authority.RevokeMint(ctx, *by, e, list.tokens, r.now())
+	return r.authority.RevokeUnanswered(ctx, *by, e, list.tokens, r.now())
 }
 
 // listForMints returns the list in which to look for what a mint has made. If the id
@@ -143,7 +143,7 @@ func (o *rotation) limitUncertain(ctx context.Context) (err error) {
 	if !o.tooManyUncertain() {
 		return nil
 	}
-	if o.byOther && o.schedule.Silent() == nil || o.schedule.WaitForList(openMints) == 0 {
+	if o.byOther && o.schedule.WhyNotAsked() == nil || o.schedule.WaitForList(openMints) == 0 {
 		err = o.finishMints(ctx, &o.minter)
 	}
 	open := fmt.Errorf("nothing was minted: %d mints have had no answer, and each may have made a token, so that is found out first", uncertainAtMost)

@@ -109,9 +109,9 @@ func (s *pauses) IsNew(what string) bool {
 	return !known
 }
 
-// Silent returns how the last list failed, as long as no other is to be made; nil: one
+// WhyNotAsked returns how the last list failed, as long as no other is to be made; nil: one
 // may be.
-func (s *pauses) Silent() error {
+func (s *pauses) WhyNotAsked() error {
 	if p := s.get(anyList); time.Now().Before(p.until) {
 		return p.err
 	}
@@ -159,10 +159,10 @@ func (s *pauses) Forget(what ...string) {
 	}
 }
 
-// End ends these pauses, and with none named those of all that has to do with the workspace:
+// EndPauses ends these pauses, and with none named those of all that has to do with the workspace:
 // somebody has reason to think that what failed works now. The failures count on, so that
 // the next pauses aren't shorter than these.
-func (s *pauses) End(these ...string) {
+func (s *pauses) EndPauses(these ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for what, p := range s.of {
@@ -174,8 +174,8 @@ func (s *pauses) End(these ...string) {
 	}
 }
 
-// Reset has everything done as if nothing had ever failed.
-func (s *pauses) Reset() {
+// ForgetAll has everything done as if nothing had ever failed.
+func (s *pauses) ForgetAll() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.of)

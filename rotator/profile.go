@@ -126,7 +126,7 @@ func (r *Rotator) observeProfile() (f candidate, there bool, err error) {
 	if r.discovery.profile.see(f.token.Hash()) {
 		r.schedule.Forget(pasted, lookAtProfile)
 		if there && !f.known {
-			r.schedule.End()
+			r.schedule.EndPauses()
 			r.wakeAll()
 		}
 	}
@@ -155,16 +155,16 @@ func (r *Rotator) reconcileProfile(ctx context.Context) {
 			r.repairFiles()
 			return
 		}
-		r.discovery.profile.setDoubt(r.judgeNewToken(ctx, f))
+		r.discovery.profile.setDoubt(r.judgePasted(ctx, f))
 	}
 }
 
-// judgeNewToken asks the workspace about a token that was put into the profile. One that
+// judgePasted asks the workspace about a token that was put into the profile. One that
 // works comes into use; one that another patrol has minted is left to it: two that took
 // each other's tokens over would never rest. One that is invalid is replaced once it is
 // certain that nobody is still typing it. While nobody can say, it is left, and the error
 // is why.
-func (r *Rotator) judgeNewToken(ctx context.Context, f candidate) error {
+func (r *Rotator) judgePasted(ctx context.Context, f candidate) error {
 	alive, err := r.inspect(ctx, &f)
 	switch {
 	case err != nil:

@@ -86,7 +86,7 @@ func (r *Rotator) Refused(ctx context.Context, t pat.Token) (again pat.Token, ok
 // if nobody can or one did a moment ago. It returns the token that is in use then.
 func (r *Rotator) replaceDead(ctx context.Context, dead credential, why error) (pat.Token, error) {
 	if r.mintCooldown() != nil || !r.hasOtherMinter() {
-		return pat.Token{}, r.chain.Die(dead, why)
+		return pat.Token{}, r.chain.MarkDead(dead, why)
 	}
 	if _, err := r.rotate(ctx, request{reason: "the token in use is dead", replaces: &dead, dead: why}); err != nil {
 		return pat.Token{}, err
@@ -127,7 +127,7 @@ func (r *Rotator) probeInUse(ctx context.Context, current, previous credential) 
 // minutes it is asked all the same.
 func (r *Rotator) mayAskOfRefusal() error {
 	const every = 10 * time.Minute
-	err := r.schedule.Silent()
+	err := r.schedule.WhyNotAsked()
 	if err == nil || r.schedule.Wait(refusedRequest) > 0 {
 		return err
 	}

@@ -54,7 +54,7 @@ var steps = []func(*rotation, context.Context) error{
 	(*rotation).preflight,
 	(*rotation).mint,
 	(*rotation).probe,
-	(*rotation).use,
+	(*rotation).putIntoUse,
 }
 
 func (o *rotation) takeSteps(ctx context.Context) error {
@@ -83,7 +83,7 @@ func (o *rotation) chooseMinter(ctx context.Context) error {
 		return nil
 	}
 	if o.dead != nil {
-		return o.chain.Die(o.old, o.dead)
+		return o.chain.MarkDead(o.old, o.dead)
 	}
 	return s.Err
 }
@@ -111,7 +111,7 @@ func (r *Rotator) livingOld(ctx context.Context) pat.Token {
 	}
 	user := s.Current.Entry.User
 	for _, old := range slices.Backward(r.queue.Items()) {
-		if old.Token.IsZero() || old.Entry.User != user || !old.Entry.Host.Same(r.host()) || r.schedule.Silent() != nil {
+		if old.Token.IsZero() || old.Entry.User != user || !old.Entry.Host.Same(r.host()) || r.schedule.WhyNotAsked() != nil {
 			continue
 		}
 		if alive, err := r.authority.Alive(ctx, old.Token); alive && err == nil {
@@ -132,8 +132,8 @@ func (o *rotation) preflight(ctx context.Context) error {
 	} else {
 		err = o.unlessTimeIsShort(err)
 	}
-	if err != nil && (o.dead != nil || o.provenDead(ctx, o.old, err)) {
-		return o.chain.Die(o.old, err)
+	if err != nil && (o.dead != nil || o.confirmDead(ctx, o.old, err)) {
+		return o.chain.MarkDead(o.old, err)
 	}
 	return err
 }
@@ -187,14 +187,14 @@ func (o *rotation) timeIsShort() bool {
 // mints: whoever rotates once has no later try.
 func (o *rotation) mint(ctx context.Context) error {
 	err := o.mintBy(ctx)
-	if err != nil && !o.byOther && o.provenDead(ctx, o.old, err) {
+	if err != nil && !o.byOther && o.confirmDead(ctx, o.old, err) {
 		o.dead = err
 		if err = o.chooseMinter(ctx); err == nil {
 			err = o.mintBy(ctx)
 		}
 	}
 	if err != nil && o.dead != nil && !errors.Is(err, errReplaced) {
-		_ = o.chain.Die(o.old, o.dead)
+		_ = o.chain.MarkDead(o.old, o.dead)
 	}
 	return err
 }
@@ -316,8 +316,8 @@ func (o *rotation) recordStage(stage ledger.Stage) {
 	o.record(o.fresh.Entry)
 }
 
-// use puts the new token into use.
-func (o *rotation) use(context.Context) (err error) {
+// putIntoUse puts the new token into use.
+func (o *rotation) putIntoUse(context.Context) (err error) {
 	o.recordStage(ledger.Published)
 	if o.byOther {
 		o.schedule.Postpone(otherMint, forcedEvery)
@@ -351,11 +351,11 @@ func (r *Rotator) use(next credential, replaces *credential) (written []FileInfo
 	return written, nil
 }
 
-// provenDead reports whether the workspace calls a token invalid. It is asked only where
+// confirmDead reports whether the workspace calls a token invalid. It is asked only where
 // the error or the clock suggests that, and not where it has just failed to answer.
-func (r *Rotator) provenDead(ctx context.Context, c credential, err error) bool {
+func (r *Rotator) confirmDead(ctx context.Context, c credential, err error) bool {
 	silent := errors.Is(err, workspace.ErrUncertain) || errors.Is(err, workspace.ErrUnreachable)
-	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent && r.schedule.Silent() == nil
+	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent && r.schedule.WhyNotAsked() == nil
 	if !suspect || c.IsZero() {
 		return false
 	}

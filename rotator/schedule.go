@@ -73,8 +73,8 @@ type schedule struct {
 	tick    atomic.Pointer[time.Time]
 }
 
-// Next returns the next tick, zero if there is none.
-func (s *schedule) Next() time.Time {
+// NextTick returns the next tick, zero if there is none.
+func (s *schedule) NextTick() time.Time {
 	if tick := s.tick.Load(); tick != nil {
 		return *tick
 	}
@@ -92,7 +92,7 @@ func (r *Rotator) CheckProfile() {
 // tried again: whoever asks for it has reason to think that it works now. It doesn't
 // block.
 func (r *Rotator) TryNow() {
-	r.schedule.End()
+	r.schedule.EndPauses()
 	r.schedule.Forget(lookAtProfile, lookAtFiles)
 	r.wakeAll()
 }

@@ -63,7 +63,7 @@ func (r *Rotator) Status() Status {
 		Host:     r.host().String(),
 		Instance: r.cfg.Ledger.Instance(),
 		Ready:    chain.Phase == phaseReady,
-		Next:     r.schedule.Next(),
+		Next:     r.schedule.NextTick(),
 		Last:     RotationStatus{Reason: last.Reason, Began: last.Began, Error: errText(lastErr)},
 		Problem:  errText(chain.Err),
 		Files:    r.files.Infos(),

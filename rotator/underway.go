@@ -81,7 +81,7 @@ func (s *rotations) end(o *rotation) (again bool) {
 // stands in Rotation.Files, and is tried again while the Rotator runs. After an
 // error the old token is still the one in use.
 func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
-	r.schedule.End()
+	r.schedule.EndPauses()
 	r.reconcileProfile(ctx) // what a person has put there is what is to be replaced
 	return r.rotate(ctx, request{reason: reason, byUser: true})
 }
@@ -91,7 +91,7 @@ func (r *Rotator) Rotate(ctx context.Context, reason string) (Rotation, error) {
 func (r *Rotator) rotate(ctx context.Context, q request) (Rotation, error) {
 	o, joined, err := r.begin(q)
 	if o == nil {
-		return Rotation{Token: r.chain.State().InUse().published(r.skew()), Joined: joined}, err
+		return Rotation{Token: r.chain.State().InUse().forProxy(r.skew()), Joined: joined}, err
 	}
 	select {
 	case <-o.done:
@@ -139,9 +139,9 @@ func (o *rotation) run(ctx context.Context) {
 		// What a person has brought meanwhile is what is to be replaced.
 		o.old, o.dead = o.chain.State().Current, nil
 	}
-	o.result.Took, o.result.Old = o.now().Sub(o.result.Began), o.old.published(o.skew())
+	o.result.Took, o.result.Old = o.now().Sub(o.result.Began), o.old.forProxy(o.skew())
 	if o.err == nil {
-		o.result.Token = o.fresh.published(o.skew())
+		o.result.Token = o.fresh.forProxy(o.skew())
 	} else {
 		o.err = fmt.Errorf("rotating the token of %s: %w", o.host(), o.err)
 		// The pause isn't meant for a token that has come into use meanwhile.
