@@ -191,8 +191,8 @@ func TestRefusalEndsAnOutage(t *testing.T) {
 		h.pass(10 * time.Minute)
 		h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: 503, Body: "{}", Times: workspacetest.Always})
 		h.pass(6 * time.Hour) // the token expires
-		any := func(workspacetest.Request) bool { return true }
-		for lists := len(h.callsAt(listPath, any)); len(h.callsAt(listPath, any)) == lists; {
+		all := func(workspacetest.Request) bool { return true }
+		for lists := len(h.callsAt(listPath, all)); len(h.callsAt(listPath, all)) == lists; {
 			h.pass(time.Second)
 		}
 		h.ws.Heal()

@@ -322,7 +322,7 @@ func (o *rotation) putIntoUse(context.Context) (err error) {
 	if o.byOther {
 		o.schedule.Postpone(otherMint, forcedEvery)
 	}
-	o.result.Files, err = o.Rotator.use(o.fresh, &o.old)
+	o.result.Files, err = o.use(o.fresh, &o.old)
 	return err
 }
 
