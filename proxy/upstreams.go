@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net"
@@ -9,6 +11,7 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+	"time"
 
 	"patrol/rotator/pat"
 )
@@ -189,4 +192,60 @@ func local(ip netip.Addr) bool {
 		}
 	}
 	return false
+}
+
+// An Upstream is where the requests of some routes go.
+type Upstream struct {
+	Setting string `json:"setting"` // the flag that moves it: "--upstream"
+	URL     string `json:"url"`
+}
+
+// Upstreams returns where requests go, each place once, but for those that ask
+// for the workspace's own paths.
+func (p *Proxy) Upstreams() []Upstream { return distinct(p.bases) }
+
+// Upstreams returns what Proxy.Upstreams would. The error says which setting is
+// wrong.
+func (cfg Config) Upstreams() ([]Upstream, error) {
+	bases, err := cfg.bases()
+	if err != nil {
+		return nil, err
+	}
+	return distinct(bases), nil
+}
+
+func distinct(bases [upstreams]*url.URL) []Upstream {
+	var all []Upstream
+	seen := map[string]bool{}
+	for i, base := range bases {
+		if at := base.String(); upstream(i) != workspaceBase && !seen[at] {
+			seen[at] = true
+			all = append(all, Upstream{Setting: upstreamName[i], URL: at})
+		}
+	}
+	return all
+}
+
+// newTransport returns the way upstream. It is nobody else's, since a shared
+// one could be given another proxy or other certificates.
+func newTransport(roots *x509.CertPool) *http.Transport {
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: bounded((&net.Dialer{
+			Timeout: 15 * time.Second,
+			// A laptop's connections die without a word while it sleeps.
+			KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 15 * time.Second, Interval: 10 * time.Second, Count: 3},
+		}).DialContext),
+		TLSClientConfig:        &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2:      true,
+		HTTP2:                  &http.HTTP2Config{SendPingTimeout: 15 * time.Second, PingTimeout: 10 * time.Second},
+		TLSHandshakeTimeout:    10 * time.Second,
+		MaxIdleConns:           256,
+		MaxIdleConnsPerHost:    128, // all of an agent's subagents at once, without a new handshake
+		IdleConnTimeout:        55 * time.Second,
+		MaxResponseHeaderBytes: 1 << 20,
+		// Bodies pass as they are. There is no ResponseHeaderTimeout: a model
+		// may think for many minutes before its first byte.
+		DisableCompression: true,
+	}
 }

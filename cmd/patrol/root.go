@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"embed"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -99,4 +100,19 @@ func noArgs(cmd *cobra.Command, args []string) error {
 	}
 	return cli.Usage("see "+cmd.CommandPath()+" --help",
 		"%s takes no arguments, but got %d", cmd.CommandPath(), len(args))
+}
+
+// helpTexts has the long help of each command, as its reader sees it, in a file that
+// bears the command's name.
+//
+//go:embed help
+var helpTexts embed.FS
+
+// addLongHelp gives commands their long help.
+func addLongHelp(commands ...*cobra.Command) {
+	for _, cmd := range commands {
+		if text, err := helpTexts.ReadFile("help/" + cmd.Name() + ".txt"); err == nil { // help itself has none
+			cmd.Long = string(text)
+		}
+	}
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"runtime/debug"
 	"strings"
 )
 
@@ -80,4 +81,20 @@ func (e Env) Home() (string, error) {
 			"set "+name+" to your home folder: ~/.databrickscfg and patrol's state stand there")
 	}
 	return filepath.Clean(dir), nil
+}
+
+// Version describes this build: the version, or the commit where there is none, as
+// Go has recorded it.
+func Version() string {
+	return fmt.Sprintf("%s (%s %s/%s)", buildVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+}
+
+// UserAgent is what the workspace's log shows of us.
+func UserAgent() string { return "patrol/" + strings.Trim(buildVersion(), "()") }
+
+func buildVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(devel)"
 }
