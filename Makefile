@@ -16,9 +16,10 @@
 GOLANGCI := github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0
 RACE := CGO_ENABLED=1 go test -vet=off -race
 
-# Tests that watch a process of its own, which would be as slow under the race
-# detector as it is there: what runs in it is raced by the other tests.
-PROCESSES := ^TestCrash|^TestScripts$$|^TestConformance$$/^binary$$
+# Tests that run without the race detector alone: those that watch a process of its
+# own, which would be raced but not heard; and those that go through thousands of cases
+# of what other tests race.
+PLAIN := ^TestCrash|^TestScripts$$|^TestConformance$$/^binary$$|^TestInstances$$|^TestClock|^TestLedgerTorn|^TestLedgerRotten$$
 FUZZTIME ?= 30s
 
 # The flags of the binary. Where no race detector is needed all is built with
@@ -34,16 +35,16 @@ build:
 	@size=$$(gzip -9 <bin/patrol | wc -c); [ $$size -le 9500000 ] || { \
 		echo "bin/patrol has $$size bytes in gzip: too much, 9.5 MB is the limit"; exit 1; }
 
-# The linters have vetted the tests. Without the race detector run what needs a
-# count in the thousands, or a year, and once more, shortened, with it; what watches
-# a process; and the filter: it does all its work in the goroutine that calls it, and
-# the proxy's tests call it from many.
+# The linters have vetted the tests. Without the race detector run, besides PLAIN, what
+# needs a count in the thousands, or a year, and is raced shortened; and the filter: it
+# does all its work in the goroutine that calls it, and the proxy's tests call it from
+# many.
 test: build lint
 	GOOS=darwin GOARCH=arm64 go build -o /dev/null ./cmd/patrol
 	GOOS=windows GOARCH=amd64 go build -o /dev/null ./cmd/patrol
-	$(RACE) -skip='$(PROCESSES)' $$(go list ./... | grep -v '/proxy/filter$$')
+	$(RACE) -skip='$(PLAIN)' $$(go list ./... | grep -v '/proxy/filter$$')
 	go test -vet=off ./proxy/filter
-	go test -vet=off -run='^TestMany|^TestAgents|^TestSimulation$$|$(PROCESSES)' ./proxy ./rotator/... ./cmd/patrol
+	go test -vet=off -run='^TestMany|^TestAgents|^TestSimulation$$|$(PLAIN)' ./proxy ./rotator/... ./cmd/patrol
 
 lint:
 	go run $(GOLANGCI) run --allow-parallel-runners ./...
