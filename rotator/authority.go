@@ -75,6 +75,18 @@ func (a *authority) Alive(ctx context.Context, t pat.Token) (bool, error) {
 	return alive, err
 }
 
+// confirmDead reports whether the workspace calls a token invalid. It is asked only where
+// the error or the clock suggests that, and not where it has just failed to answer.
+func (r *Rotator) confirmDead(ctx context.Context, c credential, err error) bool {
+	silent := errors.Is(err, workspace.ErrUncertain) || errors.Is(err, workspace.ErrUnreachable)
+	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent && r.schedule.WhyNotAsked() == nil
+	if !suspect || c.IsZero() {
+		return false
+	}
+	alive, doubt := r.authority.Alive(ctx, c.Token)
+	return !alive && doubt == nil
+}
+
 // ListAlive is Alive. It also returns the list that the workspace answered with, if it did.
 func (a *authority) ListAlive(ctx context.Context, t pat.Token) (list []pat.Info, alive bool, err error) {
 	list, err = a.List(ctx, a.workspace.As(t))

@@ -73,7 +73,7 @@ func (r *Rotator) Logout(ctx context.Context) (LogoutResult, error) {
 	ours := r.cfg.Ledger.Pending()
 	r.enqueuePending(here)
 	cleared := r.files.Clear(r.isGone)
-	tokens := r.revokeAtLogout(ctx, ours)
+	tokens := r.finishAtLogout(ctx, ours)
 	pending := len(r.queue.Items())
 	r.cfg.Log.Info("logged out", "revoked", len(ours)-pending, "left", len(left), "pending", pending)
 	return LogoutResult{Files: cleared, Tokens: append(left, tokens...)}, nil
@@ -134,9 +134,9 @@ func (r *Rotator) isGone(hash string) bool {
 	return known && e.Stage != ledger.Left && e.Stage != ledger.Current
 }
 
-// revokeAtLogout revokes tokens that are in the queue, with a few tries, and says what became
+// finishAtLogout revokes tokens that are in the queue, with a few tries, and says what became
 // of them. Those that couldn't be revoked stay there.
-func (r *Rotator) revokeAtLogout(ctx context.Context, ours []ledger.Entry) (tokens []LogoutToken) {
+func (r *Rotator) finishAtLogout(ctx context.Context, ours []ledger.Entry) (tokens []LogoutToken) {
 	const tries = 3
 	r.queue.EndGraces()
 	pause := retries(time.Second)

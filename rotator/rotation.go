@@ -351,18 +351,6 @@ func (r *Rotator) use(next credential, replaces *credential) (written []FileInfo
 	return written, nil
 }
 
-// confirmDead reports whether the workspace calls a token invalid. It is asked only where
-// the error or the clock suggests that, and not where it has just failed to answer.
-func (r *Rotator) confirmDead(ctx context.Context, c credential, err error) bool {
-	silent := errors.Is(err, workspace.ErrUncertain) || errors.Is(err, workspace.ErrUnreachable)
-	suspect := errors.Is(err, workspace.ErrInvalidToken) || r.now().After(c.Expiry(r.skew())) && !silent && r.schedule.WhyNotAsked() == nil
-	if !suspect || c.IsZero() {
-		return false
-	}
-	alive, doubt := r.authority.Alive(ctx, c.Token)
-	return !alive && doubt == nil
-}
-
 // retries is a back-off that starts at a quarter of a second and is capped.
 func retries(longest time.Duration) *backoff.ExponentialBackOff {
 	return &backoff.ExponentialBackOff{
