@@ -34,8 +34,8 @@ type npmPackage struct {
 
 var (
 	openCodePackage = npmPackage{"opencode-ai", "1.18.33", "opencode", "postinstall.mjs"}
-	claudePackage   = npmPackage{"@anthropic-ai/claude-code", "2.1.330", "claude", "install.cjs"}
-	codexPackage    = npmPackage{"@openai/codex", "0.169.0", "codex", ""}
+	claudePackage   = npmPackage{"@anthropic-ai/claude-code", "2.1.332", "claude", "install.cjs"}
+	codexPackage    = npmPackage{"@openai/codex", "0.171.0", "codex", ""}
 	geminiPackage   = npmPackage{"@google/gemini-cli", "0.61.0", "gemini", ""}
 )
 
