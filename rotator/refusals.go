@@ -123,10 +123,10 @@ func (r *Rotator) probeInUse(ctx context.Context, current, previous credential) 
 }
 
 // mayAskOfRefusal returns an error if the workspace isn't to be asked, since its last answer
-// to a list failed. But a workspace that refuses requests may answer lists again: every ten
-// minutes it is asked all the same.
+// to a list failed. But a workspace that refuses requests may answer lists again: once in a
+// quarter of an hour it is asked all the same.
 func (r *Rotator) mayAskOfRefusal() error {
-	const every = 10 * time.Minute
+	const every = 15 * time.Minute
 	err := r.schedule.WhyNotAsked()
 	if err == nil || r.schedule.Wait(refusedRequest) > 0 {
 		return err

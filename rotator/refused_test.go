@@ -176,7 +176,8 @@ func TestRefusalsInOutage(t *testing.T) {
 }
 
 // TestRefusalEndsAnOutage: a workspace that refuses a request answers again. That is found
-// out with the request, and not when the pause after the last failure is over.
+// out with the request, and not when the pause after the last failure is over. Nor is it
+// asked for each request until then.
 func TestRefusalEndsAnOutage(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.ws.AddClient("robot", "robot-secret", workspacetest.DefaultUser)
@@ -189,8 +190,17 @@ func TestRefusalEndsAnOutage(t *testing.T) {
 		h.issue(24 * time.Hour)
 		h.serve()
 		h.pass(10 * time.Minute)
+		expiry := h.wantOne().Expiry
 		h.ws.Inject(workspacetest.Fault{Effect: workspacetest.Answer, Status: 503, Body: "{}", Times: workspacetest.Always})
-		h.pass(6 * time.Hour) // the token expires
+		h.pass(time.Until(expiry))
+		for range 3 * 60 {
+			if _, ok := h.r.Refused(h.Context(), h.r.Current()); ok {
+				t.Error("a request is sent again in the outage")
+			}
+			h.pass(time.Minute)
+		}
+		h.wantFewCalls("from expiry on", expiry, time.Now(), createsAfter, listsAfter)
+		h.pass(15 * time.Minute) // then a refused request may ask again
 		all := func(workspacetest.Request) bool { return true }
 		for lists := len(h.callsAt(listPath, all)); len(h.callsAt(listPath, all)) == lists; {
 			h.pass(time.Second)
