@@ -237,14 +237,14 @@ func (s *iniScanner) value(k *iniKey, rest string) error {
 	if before, ok := strings.CutSuffix(rest, `\`); ok {
 		s.continued(k, before)
 	} else {
-		k.plain(rest)
+		k.setUnquoted(rest)
 	}
 	return nil
 }
 
-// plain takes a value without a comment behind it, and without simple quotes
+// setUnquoted takes a value without a comment behind it, and without simple quotes
 // around it.
-func (k *iniKey) plain(rest string) {
+func (k *iniKey) setUnquoted(rest string) {
 	i := strings.Index(rest, " #")
 	if i < 0 {
 		i = strings.Index(rest, " ;")

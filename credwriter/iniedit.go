@@ -90,7 +90,7 @@ func (e *iniEdit) add(name string, missing []setting) error {
 	if s.head.end > 0 && e.text[s.head.start] != '[' || indented(e.text[at:]) {
 		return fmt.Errorf("nothing can be added to profile %s: its header or a line below it is indented, and Python's reader would take what is added for something else: take the indentation away", name)
 	}
-	e.replace(at, at, e.lines(s, missing, eolAt(e.text, at)))
+	e.replace(at, at, e.addLines(s, missing, eolAt(e.text, at)))
 	return nil
 }
 
@@ -114,15 +114,15 @@ func (e *iniEdit) addSection(name string, wanted []setting) error {
 		}
 	}
 	s := iniSection{name: name}
-	lines += "[" + name + "]" + e.lines(&s, wanted, eol) + eol
+	lines += "[" + name + "]" + e.addLines(&s, wanted, eol) + eol
 	e.sections = append(e.sections, s)
 	e.replace(len(e.text), len(e.text), lines)
 	return nil
 }
 
-// lines notes that a section gets settings, and returns their lines, each after
+// addLines notes that a section gets settings, and returns their lines, each after
 // a line end.
-func (e *iniEdit) lines(s *iniSection, settings []setting, eol string) string {
+func (e *iniEdit) addLines(s *iniSection, settings []setting, eol string) string {
 	var b strings.Builder
 	for _, set := range settings {
 		s.keys = append(s.keys, iniKey{name: set.name, value: set.value})

@@ -40,7 +40,7 @@ func removeJSON(text []byte, gone func(hash string) bool, plan func(*jsonEdit) e
 }
 
 func editJSON(text []byte, blank jsonEdit, plan func(*jsonEdit) error) (Edit, error) {
-	e, err := blank.planned(text, plan)
+	e, err := blank.withPlan(text, plan)
 	if err != nil {
 		return Edit{}, err
 	}
@@ -54,14 +54,14 @@ func editJSON(text []byte, blank jsonEdit, plan func(*jsonEdit) error) (Edit, er
 	}
 	out := e.apply(text)
 	// What we wrote must read as what we meant: then nothing is left to do.
-	if again, err := blank.planned(out, plan); err != nil || again.applies != (e.token != "") || len(again.splices) > 0 {
+	if again, err := blank.withPlan(out, plan); err != nil || again.applies != (e.token != "") || len(again.splices) > 0 {
 		return Edit{}, errors.New("it can't be changed without changing what else is read from it: lay it out as a JSON formatter would")
 	}
 	return Edit{Text: out, Left: e.left}, nil
 }
 
-// planned returns the edit of a text, planned and not made.
-func (e jsonEdit) planned(text []byte, plan func(*jsonEdit) error) (jsonEdit, error) {
+// withPlan returns the edit of a text, planned and not made.
+func (e jsonEdit) withPlan(text []byte, plan func(*jsonEdit) error) (jsonEdit, error) {
 	root, err := parseJSON(text)
 	if err != nil {
 		return e, err
@@ -269,21 +269,21 @@ func (e *jsonEdit) add(object value, depth int, members ...string) {
 	if n == 0 {
 		eol := "\n" + strings.Repeat("\t", depth)
 		text := "{" + eol + strings.Join(members, ","+eol) + eol[:depth] + "}"
-		e.replace(object.start, object.end, e.fit(text))
+		e.replace(object.start, object.end, e.layOut(text))
 		return
 	}
 	var b strings.Builder
 	for _, m := range members {
-		b.WriteString(e.between(object) + e.fit(m))
+		b.WriteString(e.separator(object) + e.layOut(m))
 	}
 	end := object.members[n-1].value.end
 	e.replace(end, end, b.String())
 }
 
-// fit takes what is to be added, with line ends, tabs and ": ", and lays it out
+// layOut takes what is to be added, with line ends, tabs and ": ", and lays it out
 // as the file is: each member on a line of its own or all on one, indented by
 // tabs or blanks.
-func (e *jsonEdit) fit(text string) string {
+func (e *jsonEdit) layOut(text string) string {
 	eol, indent, colon := "\n", "  ", ": "
 	if len(e.root.members) > 0 {
 		first := e.root.members[0]
@@ -304,14 +304,14 @@ func (e *jsonEdit) fit(text string) string {
 	return strings.NewReplacer(",\n", comma, "\n", eol, "\t", indent, ": ", colon).Replace(text)
 }
 
-// between returns what separates the members of an object, comma included.
-func (e *jsonEdit) between(object value) string {
+// separator returns what separates the members of an object, comma included.
+func (e *jsonEdit) separator(object value) string {
 	m := object.members
 	if n := len(m); n > 1 {
 		return string(e.text[m[n-2].value.end:m[n-1].start])
 	}
 	blank := string(e.text[object.start+1 : m[0].start])
-	if blank == "" && strings.HasSuffix(e.fit(": "), " ") {
+	if blank == "" && strings.HasSuffix(e.layOut(": "), " ") {
 		blank = " "
 	}
 	return "," + blank

@@ -96,7 +96,7 @@ func (openCode) renew(e *jsonEdit, entry value, hasKind bool) {
 		colon := string(e.text[m.end:m.value.start])
 		text := quote("key") + colon + quote(e.token)
 		if !hasKind {
-			text = quote("type") + colon + quote("api") + e.between(entry) + text
+			text = quote("type") + colon + quote("api") + e.separator(entry) + text
 		}
 		e.replace(m.start, m.value.end, text)
 		return // the last is the one that was read

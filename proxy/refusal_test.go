@@ -49,7 +49,7 @@ func TestRefusalPutsBack(t *testing.T) {
 			sent := wire.String()
 			closed := false
 			res := &http.Response{StatusCode: 403, Header: http.Header{"Content-Encoding": {encoding}}, Body: closer{&wire, &closed}}
-			if got := new(exchange).refusal(res); got != want {
+			if got := new(exchange).saysInvalidToken(res); got != want {
 				t.Errorf("%s: %v, want %v", encoding, got, want)
 			}
 			if got, err := io.ReadAll(res.Body); string(got) != sent || err != nil {
@@ -62,7 +62,7 @@ func TestRefusalPutsBack(t *testing.T) {
 	}
 	for _, status := range []int{200, 201, 301, 404, 409, 429, 500, 503} {
 		res := &http.Response{StatusCode: status, Body: io.NopCloser(iotest.ErrReader(io.ErrUnexpectedEOF))}
-		if new(exchange).refusal(res) {
+		if new(exchange).saysInvalidToken(res) {
 			t.Errorf("%d is taken for a refused token", status)
 		}
 		if got, err := io.ReadAll(res.Body); len(got) != 0 || err != io.ErrUnexpectedEOF { //nolint:errorlint // the very one
@@ -70,7 +70,7 @@ func TestRefusalPutsBack(t *testing.T) {
 		}
 	}
 	cut := &http.Response{StatusCode: 403, Body: io.NopCloser(io.MultiReader(strings.NewReader("Invalid"), iotest.ErrReader(io.ErrUnexpectedEOF)))}
-	if new(exchange).refusal(cut) {
+	if new(exchange).saysInvalidToken(cut) {
 		t.Error("a cut answer is taken for a refused token")
 	}
 	if got, err := io.ReadAll(cut.Body); string(got) != "Invalid" || err != io.ErrUnexpectedEOF { //nolint:errorlint // the very one

@@ -47,7 +47,7 @@ func (e *exchange) RoundTrip(out *http.Request) (*http.Response, error) {
 			continue
 		case err != nil:
 			return nil, err
-		case !e.refusal(res):
+		case !e.saysInvalidToken(res):
 			return res, nil
 		}
 		again := false
@@ -199,9 +199,9 @@ func (e *exchange) askRefused(ctx context.Context, used *pat.Token) (with *pat.T
 // that speak of a token have some hundred.
 const mostRefusal = 8 << 10
 
-// refusal reports whether the answer says that the token isn't valid. It reads
+// saysInvalidToken reports whether the answer says that the token isn't valid. It reads
 // the body's beginning, and puts it back.
-func (e *exchange) refusal(res *http.Response) bool {
+func (e *exchange) saysInvalidToken(res *http.Response) bool {
 	switch res.StatusCode {
 	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden:
 	default:

@@ -82,7 +82,8 @@ func (r *Rotator) finishOne(ctx context.Context, nonce string) {
 	}
 }
 
-// tryToFinish is finishOne. It returns the token as it was, and why it hasn't ended.
+// tryToFinish is what finishOne does while no token may be taken back. It returns the token
+// as it was, and why it hasn't ended.
 func (r *Rotator) tryToFinish(ctx context.Context, nonce string) (old retiree, err error) {
 	unlock, err := r.queue.LockEnding(ctx)
 	if err != nil {
@@ -281,9 +282,8 @@ func (r *Rotator) isPinned(hash string) bool {
 var errOthersFirst = errors.New("the others are revoked with it first")
 
 // revoker returns who revokes an old token: the token in use; if that is another
-// user's, the newest old one of the same user; after a logout that too, or
-// else a spare. When no other is left, a token revokes itself. Where the token in use is dead, it
-// is the mint profile.
+// user's, the newest old one of the same user; after a logout that too, or else a spare.
+// When no other is left, a token revokes itself. Where no token can, it is the mint profile.
 func (r *Rotator) revoker(e ledger.Entry) (principal, error) {
 	s := r.chain.State()
 	t, err := revokingToken(s, r.queue.Items(), e)

@@ -71,7 +71,7 @@ type loop struct {
 	// wall and mono are when the two clocks were last compared.
 	wall, mono time.Time
 
-	wanted   string     // why the token in use is to be rotated, "" if only Plan says so
+	wanted   string     // why the token in use is to be rotated, "" if only plan.Next says so
 	replaces credential // that token
 
 	filesFailed bool   // to be written
@@ -87,7 +87,7 @@ func (r *Rotator) runLoop(ctx context.Context) {
 	l.schedule.Postpone(serverTime, askTimeAfter)
 	l.planTick()
 	if c := r.chain.State().Current; r.lifeLeft() < c.Lifetime/3 {
-		l.want("little of the token's life is left", c)
+		l.wantRotation("little of the token's life is left", c)
 	}
 	for {
 		l.compareClocks()
@@ -105,8 +105,10 @@ func (r *Rotator) runLoop(ctx context.Context) {
 	}
 }
 
-// want asks for a rotation.
-func (l *loop) want(reason string, replaces credential) { l.wanted, l.replaces = reason, replaces }
+// wantRotation asks for a rotation.
+func (l *loop) wantRotation(reason string, replaces credential) {
+	l.wanted, l.replaces = reason, replaces
+}
 
 // planTick sets the next tick, with its jitter.
 func (l *loop) planTick() {
@@ -131,7 +133,7 @@ func (l *loop) compareClocks() {
 	back := mono.Sub(l.mono) - wall.Sub(l.wall)
 	switch {
 	case back > tolerance:
-		l.want("the clock was set back", l.chain.State().Current)
+		l.wantRotation("the clock was set back", l.chain.State().Current)
 		l.planTick()
 		l.cfg.Log.Warn("the clock was set back: rotating", "by", back.Round(time.Second))
 	case -back > tolerance: // what failed before a sleep may work now
@@ -167,7 +169,7 @@ func (l *loop) learnTime(ctx context.Context, c credential) {
 func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	c := l.chain.State().Current
 	if !l.replaces.Is(c) {
-		l.want("", c) // somebody else has replaced the token
+		l.wantRotation("", c) // somebody else has replaced the token
 	}
 	plan := plan{
 		Credential: c, Skew: l.skew(), Tick: l.schedule.NextTick(), Wanted: l.wanted,
@@ -181,7 +183,7 @@ func (l *loop) rotateIfDue(ctx context.Context) time.Duration {
 	if !plan.Tick.IsZero() && !l.now().Before(plan.Tick) {
 		l.planTick()
 	}
-	l.want(reason, c) // again, if it fails
+	l.wantRotation(reason, c) // again, if it fails
 	switch o, _, err := l.begin(request{reason: reason, replaces: &c}); {
 	case o != nil:
 		return wallCheck
@@ -222,8 +224,8 @@ func (r *Rotator) lifeLeft() time.Duration {
 	return c.Expiry(r.skew()).Sub(r.now())
 }
 
-// lookAfterFiles looks at the profile, and at all files, when that is due. A file that
-// couldn't be written is written again with pauses that grow.
+// lookAfterFiles looks at the profile, and at all files, when that is due: more often while
+// one of them can't be written.
 func (l *loop) lookAfterFiles(ctx context.Context) {
 	s := l.chain.State()
 	if s.Phase == phaseReady && l.schedule.Wait(lookAtProfile) == 0 {
@@ -249,8 +251,8 @@ func (l *loop) lookAfterFiles(ctx context.Context) {
 // findToken looks for a token that works, and mints by the mint profile if
 // there is none. It returns how long to wait before it is called again.
 func (l *loop) findToken(ctx context.Context, s state) time.Duration {
-	all, _ := l.candidates()                         // pickToken tells of an error
-	if here := l.describe(all); here != l.searched { // the search begins, or a person has done something
+	all, _ := l.candidates()                               // pickToken tells of an error
+	if here := l.describeSearch(all); here != l.searched { // the search begins, or a person has done something
 		l.searched = here
 		l.schedule.EndPauses()
 	}
@@ -276,9 +278,9 @@ func (l *loop) findToken(ctx context.Context, s state) time.Duration {
 	return tokenWatch
 }
 
-// describe says which tokens there are and, if that was in the way, why the profile can't be
+// describeSearch says which tokens there are and, if that was in the way, why the profile can't be
 // written.
-func (l *loop) describe(all []candidate) string {
+func (l *loop) describeSearch(all []candidate) string {
 	var here strings.Builder
 	here.WriteString("tokens:")
 	for _, f := range all {

@@ -159,9 +159,9 @@ func (s *pauses) Forget(what ...string) {
 	}
 }
 
-// EndPauses ends these pauses, and with none named those of all that has to do with the workspace:
-// somebody has reason to think that what failed works now. The failures count on, so that
-// the next pauses aren't shorter than these.
+// EndPauses ends these pauses, and with none named those of all that has to do with the
+// workspace: somebody has reason to think that what failed works now. The failures count on,
+// so that the next pauses aren't shorter than these.
 func (s *pauses) EndPauses(these ...string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

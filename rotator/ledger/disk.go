@@ -217,7 +217,7 @@ func (l *Ledger) lockLocked() error {
 // that another patrol minted there have no other record. The folder is ours alone
 // then. The caller holds diskMu.
 func (l *Ledger) takeOverLocked() error {
-	got, err := l.examine()
+	got, err := l.readOrSetAside()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}

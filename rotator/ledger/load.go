@@ -12,7 +12,7 @@ import (
 
 // load reads the state folder into l.
 func (l *Ledger) load(instance string) error {
-	got, err := l.examine()
+	got, err := l.readOrSetAside()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -38,8 +38,8 @@ func (l *Ledger) load(instance string) error {
 	return nil
 }
 
-// examine reads the ledger that stands in the folder. One that is corrupt it sets aside.
-func (l *Ledger) examine() (contents, error) {
+// readOrSetAside reads the ledger that stands in the folder. One that is corrupt it sets aside.
+func (l *Ledger) readOrSetAside() (contents, error) {
 	got, err := read(l.dir)
 	if err != nil || !got.rotten {
 		return got, err

@@ -49,7 +49,7 @@ func (s *Session) Mint(ctx context.Context, req MintRequest) (token pat.Token, i
 func (c *Client) minted(reply *settings.CreateTokenResponse) (pat.Token, pat.Info, error) {
 	info := reply.TokenInfo
 	bad := func(what string) (pat.Token, pat.Info, error) {
-		return pat.Token{}, pat.Info{}, failed{c.unusable("the answer can't be used: the token in it " + what)}
+		return pat.Token{}, pat.Info{}, failed{c.unusableAnswer("the answer can't be used: the token in it " + what)}
 	}
 	switch {
 	case reply.TokenValue == "":

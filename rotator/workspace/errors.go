@@ -64,7 +64,7 @@ func (x *exchange) explain(ctx context.Context, c *Client, doing string, err err
 	case known:
 		e = f.why
 	case x.status != 0: // JSON with other types in it than the API's
-		e = c.unusable("the answer can't be used: its JSON is not that of the API")
+		e = c.unusableAnswer("the answer can't be used: its JSON is not that of the API")
 	default:
 		e = &callError{text: "asking " + c.host.String() + ": " + redact(err.Error(), x.secrets), is: causes(ctx, err)}
 	}
@@ -84,8 +84,8 @@ func causes(ctx context.Context, err error) []error {
 	return []error{err}
 }
 
-// unusable is the error of a call whose answer is not what the API gives.
-func (c *Client) unusable(what string) *callError {
+// unusableAnswer is the error of a call whose answer is not what the API gives.
+func (c *Client) unusableAnswer(what string) *callError {
 	return &callError{text: c.host.String() + ": " + what, uncertain: true}
 }
 

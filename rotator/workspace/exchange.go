@@ -109,15 +109,15 @@ func (g guarded) read(ctx context.Context, x *exchange, resp *http.Response) ([]
 	}
 	switch {
 	case err != nil:
-		e := g.c.unusable("the answer broke off: " + redact(err.Error(), x.secrets))
+		e := g.c.unusableAnswer("the answer broke off: " + redact(err.Error(), x.secrets))
 		e.is = causes(ctx, err)
 		return nil, e
 	case len(body) > maxReply:
-		return nil, g.c.unusable("the answer is over " + strconv.Itoa(maxReply>>20) + " MB")
+		return nil, g.c.unusableAnswer("the answer is over " + strconv.Itoa(maxReply>>20) + " MB")
 	case resp.StatusCode >= 400:
 		return nil, refused("the workspace", resp, body, x.secrets)
 	case !whole:
-		return nil, g.c.unusable("the answer is not the JSON that the API gives (" + kind(resp.Header, body) + ")")
+		return nil, g.c.unusableAnswer("the answer is not the JSON that the API gives (" + kind(resp.Header, body) + ")")
 	}
 	return body, nil
 }

@@ -104,7 +104,7 @@ func (f *Fault) matches(c *call) bool {
 
 // fail answers the call as the fault would have it.
 func (w *Workspace) fail(c *call, f *Fault) {
-	c.note(func(r *Request) { r.Fault = true })
+	c.changeRecord(func(r *Request) { r.Fault = true })
 	var late *httptest.ResponseRecorder
 	if f.After || f.Effect == Break {
 		late = w.answerNobody(c)
@@ -129,7 +129,7 @@ func (w *Workspace) fail(c *call, f *Fault) {
 		c.fault = f
 		w.answer(c)
 	default:
-		c.strike(f.Effect)
+		c.cutConnection(f.Effect)
 	}
 }
 
@@ -160,9 +160,9 @@ func broken(body []byte) []byte {
 	return body[:len(body)/2]
 }
 
-// strike hangs until the client leaves, or ends the connection below net/http's
+// cutConnection hangs until the client leaves, or ends the connection below net/http's
 // feet; of an HTTP/2 connection it resets the stream. It doesn't return.
-func (c *call) strike(effect Effect) {
+func (c *call) cutConnection(effect Effect) {
 	if effect == Hang {
 		<-c.in.Context().Done()
 		panic(http.ErrAbortHandler)

@@ -82,8 +82,8 @@ func (w *Workspace) open(rw http.ResponseWriter, r *http.Request) *call {
 	return c
 }
 
-// note changes the call's record.
-func (c *call) note(change func(*Request)) {
+// changeRecord changes the call's record.
+func (c *call) changeRecord(change func(*Request)) {
 	c.w.mu.Lock()
 	defer c.w.mu.Unlock()
 	change(c.record)
@@ -110,13 +110,13 @@ func (c *call) readBody() error {
 	body, err := io.ReadAll(in)
 	c.body = body
 	if modelAPI(c.path) != "" {
-		c.note(func(r *Request) { r.Body = body })
+		c.changeRecord(func(r *Request) { r.Body = body })
 	}
 	return err
 }
 
 func (c *call) WriteHeader(status int) {
-	c.note(func(r *Request) { r.Status = status })
+	c.changeRecord(func(r *Request) { r.Status = status })
 	c.ResponseWriter.WriteHeader(status)
 }
 
@@ -125,7 +125,7 @@ func (c *call) Flush() {
 	_ = http.NewResponseController(c.ResponseWriter).Flush()
 	c.flushes++
 	if c.fault != nil && c.flushes >= c.fault.Events {
-		c.strike(c.fault.Effect)
+		c.cutConnection(c.fault.Effect)
 	}
 }
 
