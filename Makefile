@@ -59,8 +59,9 @@ fuzz:
 		for target in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
 			echo "$$pkg $$target"; go test -run='^$$' -fuzz="^$$target$$" -fuzztime=$(FUZZTIME) $$pkg || exit 1; done; done
 
+# One at a time: a build beside a benchmark would be measured.
 bench:
-	go test -run='^$$' -bench=. -benchmem ./...
+	go test -run='^$$' -bench=. -p=1 -timeout=30m ./...
 
 demo: build
 	bin/patrol demo

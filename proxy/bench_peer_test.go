@@ -21,7 +21,6 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -34,11 +33,12 @@ import (
 
 // The benchmarks compare processes: the upstream and each proxy run in one of
 // their own, this test binary started again, so that the CPU and the memory
-// that are told of a proxy are its own.
+// that are told of a proxy are its own. The clients run in the process of the
+// benchmark, which is none of these.
 
 func TestMain(m *testing.M) {
 	roles := make(map[string]func(args []string) int)
-	for _, role := range []string{"upstream", "upstream-tls", "bare", "patrol", "filtered"} {
+	for _, role := range []string{"upstream", "upstream-tls", "bare", "filtered"} {
 		roles[role] = func(args []string) int {
 			if err := play(role, args[0], args[1]); err != nil {
 				fmt.Fprintln(os.Stderr, role, err)
@@ -66,31 +66,22 @@ func play(role, upstream, cert string) error {
 	scheme := "http"
 	switch role {
 	case "upstream":
-		go func() { _ = http.Serve(ln, http.HandlerFunc(model)) }()
+		go serveModel(ln, nil)
 	case "upstream-tls":
 		scheme = "https"
 		signed, err := selfSigned(cert)
 		if err != nil {
 			return err
 		}
-		srv := &http.Server{Handler: http.HandlerFunc(model), TLSConfig: &tls.Config{Certificates: []tls.Certificate{signed}, MinVersion: tls.VersionTLS12}}
-		go func() { _ = srv.ServeTLS(ln, "", "") }()
+		go serveModel(ln, &tls.Config{Certificates: []tls.Certificate{signed}, MinVersion: tls.VersionTLS12})
 	case "bare":
-		target, err := url.Parse(upstream)
+		bare, err := bareProxy(upstream, upstreamCert(cert))
 		if err != nil {
 			return err
 		}
-		transport := http.DefaultTransport.(*http.Transport).Clone()
-		transport.TLSClientConfig = &tls.Config{RootCAs: upstreamCert(cert), MinVersion: tls.VersionTLS12}
-		transport.MaxIdleConnsPerHost, transport.DisableCompression = 128, true
-		bare := &httputil.ReverseProxy{Transport: transport, Rewrite: func(pr *httputil.ProxyRequest) {
-			pr.SetURL(target)
-			pr.Out.URL.Path = "/serving-endpoints/chat/completions"
-			pr.Out.Header.Set("Authorization", "Bearer x")
-		}}
 		go func() { _ = http.Serve(ln, bare) }()
-	case "patrol", "filtered":
-		if err := playPatrol(ln, upstream, cert, role == "filtered"); err != nil {
+	case "filtered":
+		if err := playPatrol(ln, upstream, cert); err != nil {
 			return err
 		}
 	}
@@ -99,14 +90,39 @@ func play(role, upstream, cert string) error {
 	return err
 }
 
-// playPatrol serves as patrol does.
-func playPatrol(ln net.Listener, upstream, cert string, filtered bool) error {
+// bareProxy returns what patrol is compared with: the least that a ReverseProxy
+// needs to do patrol's work, in HTTP/1.1 over TLS too.
+func bareProxy(upstream string, roots *x509.CertPool) (http.Handler, error) {
+	target, err := url.Parse(upstream)
+	if err != nil {
+		return nil, err
+	}
+	transport := http.DefaultTransport.(*http.Transport).Clone()
+	transport.TLSClientConfig = &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12}
+	transport.Protocols = new(http.Protocols)
+	transport.Protocols.SetHTTP1(true)
+	transport.MaxIdleConnsPerHost, transport.DisableCompression = 128, true
+	bare := &httputil.ReverseProxy{Transport: transport, Rewrite: func(pr *httputil.ProxyRequest) {
+		pr.SetURL(target)
+		pr.Out.URL.Path = "/serving-endpoints/chat/completions"
+		pr.Out.Header.Set("Authorization", "Bearer x")
+	}}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// Else the server closes the request's body when an answer begins, although the
+		// Transport may still look for its end; then it cuts the answer.
+		_ = http.NewResponseController(w).EnableFullDuplex()
+		bare.ServeHTTP(w, r)
+	}), nil
+}
+
+// playPatrol serves as patrol does, with guard, filter and second tries.
+func playPatrol(ln net.Listener, upstream, cert string) error {
 	g, err := guard.New(guard.Config{})
 	if err != nil {
 		return err
 	}
 	handovers := make(chan pat.Handover)
-	p, err := proxy.New(proxy.Config{Host: upstream, Handovers: handovers, Guard: g, NoFilter: !filtered, RootCAs: upstreamCert(cert)})
+	p, err := proxy.New(proxy.Config{Host: upstream, Handovers: handovers, Guard: g, RootCAs: upstreamCert(cert)})
 	if err != nil {
 		return err
 	}
@@ -127,7 +143,7 @@ func upstreamCert(cert string) *x509.CertPool {
 	return pool
 }
 
-// accounts tells of the process: CPU in µs, resident memory in bytes.
+// accounts tells of the process: CPU in µs, resident memory in bytes, goroutines.
 func accounts(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case "/memory":
@@ -145,36 +161,7 @@ func accounts(w http.ResponseWriter, r *http.Request) {
 	for line := range strings.Lines(string(status)) {
 		_, _ = fmt.Sscanf(line, "VmRSS: %d kB", &rss)
 	}
-	_, _ = fmt.Fprintln(w, cpuTime().Microseconds(), rss<<10)
-}
-
-// model is an upstream at its fastest: ?events=N streams, with ?every=D
-// between two events, each of which tells when it was sent.
-func model(w http.ResponseWriter, r *http.Request) {
-	_, _ = io.Copy(io.Discard, r.Body)
-	events, _ := strconv.Atoi(r.URL.Query().Get("events"))
-	if events == 0 {
-		w.Header().Set("Content-Type", "application/json")
-		_, _ = io.WriteString(w, `{"id":"chatcmpl-1","object":"chat.completion","choices":[{"index":0,"message":{"role":"assistant","content":"Hello from a model."},"finish_reason":"stop"}]}`)
-		return
-	}
-	every, _ := time.ParseDuration(r.URL.Query().Get("every"))
-	w.Header().Set("Content-Type", "text/event-stream")
-	rc := http.NewResponseController(w)
-	for range events {
-		_, _ = fmt.Fprintf(w, "data: {\"at\":%d,\"choices\":[{\"index\":0,\"delta\":{\"content\":\" some words of a model\"},\"finish_reason\":null}]}\n\n", time.Now().UnixNano())
-		if rc.Flush() != nil {
-			return
-		}
-		if every == 0 {
-			continue
-		}
-		select {
-		case <-time.After(every):
-		case <-r.Context().Done():
-			return
-		}
-	}
+	_, _ = fmt.Fprintln(w, cpuTime().Microseconds(), rss<<10, runtime.NumGoroutine())
 }
 
 // selfSigned makes a certificate for loopback, and writes it to file.
@@ -197,8 +184,9 @@ func selfSigned(file string) (tls.Certificate, error) {
 
 // peer is a process that plays a role.
 type peer struct {
-	name      string
-	url, side string
+	url  string
+	addr string // the same without its scheme
+	side string
 }
 
 // startPeer starts one that ends with the benchmark. cert is a file, for the
@@ -222,7 +210,7 @@ func startPeer(b *testing.B, role, upstream, cert string) *peer {
 		_ = in.Close()
 		_ = cmd.Wait()
 	})
-	p := &peer{name: role}
+	p := new(peer)
 	line, err := bufio.NewReader(out).ReadString('\n')
 	if err != nil {
 		b.Fatalf("%s: %v", role, err)
@@ -230,11 +218,20 @@ func startPeer(b *testing.B, role, upstream, cert string) *peer {
 	if _, err := fmt.Sscan(line, &p.url, &p.side); err != nil {
 		b.Fatalf("%s says %q", role, line)
 	}
+	_, p.addr, _ = strings.Cut(p.url, "://")
 	return p
 }
 
-// account returns what the peer has used so far.
-func (p *peer) account(b *testing.B, path string) (cpu time.Duration, rss int) {
+// usage is what a process has used so far, or has at the moment.
+type usage struct {
+	cpu        time.Duration
+	rss        int
+	goroutines int
+}
+
+// account asks the peer for its usage; after path /memory, when it has given back
+// what it doesn't use.
+func (p *peer) account(b *testing.B, path string) (u usage) {
 	b.Helper()
 	res, err := http.Get(p.side + path)
 	if err != nil {
@@ -242,8 +239,9 @@ func (p *peer) account(b *testing.B, path string) (cpu time.Duration, rss int) {
 	}
 	defer func() { _ = res.Body.Close() }()
 	var us int64
-	if _, err := fmt.Fscan(res.Body, &us, &rss); err != nil {
+	if _, err := fmt.Fscan(res.Body, &us, &u.rss, &u.goroutines); err != nil {
 		b.Fatal(err)
 	}
-	return time.Duration(us) * time.Microsecond, rss
+	u.cpu = time.Duration(us) * time.Microsecond
+	return u
 }
