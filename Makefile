@@ -67,7 +67,7 @@ demo: build
 	bin/patrol demo
 
 clients:
-	go test -tags clients -count=1 -timeout 10m -v -run '^TestClient' ./cmd/patrol
+	go test -tags clients -count=1 -timeout 10m -v -run '^TestClient' ./cmd/patrol ./proxy/upstream
 
 browser:
 	go test -tags clients -count=1 -timeout 10m -v -run '^TestBrowser' ./cmd/patrol

@@ -1,10 +1,9 @@
-// Package upstream is an HTTP/1.1 client for a few known hosts, made for a proxy:
-// it sends what it is given and returns what comes, changes neither, and does both
-// in the goroutine that calls it.
+// Package upstream is an HTTP/1.1 client for a few known hosts, made for a proxy: it
+// sends what it is given and returns what comes, in the goroutine that calls it.
 //
-// It follows RFC 9112, strictly where servers may disagree: an answer whose end can
-// be read in two ways is an error, and its connection is closed. It never shows an
-// answer's bytes in an error: an upstream may send a token back.
+// It follows RFC 9112, strictly where servers may disagree: an answer that can be read
+// in two ways is an error, and its connection is closed. No error shows what an
+// upstream has sent, which may be a token.
 package upstream
 
 import (
@@ -17,86 +16,88 @@ import (
 	"net/http"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/net/http/httpproxy"
 )
 
-// Config says how upstreams are reached. Its zero value is ready to use.
+// Config says how upstreams are reached. The zero Config is ready to use.
 type Config struct {
 	RootCAs *x509.CertPool // who signs upstreams' certificates; nil is whom the system trusts
 
-	// Proxy returns the proxy for an upstream's URL, nil if there is none. Nil
-	// func: HTTPS_PROXY, HTTP_PROXY and NO_PROXY of the environment, as they are
-	// when New is called. Schemes are http, https, socks5 and socks5h.
+	// Proxy returns the proxy on the way to an upstream, nil if there is none: an
+	// http, https, socks5 or socks5h URL. Nil func: HTTPS_PROXY, HTTP_PROXY and
+	// NO_PROXY, as they stand in the environment when New is called.
 	Proxy func(*url.URL) (*url.URL, error)
 
-	// Dial connects to "host:port". Nil func: TCP, to whichever of the host's
-	// addresses answers first.
+	// Dial connects to "host:port". Nil func: TCP.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	Now func() time.Time // the wall clock; nil is time.Now
 }
 
-// Client has a pool of connections for each host. It is safe for concurrent use.
+// Client keeps connections to each host. It is safe for concurrent use.
 type Client struct {
-	proxy func(*url.URL) (*url.URL, error)
-	dial  func(ctx context.Context, network, addr string) (net.Conn, error)
-	now   func() time.Time
+	cfg    Config          // defaults filled in; but for RootCAs, whose place is tls
+	ctx    context.Context // of dials; done once the client is closed
+	cancel context.CancelFunc
+	tls    atomic.Pointer[tls.Config]
 
-	dialing context.Context // ends when the client is closed
-	cancel  context.CancelFunc
-
-	mu    sync.Mutex // guards what follows; taken before a Host's
-	tls   *tls.Config
+	mu    sync.Mutex // taken before a Host's
 	hosts map[string]*Host
 }
 
 // New returns a client. It connects to nothing yet.
 func New(cfg Config) *Client {
-	c := &Client{proxy: cfg.Proxy, dial: cfg.Dial, now: cfg.Now, hosts: make(map[string]*Host)}
-	if c.proxy == nil {
-		c.proxy = httpproxy.FromEnvironment().ProxyFunc()
+	if cfg.Proxy == nil {
+		cfg.Proxy = httpproxy.FromEnvironment().ProxyFunc()
 	}
-	if c.dial == nil {
-		c.dial = dialTCP
+	if cfg.Dial == nil {
+		cfg.Dial = dialTCP
 	}
-	if c.now == nil {
-		c.now = time.Now
+	if cfg.Now == nil {
+		cfg.Now = time.Now
 	}
-	c.dialing, c.cancel = context.WithCancel(context.Background())
-	c.tls = newTLSConfig(cfg.RootCAs)
+	c := &Client{cfg: cfg, hosts: make(map[string]*Host)}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.Trust(cfg.RootCAs)
 	return c
 }
 
-// Host returns the host of base, an http or https URL whose path doesn't matter.
+// Host returns the host of base, an http or https URL.
 func (c *Client) Host(base *url.URL) *Host {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	key := base.Scheme + "://" + base.Host
-	h := c.hosts[key]
-	if h == nil {
-		h = newHost(c, base)
-		c.hosts[key] = h
+	if c.hosts[key] == nil {
+		c.hosts[key] = newHost(c, base)
 	}
-	return h
+	return c.hosts[key]
 }
 
-// Trust replaces Config.RootCAs for the connections to come. Those that are idle are
-// closed, those in use when their answer ends.
+// Trust replaces Config.RootCAs. Idle connections are closed, those in use when their
+// answer ends.
 func (c *Client) Trust(roots *x509.CertPool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.tls = newTLSConfig(roots)
-	for _, h := range c.hosts {
-		h.drop()
-	}
+	c.tls.Store(&tls.Config{
+		RootCAs:            roots,
+		MinVersion:         tls.VersionTLS12,
+		NextProtos:         []string{"http/1.1"},
+		ClientSessionCache: tls.NewLRUClientSessionCache(0),
+		// Small records help whoever reads the beginning first. Requests are read whole.
+		DynamicRecordSizingDisabled: true,
+	})
+	c.drop()
 }
 
-// Close closes idle connections and ends dials. Connections in use are closed when
-// their answer ends. Requests that come later fail.
+// Close closes idle connections, and those in use when their answer ends. Requests that
+// come later fail.
 func (c *Client) Close() {
 	c.cancel()
+	c.drop()
+}
+
+func (c *Client) drop() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for _, h := range c.hosts {
@@ -104,39 +105,32 @@ func (c *Client) Close() {
 	}
 }
 
-func (c *Client) tlsConfig() *tls.Config {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.tls
-}
-
-// Request is what Do sends. Do changes nothing of it, and needs nothing of it after
-// it has returned.
+// Request is what Do sends. Do changes nothing of it, and has done with it when it
+// returns.
 type Request struct {
 	Method string
 	Target string // the path and the query, as they go on the wire
 
-	// Header is sent but for Host, what frames the body, what is for one connection
-	// only (RFC 9110, 7.6.1) and the names that Omit returns true for. Nil func: none.
+	// Header is sent, but for Host, what is for one connection only (RFC 9110, 7.6.1),
+	// what frames the body, and what Omit returns true for. Nil func: nothing.
 	Header http.Header
 	Omit   func(name string) bool
-	Add    []Field // sent besides
+	Add    []Field // is sent too
 
-	Body   []byte    // the body's beginning, or all of it
-	Rest   io.Reader // what comes after Body; nil: nothing. Do reads it as it sends
-	Length int64     // of Body and Rest together, in bytes; -1 if it isn't known, or if a trailer follows
+	Body   []byte    // the body, or its beginning
+	Rest   io.Reader // what comes after Body, read as it is sent; nil: nothing
+	Length int64     // of both, in bytes; -1 if it isn't known, or a trailer follows
 
-	// Trailer returns the fields after the body, once Rest has ended. Nil func:
-	// none. It needs a Length of -1.
-	Trailer func() http.Header
+	// Trailer is read once Rest has ended, and sent as Header is.
+	Trailer http.Header
 
-	// Resend says that the request may reach the upstream twice: if a connection
-	// that has been used before dies without a byte of an answer, Do sends it once
-	// more, over a new one. It doesn't where it has read from Rest.
-	Resend bool
+	// Resend says that the request, which has no Rest, may reach the upstream twice. If
+	// a connection that was idle before dies without a byte of an answer, Do then sends
+	// it once more, over a new one. Fresh says that it must be on a new one at once.
+	Resend, Fresh bool
 
-	// Interim is called for each 1xx answer that is to be passed on; its fields
-	// stand in Do's header until it returns. Nil func: they are dropped.
+	// Interim is told of each answer with 1xx but 100. Its fields stand in the header
+	// that Do was given. Nil func: nobody.
 	Interim func(status int)
 }
 
@@ -145,79 +139,86 @@ type Field struct{ Name, Value string }
 
 // Error is why a request has no answer.
 type Error struct {
-	Sent     bool // it was on a connection, and may have reached the upstream
+	Sent     bool // it may have reached the upstream
 	Answered bool // a byte of an answer came
 	Err      error
 
-	again bool // it may only have met a connection that had died before
+	kept bool // the connection had been idle
 }
 
 func (e *Error) Error() string { return e.Err.Error() }
 func (e *Error) Unwrap() error { return e.Err }
 
-// Do sends req and returns its answer once the answer's head is there. It puts the
-// answer's fields into header, after it has removed what was there: all but those for
-// one connection only; Content-Length and Trailer stay. After an error header is empty.
-// The error is an *Error. When ctx ends, so do Do and the reading of the answer.
+// Do sends req and returns its answer once the answer's head is there. It replaces what is
+// in header by the answer's fields, Content-Length and Trailer included, without those for
+// one connection only. After an error, which is an *Error, header is empty. When ctx is
+// done, so is Do, but for a Read of Rest, and the reading of the answer.
 //
-// The caller reads the answer to its end or closes it.
+// The caller reads the answer to its end, or closes it.
 func (h *Host) Do(ctx context.Context, req *Request, header http.Header) (*Response, error) {
-	res, err := h.attempt(ctx, req, header, false)
-	if err != nil && err.again && req.Resend && ctx.Err() == nil {
-		res, err = h.attempt(ctx, req, header, true)
+	res, err := h.send(ctx, req, header, req.Fresh)
+	if err != nil && err.kept && !err.Answered && req.Resend && req.Rest == nil && ctx.Err() == nil {
+		if res, err = h.send(ctx, req, header, true); err != nil {
+			err.Sent = true
+		}
 	}
 	if err != nil {
+		clear(header)
 		return nil, err
 	}
 	return res, nil
 }
 
-// attempt sends req over a connection, a new one if fresh.
-func (h *Host) attempt(ctx context.Context, req *Request, header http.Header, fresh bool) (*Response, *Error) {
-	if err := req.check(); err != nil {
+// send sends req once, over a new connection if fresh.
+func (h *Host) send(ctx context.Context, req *Request, header http.Header, fresh bool) (*Response, *Error) {
+	buf, err := req.head(h.authority)
+	if err != nil {
 		return nil, &Error{Err: err}
 	}
 	c, err := h.get(ctx, fresh)
 	if err != nil {
+		scratch.Put(buf)
 		return nil, &Error{Err: err}
 	}
 	stop := context.AfterFunc(ctx, c.close)
-	res, err := c.roundTrip(req, header)
+	res, err := c.roundTrip(req, buf, header)
 	if err != nil {
-		clear(header)
 		stop()
 		c.close()
-		if ended := ctx.Err(); ended != nil {
-			err = ended
+		// Where the client's body breaks off, its server ends ctx too.
+		if _, rest := errors.AsType[*RestError](err); !rest && ctx.Err() != nil {
+			return nil, &Error{Sent: true, Err: ctx.Err()}
 		}
 		answered := c.in.total > 0
-		return nil, &Error{Sent: true, Answered: answered, Err: err, again: c.used && !answered && !c.restRead}
+		return nil, &Error{Sent: true, Answered: answered, Err: err, kept: c.kept}
 	}
 	res.stop = stop
-	if res.left == noBody {
+	if res.next == data && res.left == 0 {
 		res.end()
 	}
 	return res, nil
 }
 
-// roundTrip sends req and reads the head of its answer.
-func (c *conn) roundTrip(req *Request, header http.Header) (*Response, error) {
-	c.in.total, c.restRead = 0, false
-	sent := c.send(req)
-	if sent != nil && !errors.Is(sent, errEarly) {
-		// An upstream that has had enough may have said why before it closed the
-		// connection.
-		if !c.awaitAnswer() {
-			return nil, sent
-		}
+// roundTrip sends req, whose head is in buf, and reads the head of its answer.
+func (c *conn) roundTrip(req *Request, buf *buffer, header http.Header) (*Response, error) {
+	c.in.total = 0
+	sent := c.send(req, buf)
+	early := errors.Is(sent, errEarly)
+	if _, rest := errors.AsType[*RestError](sent); rest {
+		return nil, sent
+	}
+	if sent != nil && !early {
+		// An upstream that has had enough may have said why before it hung up.
+		_ = c.socket.SetReadDeadline(time.Now().Add(time.Second))
 	}
 	res, err := c.readAnswer(req, header)
-	if err != nil {
-		if sent != nil && !errors.Is(sent, errEarly) {
-			err = sent
-		}
-		return nil, err
+	switch {
+	case err != nil && sent != nil && !early:
+		return nil, sent
+	case err != nil || sent == nil:
+		return res, err
 	}
-	res.reusable = res.reusable && sent == nil
+	_ = c.socket.SetReadDeadline(time.Time{})
+	res.reusable = false
 	return res, nil
 }

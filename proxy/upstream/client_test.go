@@ -48,7 +48,7 @@ func TestDo(t *testing.T) {
 						req.Body, req.Rest, req.Length = []byte(body[:size/2]), strings.NewReader(body[size/2:]), int64(size)
 					case "chunked":
 						req.Body, req.Rest, req.Length = []byte(body[:size/2]), strings.NewReader(body[size/2:]), -1
-						req.Trailer = func() http.Header { return http.Header{"X-T": {"tv"}} }
+						req.Trailer = http.Header{"X-T": {"tv"}}
 					}
 					header := http.Header{}
 					res, err := h.Do(context.Background(), req, header)

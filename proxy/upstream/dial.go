@@ -3,55 +3,43 @@ package upstream
 import (
 	"context"
 	"crypto/tls"
-	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"net/url"
+	"syscall"
 	"time"
 
 	"golang.org/x/net/proxy"
 )
 
 const (
-	connectTimeout   = 15 * time.Second // TCP, over all of a host's addresses
-	handshakeTimeout = 10 * time.Second // TLS, or a proxy's CONNECT
+	connectTimeout   = 15 * time.Second // TCP, over all of a host's addresses, and a proxy's CONNECT
+	handshakeTimeout = 10 * time.Second // TLS
 
-	// deadAfter is how long a path may be silent that should speak: what was sent
-	// isn't acknowledged, or keep-alive probes aren't. A stream that is only silent
-	// answers those for hours.
-	deadAfter = 25 * time.Second
+	// deadAfter is how long a path may be silent that should speak: nothing of what
+	// was sent is acknowledged, or keep-alive probes aren't. A stream that is merely
+	// silent answers those for hours. To a kernel, an upstream that lives but doesn't
+	// read is silent too: to begin with a large body it gets readsAfter.
+	deadAfter  = 25 * time.Second
+	readsAfter = 5 * time.Minute
 )
 
-// dialTCP connects to the first of a host's addresses that answers: net.Dialer does
-// what RFC 8305 says (happy eyeballs).
+// dialTCP connects to the first of a host's addresses that answers, as net.Dialer does
+// by RFC 8305.
 func dialTCP(ctx context.Context, network, addr string) (net.Conn, error) {
 	d := net.Dialer{
 		KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: 10 * time.Second, Interval: 5 * time.Second, Count: 3},
-		ControlContext:  setUserTimeout,
+		Control:         func(_, _ string, raw syscall.RawConn) error { return boundSilence(raw, deadAfter) },
 	}
 	return d.DialContext(ctx, network, addr)
 }
 
-// newTLSConfig returns what all connections that trust roots have in common: their
-// sessions too, so that the next handshake is short.
-func newTLSConfig(roots *x509.CertPool) *tls.Config {
-	return &tls.Config{
-		RootCAs:            roots,
-		MinVersion:         tls.VersionTLS12,
-		NextProtos:         []string{"http/1.1"},
-		ClientSessionCache: tls.NewLRUClientSessionCache(0),
-		// Records are as large as they may be: small ones help who waits for the
-		// beginning of what is long, and requests aren't read before their end.
-		DynamicRecordSizingDisabled: true,
-	}
-}
-
-// ProxyError is a proxy's failure, before the upstream was reached.
+// ProxyError is why a proxy gave no way to the upstream.
 type ProxyError struct {
-	Status int   // what it answered to CONNECT; 0: nothing
+	Status int   // what it answered to CONNECT; 0: it didn't
 	Err    error // nil with a Status
 }
 
@@ -64,72 +52,102 @@ func (e *ProxyError) Error() string {
 
 func (e *ProxyError) Unwrap() error { return e.Err }
 
-// dial returns a new connection to the host, ready for a request. It is called in a
-// goroutine of its own: the stack that a handshake needs goes with it.
+// dial returns a new connection, ready for a request. It is called in a goroutine of its
+// own: the stack that a handshake needs ends with it.
 func (h *Host) dial(ctx context.Context) (*conn, error) {
-	via, err := h.client.proxy(h.url)
-	if err != nil {
-		return nil, &ProxyError{Err: errors.New("the environment's setting is not a URL")} // it may hold a password
-	}
-	own, err := h.connect(ctx, via)
+	cfg := h.client.tls.Load()
+	own, err := h.connect(ctx, cfg)
 	if err != nil {
 		return nil, err
 	}
 	c := newConn(h, own)
+	c.trusts = cfg
 	if h.url.Scheme == "https" {
-		if err := c.encrypt(ctx, h.url.Hostname(), h.client.tlsConfig()); err != nil {
-			c.close()
-			return nil, err
-		}
+		err = c.encrypt(ctx, cfg)
+	}
+	if err != nil {
+		c.close()
+		return nil, err
 	}
 	return c, nil
 }
 
-// connect returns a connection on which h is at the other end.
-func (h *Host) connect(ctx context.Context, via *url.URL) (net.Conn, error) {
+// connect returns a connection at whose other end is h.
+func (h *Host) connect(ctx context.Context, cfg *tls.Config) (own net.Conn, err error) {
 	ctx, cancel := context.WithTimeout(ctx, connectTimeout)
 	defer cancel()
-	if via == nil {
-		return h.client.dial(ctx, "tcp", h.addr)
+	via, err := h.client.cfg.Proxy(h.url)
+	switch {
+	case err != nil:
+		err = errors.New("its address in the environment is not a URL") // which may hold a password
+	case via == nil:
+		return h.client.cfg.Dial(ctx, "tcp", h.addr)
+	case via.Scheme == "socks5" || via.Scheme == "socks5h":
+		own, err = h.connectSOCKS(ctx, via)
+	default:
+		own, err = h.connectHTTP(ctx, via, cfg)
 	}
-	own, err := h.connectVia(ctx, via)
-	if err != nil {
-		if _, ok := errors.AsType[*ProxyError](err); !ok {
-			err = &ProxyError{Err: err}
-		}
-		return nil, err
+	if _, ok := errors.AsType[*ProxyError](err); err != nil && !ok {
+		err = &ProxyError{Err: err}
 	}
-	return own, nil
+	return own, err
 }
 
-// connectVia connects through a proxy.
-func (h *Host) connectVia(ctx context.Context, via *url.URL) (net.Conn, error) {
-	if via.Scheme == "socks5" || via.Scheme == "socks5h" {
-		return h.connectSOCKS(ctx, via)
-	}
+// connectHTTP asks a proxy for a way to h (RFC 9110, 9.3.6).
+func (h *Host) connectHTTP(ctx context.Context, via *url.URL, cfg *tls.Config) (net.Conn, error) {
 	to := newHost(h.client, via)
-	own, err := h.client.dial(ctx, "tcp", to.addr)
+	to.authority = h.addr
+	own, err := h.client.cfg.Dial(ctx, "tcp", to.addr)
 	if err != nil {
 		return nil, err
 	}
 	c := newConn(to, own)
 	if via.Scheme == "https" {
-		if err := c.encrypt(ctx, via.Hostname(), h.client.tlsConfig()); err != nil {
+		if err := c.encrypt(ctx, cfg); err != nil {
 			c.close()
 			return nil, err
 		}
+		own = c.tls
 	}
-	if err := c.tunnel(ctx, h.addr, via.User); err != nil {
-		c.close()
+	defer context.AfterFunc(ctx, c.close)()
+	req := &Request{Method: http.MethodConnect, Target: h.addr}
+	if via.User != nil {
+		password, _ := via.User.Password()
+		both := base64.StdEncoding.EncodeToString([]byte(via.User.Username() + ":" + password))
+		req.Add = []Field{{"Proxy-Authorization", "Basic " + both}}
+	}
+	buf, err := req.head(to.authority)
+	if err != nil {
 		return nil, err
 	}
-	if c.tls != nil {
-		return c.tls, nil
+	res, err := c.roundTrip(req, buf, http.Header{})
+	switch {
+	case err != nil:
+		err = errors.Join(ctx.Err(), err)
+	case res.Status/100 != 2:
+		err = &ProxyError{Status: res.Status}
+	case c.in.buffered() > 0:
+		err = errors.New("it sent more than its answer")
+	default:
+		return own, nil
 	}
-	return own, nil
+	c.close()
+	return nil, err
 }
 
-// dialer is Client.dial as a type.
+func (h *Host) connectSOCKS(ctx context.Context, via *url.URL) (net.Conn, error) {
+	var own net.Conn // what is left once the proxy has let us through
+	d, err := proxy.FromURL(via, dialer(func(ctx context.Context, network, addr string) (_ net.Conn, err error) {
+		own, err = h.client.cfg.Dial(ctx, network, addr)
+		return own, err
+	}))
+	if err == nil {
+		_, err = d.(proxy.ContextDialer).DialContext(ctx, "tcp", h.addr)
+	}
+	return own, err
+}
+
+// dialer is Config.Dial as package proxy has it.
 type dialer func(ctx context.Context, network, addr string) (net.Conn, error)
 
 func (d dialer) Dial(network, addr string) (net.Conn, error) {
@@ -140,52 +158,13 @@ func (d dialer) DialContext(ctx context.Context, network, addr string) (net.Conn
 	return d(ctx, network, addr)
 }
 
-func (h *Host) connectSOCKS(ctx context.Context, via *url.URL) (net.Conn, error) {
-	d, err := proxy.FromURL(via, dialer(h.client.dial))
-	if err != nil {
-		return nil, err
-	}
-	byContext, ok := d.(proxy.ContextDialer)
-	if !ok {
-		return nil, errors.New("this kind of proxy isn't supported")
-	}
-	return byContext.DialContext(ctx, "tcp", h.addr)
-}
-
-// encrypt shakes hands. The certificate must be name's.
-func (c *conn) encrypt(ctx context.Context, name string, cfg *tls.Config) error {
+// encrypt shakes hands. The certificate must be for the host's name.
+func (c *conn) encrypt(ctx context.Context, cfg *tls.Config) error {
 	ctx, cancel := context.WithTimeout(ctx, handshakeTimeout)
 	defer cancel()
 	cfg = cfg.Clone()
-	cfg.ServerName = name
-	over := tls.Client(c.socket, cfg)
-	if err := over.HandshakeContext(ctx); err != nil {
-		return err
-	}
-	c.tls, c.in.src = over, over
-	return nil
-}
-
-// tunnel asks a proxy for a way to addr (RFC 9110, 9.3.6).
-func (c *conn) tunnel(ctx context.Context, addr string, user *url.Userinfo) error {
-	defer context.AfterFunc(ctx, c.close)()
-	req := &Request{Method: http.MethodConnect, Target: addr}
-	if user != nil {
-		password, _ := user.Password()
-		both := base64.StdEncoding.EncodeToString([]byte(user.Username() + ":" + password))
-		req.Add = []Field{{"Proxy-Authorization", "Basic " + both}}
-	}
-	c.host.authority = addr
-	res, err := c.roundTrip(req, http.Header{})
-	switch {
-	case ctx.Err() != nil:
-		return ctx.Err()
-	case err != nil:
-		return err
-	case res.Status/100 != 2:
-		return &ProxyError{Status: res.Status}
-	case c.in.buffered() > 0:
-		return errors.New("it sent something before it was asked")
-	}
-	return nil
+	cfg.ServerName = c.host.url.Hostname()
+	c.tls = tls.Client(c.socket, cfg)
+	c.in.src = c.tls
+	return c.tls.HandshakeContext(ctx)
 }

@@ -1,46 +1,39 @@
 package upstream
 
 import (
+	"bufio"
 	"net"
 	"sync"
 	"syscall"
+	"time"
 )
 
 // socket is a connection's own end. Where the system lets it, a Read says before it
-// waits, and so does a write.
+// waits.
 type socket struct {
 	net.Conn
-	raw syscall.RawConn // nil: Conn is no socket, or the system isn't one that we know
+	raw   syscall.RawConn // nil: Conn is no socket, or the system isn't one that we know
+	below *socket         // Conn is TLS over it, to a proxy; nil: it isn't
 
-	noWait     bool   // Read returns errWouldBlock rather than wait
+	noWait     bool   // Read returns os.ErrDeadlineExceeded rather than wait
 	beforeWait func() // Read calls it before it waits; may be nil
-	reading    attempt
 
-	// What TLS writes may come from two goroutines: an answer to what was read, too.
-	mu          sync.Mutex
-	writeBlocks func() // a write calls it before it waits; may be nil
-	writing     attempt
-	gathering   bool
-	gathered    []byte
+	// What raw.Read calls back, with its argument and results: made once.
+	once func(fd uintptr) (done bool)
+	p    []byte
+	n    int
+	err  error
+
+	mu       sync.Mutex    // TLS writes while it reads too: it answers to some records
+	gathered *bufio.Writer // what TLS writes, until it is flushed; nil: it is written at once
 }
-
-// attempt is a Read or a write that is under way: what RawConn calls back has its
-// arguments and results here, so that it is made once.
-type attempt struct {
-	p      []byte   // to read into
-	pieces [][]byte // to be written
-	n      int
-	err    error
-	once   func(fd uintptr) (done bool)
-}
-
-// mostGathered is how much of TLS's records goes into one system call, in bytes.
-const mostGathered = 128 << 10
-
-var gathers = sync.Pool{New: func() any { return new([mostGathered]byte) }}
 
 func (s *socket) Read(p []byte) (int, error) {
-	if s.raw != nil {
+	switch {
+	case s.below != nil:
+		s.below.noWait, s.below.beforeWait = s.noWait, s.beforeWait
+		return s.Conn.Read(p)
+	case s.raw != nil && len(p) > 0:
 		return s.readRaw(p)
 	}
 	if s.beforeWait != nil {
@@ -49,74 +42,42 @@ func (s *socket) Read(p []byte) (int, error) {
 	return s.Conn.Read(p)
 }
 
+// allowSilence changes what boundSilence has set.
+func (s *socket) allowSilence(most time.Duration) {
+	if s.raw != nil {
+		_ = boundSilence(s.raw, most) // a closed connection tells by itself
+	}
+}
+
 // Write is how TLS writes its records.
 func (s *socket) Write(p []byte) (int, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.gathering {
-		return len(p), s.writeLocked(p)
+	if s.gathered != nil {
+		return s.gathered.Write(p)
 	}
-	if len(s.gathered)+len(p) > cap(s.gathered) {
-		if err := s.flushLocked(); err != nil {
-			return 0, err
-		}
-	}
-	s.gathered = append(s.gathered, p...)
-	return len(p), nil
+	return s.Conn.Write(p)
 }
 
-// writePieces writes what is in memory, at once if it fits.
-func (s *socket) writePieces(pieces ...[]byte) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.writeLocked(pieces...)
-}
+// gatherers hold what goes into one system call: eight of TLS's largest records.
+var gatherers = sync.Pool{New: func() any { return bufio.NewWriterSize(nil, 128<<10) }}
 
-func (s *socket) writeLocked(pieces ...[]byte) error {
-	if s.raw != nil {
-		return s.writeRaw(pieces)
-	}
-	if s.writeBlocks != nil {
-		s.writeBlocks() // nothing tells whether it does
-	}
-	for _, p := range pieces {
-		if _, err := s.Conn.Write(p); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// watchWrites sets what a write calls before it waits, nil for nothing.
-func (s *socket) watchWrites(blocks func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.writeBlocks = blocks
-}
-
-// gather makes Write wait for flush, until mostGathered bytes are there.
+// gather makes Write wait for flush, as long as there is room.
 func (s *socket) gather() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.gathering = true
-	s.gathered = gathers.Get().(*[mostGathered]byte)[:0]
+	s.gathered = gatherers.Get().(*bufio.Writer)
+	s.gathered.Reset(s.Conn)
 }
 
-// flush writes what was gathered, and ends that.
+// flush writes what was gathered.
 func (s *socket) flush() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.flushLocked()
-	gathers.Put((*[mostGathered]byte)(s.gathered[:mostGathered]))
-	s.gathering, s.gathered = false, nil
-	return err
-}
-
-func (s *socket) flushLocked() error {
-	if len(s.gathered) == 0 {
-		return nil
-	}
-	err := s.writeLocked(s.gathered)
-	s.gathered = s.gathered[:0]
+	w := s.gathered
+	s.gathered = nil
+	err := w.Flush()
+	w.Reset(nil)
+	gatherers.Put(w)
 	return err
 }
