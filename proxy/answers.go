@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -84,10 +83,6 @@ func (p *Proxy) apiOf(r *http.Request) api {
 	return openAI
 }
 
-// errPanicked is the error of a request of which a part has panicked outside its
-// own goroutine.
-var errPanicked = errors.New("a mistake in patrol ended the request")
-
 // panicked answers a request whose goroutine panics, and must be deferred. An
 // answer that has begun is cut.
 func (p *Proxy) panicked(w http.ResponseWriter, r *http.Request, e **exchange) {
@@ -98,24 +93,12 @@ func (p *Proxy) panicked(w http.ResponseWriter, r *http.Request, e **exchange) {
 	if v == http.ErrAbortHandler { //nolint:errorlint // it is the value itself, for the server to see
 		panic(v)
 	}
-	logPanic(p.log, v)
+	logPanic(p.cfg.Log, v)
 	if *e != nil && (*e).answering {
 		panic(http.ErrAbortHandler)
 	}
-	panickedAnswer().send(w, p.apiOf(r))
-}
-
-func panickedAnswer() answer {
-	return answer{status: http.StatusInternalServerError, message: "A mistake in patrol ended this request. The log of `patrol serve` has the details; please report them."}
-}
-
-// contain makes a panic an error, and must be deferred by what http.Transport
-// calls in goroutines of its own: there it would end the service.
-func contain(log *slog.Logger, err *error) {
-	if v := recover(); v != nil {
-		logPanic(log, v)
-		*err = errPanicked
-	}
+	clear(w.Header())
+	answer{status: http.StatusInternalServerError, message: "A mistake in patrol ended this request. The log of `patrol serve` has the details; please report them."}.send(w, p.apiOf(r))
 }
 
 // logPanic logs where a panic came from. Its value may hold anything, and a

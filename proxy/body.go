@@ -3,24 +3,22 @@ package proxy
 import (
 	"errors"
 	"io"
-	"log/slog"
+	"math/bits"
 	"net/http"
 	"sync"
 	"sync/atomic"
 	"time"
 )
 
-// body is what a client sent. It goes upstream from memory: a body that
-// http.Transport still reads from the client's socket when the upstream
-// answers early costs the answer its connection, and so its end; and only what
-// is in memory can be sent twice.
+// body is what a client sent. It goes upstream from memory: only so can it be filtered,
+// and sent twice. It belongs to its request's goroutine, which releases it once no more
+// attempt is made.
 type body struct {
-	*payload       // nil if there is none
-	whole    bool  // the payload is all of it
-	short    bool  // it isn't, for lack of memory
-	size     int64 // of all of it, -1 if that isn't known
-
-	sent io.ReadCloser // what http.Transport reads the payload through; nil before it does
+	data   []byte // in a buffer that the memory has lent; nil: none
+	whole  bool   // data is all of it
+	short  bool   // it isn't, for lack of memory
+	size   int64  // of all of it, -1 if that isn't known
+	memory *memory
 }
 
 const (
@@ -34,30 +32,19 @@ const (
 	mostTrust = 8
 )
 
-// readBody reads from in a request's body of this size, -1 if that isn't known:
-// all of it, if that is at most limit bytes and m has them. It blocks until the
-// client has sent that much. The caller releases the payload, if there is one;
-// after an error there is none.
+// readBody reads from in a request's body of this size, -1 if that isn't known: all of
+// it, if that is at most limit bytes and m has them. It blocks until the client has sent
+// that much. The caller releases the body; after an error there is none.
 func (m *memory) readBody(in io.Reader, size int64, limit int) (body, error) {
-	b := body{size: size}
-	if size == 0 {
-		return body{whole: true}, nil
-	}
-	if limit <= 0 || size > int64(limit) {
+	b := body{memory: m, size: size, whole: size == 0}
+	if b.whole || limit <= 0 || size > int64(limit) {
 		return b, nil
 	}
-	// One byte too many tells a longer body from one that just fits.
-	most := limit + 1
+	most := limit + 1 // one byte too many tells a longer body from one that just fits
 	if size > 0 {
 		most = int(size)
 	}
-	first := m.begin(size, most)
-	if first == nil {
-		b.short = true
-		return b, nil
-	}
-	b.payload = newPayload(first, m)
-	for {
+	for grown := b.begin(most); grown; grown = b.grow(most) {
 		ended, err := b.fill(in, most)
 		switch {
 		case err != nil:
@@ -68,24 +55,24 @@ func (m *memory) readBody(in io.Reader, size int64, limit int) (body, error) {
 			return b, nil
 		case ended, len(b.data) == most: // it is longer
 			return b, nil
-		case !b.grow(most):
-			b.short = true
-			return b, nil
 		}
 	}
+	b.short = true
+	return b, nil
 }
 
-// begin lends a body its first buffer, nil if there is no memory.
-func (m *memory) begin(size int64, most int) []byte {
-	if size < 0 {
-		return m.lend(min(firstChunks, most), 0)
+// begin borrows the first buffer, if there is memory.
+func (b *body) begin(most int) bool {
+	if b.size < 0 {
+		b.data = b.memory.lend(min(firstChunks, most), 0)
+		return b.data != nil
 	}
-	// All at once saves a copy. But those who announce a lot and send nothing
-	// must not hold the memory of all: one half of it is for what has come.
-	if all := m.lend(most, m.half); all != nil {
-		return all
+	// All at once saves a copy. But those who announce a lot and send nothing must not
+	// hold the memory of all: one half of it is for what has come.
+	if b.data = b.memory.lend(most, b.memory.half); b.data == nil {
+		b.data = b.memory.lend(min(firstRead, most), 0)
 	}
-	return m.lend(min(firstRead, most), 0)
+	return b.data != nil
 }
 
 // fill reads until there is no room left, most bytes are there or the body
@@ -128,67 +115,79 @@ func (b *body) grow(most int) bool {
 // replace makes data, which nobody else holds, the body. The memory is charged
 // for it even if it is more than there is left: it is there already.
 func (b *body) replace(data []byte) {
-	m := b.memory
-	b.release()
-	m.give(-cap(data))
-	b.payload = newPayload(data, m)
-	b.size = int64(len(data))
+	b.memory.reclaim(b.data)
+	b.memory.left.Add(-int64(cap(data)))
+	b.data, b.size = data, int64(len(data))
 }
 
-// attach makes b the body of out, whose own is what isn't in the payload. A
-// body that isn't whole can be attached once, and then holds nothing. Once c is
-// spent http.Transport gets no other copy.
-func (b *body) attach(out *http.Request, c *connection) {
-	out.ContentLength = b.size
-	out.TransferEncoding = nil
-	switch p := b.payload; {
-	case !b.whole && p != nil:
-		out.Body = &joined{first: b.copyOf(p), then: out.Body}
-		p.release()
-		b.payload = nil
-	case !b.whole:
-	case b.size == 0:
-		out.Body = nil
-	default:
-		out.Body = b.copyOf(p)
-		out.GetBody = func() (io.ReadCloser, error) {
-			if c.spent.Load() {
-				return nil, errTurnedAway
-			}
-			return b.copyOf(p), nil
+// release gives the memory back. What isn't in memory can still be read.
+func (b *body) release() {
+	if b.data != nil {
+		b.memory.reclaim(b.data)
+		b.data = nil
+	}
+}
+
+// memory lends the space for requests' bodies, and bounds what all of them take
+// together, counted by the buffers that they lie in. What is given back is kept for
+// the next ones until the garbage collector has found it unused.
+type memory struct {
+	left atomic.Int64 // bytes that may still be lent
+	half int64        // of what there is
+	free [100]sync.Pool
+}
+
+// smallBuffer is a size up to which it costs no more to make a buffer than to keep it.
+const smallBuffer = 4 << 10
+
+// limit sets how much may be lent at a time, before the first is.
+func (m *memory) limit(n int) {
+	m.left.Store(int64(n))
+	m.half = int64(n / 2)
+}
+
+// lend returns an empty buffer for n bytes, nil if there is no memory for it of
+// which spare bytes are left. What is in it beyond its length is another
+// body's: it must be written before it is read.
+func (m *memory) lend(n int, spare int64) []byte {
+	_, size := sizeClass(n)
+	if m.left.Add(-int64(size)) >= spare {
+		return m.buffer(n)
+	}
+	m.left.Add(int64(size))
+	return nil
+}
+
+// reclaim takes back what was lent, once nobody reads it any more.
+func (m *memory) reclaim(buf []byte) {
+	m.left.Add(int64(cap(buf)))
+	if class, size := sizeClass(cap(buf)); size > smallBuffer && size == cap(buf) && class < len(m.free) {
+		buf = buf[:0]
+		m.free[class].Put(&buf)
+	}
+}
+
+// buffer returns an empty buffer for n bytes that the memory isn't charged for.
+func (m *memory) buffer(n int) []byte {
+	class, size := sizeClass(n)
+	if size > smallBuffer && class < len(m.free) {
+		if buf, ok := m.free[class].Get().(*[]byte); ok {
+			return *buf
 		}
 	}
+	return make([]byte, 0, size)
 }
 
-// copyOf opens p, and closes the copy before it: http.Transport has done with
-// that, and forgets some, as those that it asked for over HTTP/2 to send on a
-// connection that is no longer there.
-func (b *body) copyOf(p *payload) io.ReadCloser {
-	b.done()
-	b.sent = p.open()
-	return b.sent
-}
-
-// done closes the last copy. Nobody wants more of it.
-func (b *body) done() {
-	if b.sent != nil {
-		_ = b.sent.Close() // which never fails
-		b.sent = nil
+// sizeClass returns the size of the buffer for n bytes, which is at most a quarter
+// larger, and its place in memory.free.
+func sizeClass(n int) (class, size int) {
+	if n <= smallBuffer {
+		return 0, n
 	}
+	step := bits.Len(uint(n-1)) - 3
+	size = (n + 1<<step - 1) >> step << step
+	return 4*step + size>>step, size
 }
-
-// joined is two bodies as one.
-type joined struct{ first, then io.ReadCloser }
-
-func (j *joined) Read(b []byte) (int, error) {
-	n, err := j.first.Read(b)
-	if n > 0 || !errors.Is(err, io.EOF) {
-		return n, err
-	}
-	return j.then.Read(b)
-}
-
-func (j *joined) Close() error { return errors.Join(j.first.Close(), j.then.Close()) }
 
 const (
 	// bodyIdle is how long a client may at least be silent in the middle of a
@@ -200,6 +199,8 @@ const (
 	// so the deadline needn't be put off with each read. Half of it is for what
 	// comes before the body: the header's 10 s, the guard's 5.
 	bodySlack = 30 * time.Second
+
+	leastIdle = bodyIdle + bodySlack/2
 )
 
 // upload is a request's body on its way in. The server has given it a
@@ -207,68 +208,22 @@ const (
 // comes. The server takes it off again once it has seen the body's end, so
 // that nothing cuts the answer.
 type upload struct {
-	io.ReadCloser
-	client  http.ResponseWriter
-	log     *slog.Logger
-	reading atomic.Bool // or the last Read has failed, before the body's end
-
-	mu    sync.Mutex
-	since time.Time // the deadline is leastIdle after it, or later
-	left  bool      // the connection's deadlines are no longer the upload's
+	from   io.Reader
+	client http.ResponseWriter
+	since  time.Time // the deadline is leastIdle after it, or later
+	failed bool
 }
 
-const leastIdle = bodyIdle + bodySlack/2
-
-// begin makes u the body of r, which w answers.
-func (u *upload) begin(w http.ResponseWriter, r *http.Request, log *slog.Logger) {
-	u.ReadCloser, u.client, u.since, u.log = r.Body, w, time.Now(), log
-}
-
-func (u *upload) Read(b []byte) (n int, err error) {
-	defer contain(u.log, &err)
-	u.putOff(time.Now())
-	u.reading.Store(true)
-	n, err = u.ReadCloser.Read(b)
-	switch {
-	case err == nil:
-		u.reading.Store(false)
-	case errors.Is(err, io.EOF):
-		u.reading.Store(false)
-		u.leave()
+func (u *upload) Read(b []byte) (int, error) {
+	// Who calls the proxy without a connection has no deadline to put off.
+	if now := time.Now(); now.Sub(u.since) > leastIdle-bodyIdle {
+		u.since = now
+		_ = http.NewResponseController(u.client).SetReadDeadline(now.Add(bodyIdle + bodySlack))
 	}
+	n, err := u.from.Read(b)
+	u.failed = err != nil && !errors.Is(err, io.EOF)
 	return n, err
 }
 
-// putOff puts the deadline off if less than bodyIdle may be left.
-func (u *upload) putOff(now time.Time) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.left || now.Sub(u.since) <= leastIdle-bodyIdle {
-		return
-	}
-	u.since = now
-	// Who calls the proxy without a connection has no deadline to put off.
-	_ = http.NewResponseController(u.client).SetReadDeadline(now.Add(bodyIdle + bodySlack))
-}
-
-// stalled reports whether the deadline has ended the body. It needn't wait for
-// the Read that tells: that ends the request's context before it returns.
-func (u *upload) stalled() bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	return u.reading.Load() && time.Since(u.since) >= leastIdle
-}
-
-// leave leaves the connection to the server. http.Transport may still read from
-// u, after its end and even after Close: that must set no deadline, neither for
-// an answer that takes its time nor for the connection's next request.
-func (u *upload) leave() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.left = true
-}
-
-func (u *upload) Close() error {
-	u.leave()
-	return u.ReadCloser.Close()
-}
+// stalled reports whether the deadline has ended the body.
+func (u *upload) stalled() bool { return u.failed && time.Since(u.since) >= leastIdle }

@@ -4,65 +4,55 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 	"testing/synctest"
 	"time"
 )
 
+// TestReadBody: what was read and what is left are all that was sent, as much of it in
+// memory as there may be, and its memory comes back.
 func TestReadBody(t *testing.T) {
-	const limit = 3 * firstRead / 2
+	const limit, plenty = 3 * firstRead / 2, 1 << 20
 	text := make([]byte, 2*limit)
 	for i := range text {
 		text[i] = byte(rand.Uint32())
 	}
 	for _, size := range []int{0, 1, 100, firstChunks - 1, firstChunks, firstChunks + 1, 2*firstChunks + 1, firstRead, firstRead + 1, limit - 1, limit, limit + 1, 2 * limit} {
-		for _, chunked := range []bool{false, true} {
-			for _, left := range []int{1 << 20, firstRead + limit, limit, 5000, 0} {
+		for _, announced := range []int64{int64(size), -1} {
+			for _, room := range []int{plenty, firstRead + limit, limit, 5000, 0} {
 				var mem memory
-				mem.give(left)
-				r := &http.Request{ContentLength: int64(size), Body: io.NopCloser(iotest.HalfReader(bytes.NewReader(text[:size])))}
-				if chunked {
-					r.ContentLength = -1
-				}
-				b, err := mem.readBody(r.Body, r.ContentLength, limit)
+				mem.limit(room)
+				in := iotest.HalfReader(bytes.NewReader(text[:size]))
+				b, err := mem.readBody(in, announced, limit)
 				if err != nil {
 					t.Fatal(err)
 				}
-				if b.payload != nil && (int(mem.left.Load()) != left-cap(b.data) || mem.left.Load() < 0) {
-					t.Errorf("%d bytes of %d: a buffer of %d for %d, %d left", size, left, cap(b.data), len(b.data), mem.left.Load())
+				if held := room - int(mem.left.Load()); held != cap(b.data) || held > room {
+					t.Errorf("%d bytes of %d: %d are held, in a buffer of %d", len(b.data), size, held, cap(b.data))
 				}
-				if fits := size <= limit; left == 1<<20 && b.whole != fits {
-					t.Errorf("%d bytes, chunked %v: whole %v", size, chunked, b.whole)
+				if b.short == b.whole && size <= limit || room == plenty && b.whole != (size <= limit) {
+					t.Errorf("%d bytes, %d announced, room for %d: whole %v, short %v", size, announced, room, b.whole, b.short)
 				}
-				for range 2 {
-					out := &http.Request{Body: r.Body, ContentLength: r.ContentLength}
-					b.attach(out, new(connection))
-					var got []byte
-					if out.Body != nil {
-						if got, err = io.ReadAll(out.Body); err != nil || out.Body.Close() != nil {
-							t.Error(err)
-						}
-					}
-					if !bytes.Equal(got, text[:size]) {
-						t.Errorf("%d bytes of %d, chunked %v: sent %d, whole %v", size, left, chunked, len(got), b.whole)
-					}
-					if out.ContentLength >= 0 && out.ContentLength != int64(size) {
-						t.Errorf("ContentLength %d of %d", out.ContentLength, size)
-					}
-					if !b.whole {
-						break
-					}
+				if want := announced; b.whole && b.size != int64(size) || !b.whole && b.size != want {
+					t.Errorf("%d bytes, %d announced: %d", size, announced, b.size)
 				}
-				if b.payload != nil {
-					b.release()
+				got := bytes.Clone(b.data)
+				if !b.whole {
+					rest, _ := io.ReadAll(in)
+					got = append(got, rest...)
 				}
-				if int(mem.left.Load()) != left {
-					t.Errorf("%d bytes of %d left", mem.left.Load(), left)
+				if !bytes.Equal(got, text[:size]) {
+					t.Errorf("%d bytes, %d announced, room for %d: %d came, whole %v", size, announced, room, len(got), b.whole)
+				}
+				b.release()
+				b.release()
+				if int(mem.left.Load()) != room {
+					t.Errorf("%d bytes of %d are left", mem.left.Load(), room)
 				}
 			}
 		}
@@ -71,12 +61,16 @@ func TestReadBody(t *testing.T) {
 
 func TestReadBodyFails(t *testing.T) {
 	var mem memory
-	mem.give(1 << 20)
+	mem.limit(1 << 20)
 	in := io.MultiReader(bytes.NewReader(make([]byte, 50)), iotest.ErrReader(io.ErrUnexpectedEOF))
-	if b, err := mem.readBody(in, 100, 1<<20); !errors.Is(err, io.ErrUnexpectedEOF) || b.payload != nil || mem.left.Load() != 1<<20 {
+	if b, err := mem.readBody(in, 100, 1<<20); !errors.Is(err, io.ErrUnexpectedEOF) || b.data != nil || mem.left.Load() != 1<<20 {
 		t.Errorf("%v, %d left", err, mem.left.Load())
 	}
 }
+
+type readerFunc func([]byte) (int, error)
+
+func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
 
 // TestReadBodyTakesWhatCame: once half of the memory is lent, what a body
 // announces costs nobody anything.
@@ -86,13 +80,12 @@ func TestReadBodyTakesWhatCame(t *testing.T) {
 		for _, announced := range []int64{size, -1} {
 			var mem memory
 			mem.limit(all)
-			mem.give(-all/2 + 1)
-			mem.recycle(make([]byte, 2*firstRead)) // one that is larger than is asked for
+			mem.left.Add(-all/2 + 1)
 			checked := false
 			before := mem.left.Load()
 			stalls := readerFunc(func([]byte) (int, error) {
 				checked = true
-				if held := before - mem.left.Load(); held > max(2*firstRead, mostTrust*int64(came)) {
+				if held := before - mem.left.Load(); held > max(firstRead, mostTrust*int64(came)) {
 					t.Errorf("%d bytes of %d hold %d", came, announced, held)
 				}
 				return 0, io.ErrUnexpectedEOF
@@ -131,149 +124,131 @@ func TestReadBodyAtOnce(t *testing.T) {
 	}
 }
 
-type readerFunc func([]byte) (int, error)
-
-func (f readerFunc) Read(b []byte) (int, error) { return f(b) }
-
-// TestMemoryIsWhatItLends: all buffers that are there at a time are charged, by
-// their real size.
-func TestMemoryIsWhatItLends(t *testing.T) {
+// TestMemoryIsBounded: many bodies at once never lie in more than there is, and none
+// in a buffer that another has.
+func TestMemoryIsBounded(t *testing.T) {
+	const all, limit = 4 << 20, 1 << 20
 	var mem memory
-	mem.give(1 << 20)
-	mem.recycle(make([]byte, 1<<20))
-	buf := mem.lend(1<<19+1, 0)
-	if held := 1<<20 - mem.left.Load(); cap(buf) != 1<<20 || held != 1<<20 {
-		t.Errorf("a buffer of %d, charged %d", cap(buf), held)
-	}
-	if buf := mem.lend(1, 0); buf != nil {
-		t.Errorf("lent %d bytes more", cap(buf))
-	}
-	mem.reclaim(buf)
-	mem.give(-1)
-	if buf := mem.lend(1<<19+1, 0); cap(buf) != 1<<19+1 {
-		t.Errorf("a buffer of %d, where what is kept is too large", cap(buf))
-	}
-	// To grow takes the old buffer and the new, and never more than that.
-	cfg := Config{ReplayLimit: 512 << 20}.withDefaults()
-	if cfg.ReplayMemory != 2*cfg.ReplayLimit+1 {
-		t.Errorf("%d bytes for bodies of %d", cfg.ReplayMemory, cfg.ReplayLimit)
-	}
-	var twice memory
-	twice.limit(2<<20 + 1)
-	if b, err := twice.readBody(bytes.NewReader(make([]byte, 1<<20)), -1, 1<<20); err != nil || !b.whole {
-		t.Errorf("whole %v, %v", b.whole, err)
-	}
-	var tight memory
-	tight.limit(2*firstRead + 1000)
-	b, err := tight.readBody(bytes.NewReader(make([]byte, firstRead+1001)), firstRead+1001, 1<<20)
-	if err != nil || b.whole || len(b.data) != firstRead {
-		t.Errorf("%d bytes, whole %v, %v", len(b.data), b.whole, err)
-	}
-}
-
-// TestMemoryKeepsLittle: what is kept for the next body is bounded, and of no
-// use to a body that is much smaller.
-func TestMemoryKeepsLittle(t *testing.T) {
-	var mem memory
-	for n := smallBody; n <= 64<<20; n *= 2 {
-		for range 4 {
-			mem.recycle(make([]byte, n))
-		}
-		var sum int
-		for _, buf := range mem.free {
-			sum += cap(buf)
-		}
-		if mem.kept != sum || sum > mostKept {
-			t.Fatalf("%d bytes kept, %d counted", sum, mem.kept)
-		}
-	}
-	mem.give(64 << 20)
-	if got := mem.lend(8<<20, 0); cap(got) != 8<<20 || mem.kept != 0 {
-		t.Errorf("a buffer of %d, %d kept", cap(got), mem.kept)
-	}
-	mem.recycle(make([]byte, 1<<20))
-	if got := mem.lend(8<<10, 0); cap(got) != 8<<10 {
-		t.Errorf("a small body got a buffer of %d", cap(got))
-	}
-}
-
-// TestMemoryForgets what it keeps, once nobody has needed it for a while.
-func TestMemoryForgets(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		var mem memory
-		for range 10 {
-			mem.recycle(make([]byte, 1<<20))
-			time.Sleep(keepFor / 2)
-			mem.mu.Lock()
-			if mem.kept == 0 {
-				t.Error("forgotten while in use")
-			}
-			mem.mu.Unlock()
-		}
-		time.Sleep(keepFor)
-		synctest.Wait()
-		mem.mu.Lock()
-		defer mem.mu.Unlock()
-		if mem.kept != 0 || len(mem.free) != 0 {
-			t.Errorf("%d bytes are kept", mem.kept)
-		}
-	})
-}
-
-// TestPayloadReadToItsEnd holds no memory: HTTP/2 closes it when the answer ends.
-func TestPayloadReadToItsEnd(t *testing.T) {
-	var mem memory
-	mem.give(1 << 20)
-	b, err := mem.readBody(bytes.NewReader(make([]byte, 10<<10)), 10<<10, 1<<20)
-	if err != nil {
-		t.Fatal(err)
-	}
-	in := b.open()
-	b.release()
-	if _, err := io.CopyN(io.Discard, in, 10<<10-1); err != nil || mem.left.Load() == 1<<20 {
-		t.Errorf("before its end: %d bytes left, %v", mem.left.Load(), err)
-	}
-	if n, err := io.Copy(io.Discard, in); n != 1 || err != nil || mem.left.Load() != 1<<20 {
-		t.Errorf("at its end: %d more, %d bytes left, %v", n, mem.left.Load(), err)
-	}
-	if n, err := in.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // readers compare it so
-		t.Errorf("after its end: %d %v", n, err)
-	}
-	_ = in.Close()
-	if mem.left.Load() != 1<<20 {
-		t.Errorf("given back twice: %d", mem.left.Load())
-	}
-}
-
-// TestPayloadClosedWhileRead: HTTP/2 closes a body in the middle of a read.
-// Its memory may be another body's from then on.
-func TestPayloadClosedWhileRead(t *testing.T) {
-	var mem memory
-	mem.give(1 << 30)
-	const size = 64 << 10
-	for range 200 {
-		b, err := mem.readBody(bytes.NewReader(bytes.Repeat([]byte("a"), size)), size, size)
-		if err != nil || !b.whole {
-			t.Fatal(err)
-		}
-		in := b.open()
-		b.release()
-		var reading sync.WaitGroup
+	mem.limit(all)
+	var held, whole, short atomic.Int64
+	var reading sync.WaitGroup
+	for client := range byte(16) {
 		reading.Go(func() {
-			got, err := io.ReadAll(in)
-			if i := bytes.IndexByte(got, 'b'); i >= 0 || err == nil && len(got) != size {
-				t.Errorf("%d bytes, another body's from %d, %v", len(got), i, err)
+			text := bytes.Repeat([]byte{client}, limit)
+			for range 50 {
+				size := rand.IntN(limit)
+				announced := []int64{int64(size), -1}[rand.IntN(2)]
+				b, err := mem.readBody(bytes.NewReader(text[:size]), announced, limit)
+				if err != nil {
+					t.Error(err)
+				}
+				if sum := held.Add(int64(cap(b.data))); sum > all {
+					t.Errorf("%d bytes are held", sum)
+				}
+				if !bytes.Equal(b.data, text[:len(b.data)]) {
+					t.Error("another's bytes are in a body")
+				}
+				if b.whole {
+					whole.Add(1)
+				} else {
+					short.Add(1)
+				}
+				held.Add(-int64(cap(b.data)))
+				b.release()
 			}
 		})
-		_ = in.Close()
-		_ = in.Close()
-		next := mem.lend(size, 0)
-		copy(next[:size], bytes.Repeat([]byte("b"), size))
-		reading.Wait()
-		mem.reclaim(next)
+	}
+	reading.Wait()
+	if mem.left.Load() != all || whole.Load() == 0 || short.Load() == 0 {
+		t.Errorf("%d bytes left, %d bodies were whole, %d not", mem.left.Load(), whole.Load(), short.Load())
+	}
+}
+
+// TestMemoryForGrowth: the largest body fits, where nobody else has one: while it
+// grows there are two buffers, and their classes make them larger than it is.
+func TestMemoryForGrowth(t *testing.T) {
+	for _, limit := range []int{1 << 20, 16 << 20, 128 << 20, 256 << 20, 260 << 20, 400 << 20, 512 << 20, 640<<20 + 1} {
+		cfg := Config{ReplayLimit: limit}.withDefaults()
+		last := firstChunks
+		for 2*last <= limit {
+			last *= 2
+		}
+		if _, size := sizeClass(limit + 1); last+size > cfg.ReplayMemory {
+			t.Errorf("a limit of %d makes buffers of %d and %d, of %d", limit, last, size, cfg.ReplayMemory)
+		}
+	}
+}
+
+// TestReplaceIsCharged: what takes a body's place is counted, by its real size.
+func TestReplaceIsCharged(t *testing.T) {
+	const all = 1 << 20
+	var mem memory
+	mem.limit(all)
+	b, err := mem.readBody(bytes.NewReader(make([]byte, 20<<10)), 20<<10, all)
+	if err != nil || !b.whole {
+		t.Fatal(err)
+	}
+	b.replace(append(mem.buffer(50_000), "mended"...))
+	if held := all - mem.left.Load(); held != int64(cap(b.data)) || held < 50_000 || b.size != 6 {
+		t.Errorf("%d bytes of %d are charged", held, cap(b.data))
+	}
+	if b.release(); mem.left.Load() != all {
+		t.Errorf("%d bytes left", mem.left.Load())
+	}
+}
+
+func TestSizeClass(t *testing.T) {
+	for n, want := range map[int]int{
+		0: 0, 1: 1, smallBuffer: smallBuffer, smallBuffer + 1: 5 << 10, 5 << 10: 5 << 10, 7<<10 + 1: 8 << 10,
+		64 << 10: 64 << 10, 64<<10 + 1: 80 << 10, 1<<20 - 1: 1 << 20, 16<<20 + 1: 20 << 20, 1 << 30: 1 << 30,
+	} {
+		if _, size := sizeClass(n); size != want {
+			t.Errorf("%d bytes lie in %d, want %d", n, size, want)
+		}
+	}
+	sizes := map[int]int{} // by class
+	for range 100_000 {
+		n := rand.IntN(1 << (1 + rand.IntN(32)))
+		class, size := sizeClass(n)
+		if size < n || size > n+n/4+1 {
+			t.Fatalf("%d bytes lie in %d", n, size)
+		}
+		if again, same := sizeClass(size); again != class || same != size {
+			t.Fatalf("a buffer of %d comes back as one of %d", size, same)
+		}
+		if before := sizes[class]; size > smallBuffer && before != 0 && before != size {
+			t.Fatalf("%d and %d bytes are one class", before, size)
+		}
+		sizes[class] = size
+	}
+}
+
+// TestLendIsLargeEnough, whatever was given back before.
+func TestLendIsLargeEnough(t *testing.T) {
+	var mem memory
+	mem.limit(1 << 30)
+	for range 10_000 {
+		n := rand.IntN(1 << (1 + rand.IntN(20)))
+		buf := mem.lend(n, 0)
+		if len(buf) != 0 || cap(buf) < n {
+			t.Fatalf("%d of %d bytes, for %d", len(buf), cap(buf), n)
+		}
+		if rand.IntN(4) == 0 {
+			mem.left.Add(int64(cap(buf)))
+			buf = make([]byte, n, n+rand.IntN(2*n+1)) // as a filter may have made it
+			mem.left.Add(-int64(cap(buf)))
+		}
+		mem.reclaim(buf)
 	}
 	if mem.left.Load() != 1<<30 {
 		t.Errorf("%d left", mem.left.Load())
+	}
+	mem.limit(1000)
+	if buf := mem.lend(1001, 0); buf != nil {
+		t.Errorf("lent %d bytes of 1000", cap(buf))
+	}
+	if buf := mem.lend(501, 500); buf != nil || mem.left.Load() != 1000 {
+		t.Errorf("lent %d bytes, and not so many are left as asked: %d", cap(buf), mem.left.Load())
 	}
 }
 
@@ -289,35 +264,25 @@ func (d *deadlined) SetReadDeadline(t time.Time) error {
 	return nil
 }
 
-// TestUploadPutsOffItsDeadline no more often than it must, and not once it is
-// closed: the connection may have its next request then.
+// TestUploadPutsOffItsDeadline no more often than it must.
 func TestUploadPutsOffItsDeadline(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const every = time.Second
-		var u upload
 		conn := deadlined{until: time.Now().Add(leastIdle)}
 		reads := 0
-		u.begin(&conn, &http.Request{Body: io.NopCloser(readerFunc(func([]byte) (int, error) {
+		u := upload{client: &conn, since: time.Now(), from: readerFunc(func([]byte) (int, error) {
 			reads++
 			if left := time.Until(conn.until); left < bodyIdle {
 				t.Errorf("read %d has %v", reads, left)
 			}
 			return 1, nil
-		}))}, slog.New(slog.DiscardHandler))
+		})}
 		for range 1000 {
 			_, _ = u.Read(make([]byte, 1))
 			time.Sleep(every)
 		}
 		if most := 1 + 1000*every/(leastIdle-bodyIdle); conn.set > int(most) || reads != 1000 {
 			t.Errorf("%d deadlines for %d reads", conn.set, reads)
-		}
-		before := conn.set
-		_ = u.Close()
-		time.Sleep(bodyIdle)
-		conn.until = time.Now().Add(time.Hour) // the next request's
-		_, _ = u.Read(make([]byte, 1))
-		if conn.set != before {
-			t.Error("a deadline was set after Close")
 		}
 	})
 }

@@ -4,7 +4,7 @@ import (
 	"context"
 	"crypto/x509"
 	"log/slog"
-	"net/http"
+	"net"
 	"time"
 
 	"patrol/proxy/guard"
@@ -63,9 +63,12 @@ type Config struct {
 	Guard    *guard.Guard // who may use the proxy; nil is everybody who reaches it
 	NoFilter bool         // send requests and answers on as they are
 
-	RootCAs   *x509.CertPool    // who signs upstreams' certificates; nil is whom the system trusts
-	Transport http.RoundTripper // the way upstream; nil is our own, with the environment's proxies and RootCAs
-	Log       *slog.Logger      // nil logs nothing
+	RootCAs *x509.CertPool // who signs upstreams' certificates; nil is whom the system trusts
+	Log     *slog.Logger   // nil logs nothing
+
+	// Dial connects to an upstream's "host:port", or to that of a proxy that the
+	// environment names for it. Nil func: TCP.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
 }
 
 const (
@@ -76,24 +79,13 @@ const (
 
 // withDefaults returns cfg with each zero value that means another replaced.
 func (cfg Config) withDefaults() Config {
-	switch {
-	case cfg.Wait == 0:
-		cfg.Wait = defaultWait
-	case cfg.Wait < 0:
-		cfg.Wait = 0
-	}
-	switch {
-	case cfg.ReplayLimit == 0:
-		cfg.ReplayLimit = defaultReplayLimit
-	case cfg.ReplayLimit < 0:
+	cfg.Wait = orDefault(cfg.Wait, defaultWait)
+	cfg.ReplayLimit = orDefault(cfg.ReplayLimit, defaultReplayLimit)
+	// Where a body's buffer grows there are two of them, the new one a quarter
+	// larger at most.
+	cfg.ReplayMemory = orDefault(cfg.ReplayMemory, max(defaultReplayMemory, cfg.ReplayLimit/4*9+9))
+	if cfg.ReplayMemory == 0 {
 		cfg.ReplayLimit = 0
-	}
-	switch {
-	case cfg.ReplayMemory == 0:
-		// Where a body's buffer grows there are two of them.
-		cfg.ReplayMemory = max(defaultReplayMemory, 2*cfg.ReplayLimit+1)
-	case cfg.ReplayMemory < 0:
-		cfg.ReplayLimit, cfg.ReplayMemory = 0, 0
 	}
 	if cfg.Ready == nil {
 		cfg.Ready = func() error { return nil }
@@ -105,4 +97,12 @@ func (cfg Config) withDefaults() Config {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	return cfg
+}
+
+// orDefault returns n, where 0 is the default and what is negative is 0.
+func orDefault[T ~int | ~int64](n, byDefault T) T {
+	if n == 0 {
+		return byDefault
+	}
+	return max(n, 0)
 }

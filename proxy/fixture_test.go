@@ -1,9 +1,11 @@
 package proxy_test
 
 import (
+	"bufio"
 	"bytes"
 	"context"
 	"crypto/x509"
+	"fmt"
 	"io"
 	"log/slog"
 	"net"
@@ -12,6 +14,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"patrol/proxy"
 	"patrol/rotator/pat"
@@ -116,6 +120,150 @@ func upstream(t testing.TB, h http.HandlerFunc) *httptest.Server {
 	srv := httptest.NewServer(h)
 	t.Cleanup(srv.Close)
 	return srv
+}
+
+// wire starts an upstream that hands each request, once its header is read, to answer,
+// which writes to the connection what it likes. Then the connection is closed.
+func wire(t testing.TB, answer func(conn net.Conn, r *http.Request)) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			serving.Go(func() {
+				defer func() { _ = conn.Close() }()
+				_ = conn.SetDeadline(time.Now().Add(soon))
+				if r, err := http.ReadRequest(bufio.NewReader(conn)); err == nil {
+					answer(conn, r)
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		serving.Wait()
+	})
+	return "http://" + ln.Addr().String()
+}
+
+// dial connects to the proxy and sends a request, which is nothing but its bytes.
+func (f *fixture) dial(t testing.TB, request string) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	_ = conn.SetDeadline(time.Now().Add(soon))
+	if _, err := io.WriteString(conn, request); err != nil {
+		t.Fatal(err)
+	}
+	return conn, bufio.NewReader(conn)
+}
+
+// post is the bytes of a request.
+func post(path, proto, body string) string {
+	return fmt.Sprintf("POST %s %s\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n%s", path, proto, len(body), body)
+}
+
+// pipes is a listener whose connections are made of nothing but this process, so that
+// they can be in a bubble whose time is what a test wants it to be.
+type pipes struct {
+	conns chan net.Conn
+	done  chan struct{}
+	once  sync.Once
+}
+
+func newPipes() *pipes { return &pipes{conns: make(chan net.Conn), done: make(chan struct{})} }
+
+func (p *pipes) Accept() (net.Conn, error) {
+	select {
+	case c := <-p.conns:
+		return c, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	}
+}
+
+func (p *pipes) Close() error {
+	p.once.Do(func() { close(p.done) })
+	return nil
+}
+
+func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
+
+// connect is for Config.Dial.
+func (p *pipes) connect(ctx context.Context, _, _ string) (net.Conn, error) {
+	ours, theirs := net.Pipe()
+	select {
+	case p.conns <- theirs:
+		return ours, nil
+	case <-p.done:
+		return nil, net.ErrClosed
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+// dial connects. The connection ends with the test.
+func (p *pipes) dial(t *testing.T) (net.Conn, *bufio.Reader) {
+	t.Helper()
+	conn, err := p.connect(t.Context(), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return conn, bufio.NewReader(conn)
+}
+
+// timeless runs test in a bubble of its own time, with a proxy that has a token and
+// this configuration, before an upstream that answers so.
+func timeless(t *testing.T, cfg proxy.Config, up http.HandlerFunc, test func(t *testing.T, p *proxy.Proxy, ln *pipes)) {
+	t.Helper()
+	t.Setenv("NO_PROXY", "*")
+	synctest.Test(t, func(t *testing.T) {
+		const host = "http://w.example"
+		handovers := make(chan pat.Handover)
+		ln, upstream := newPipes(), newPipes()
+		cfg.Host, cfg.Handovers, cfg.Dial = host, handovers, upstream.connect
+		p, err := proxy.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		srv := &http.Server{Handler: up}
+		var running sync.WaitGroup
+		running.Go(func() { _ = p.Run(ctx) })
+		running.Go(func() { _ = p.Serve(ln) })
+		running.Go(func() { _ = srv.Serve(upstream) })
+		t.Cleanup(func() {
+			cancel()
+			_ = p.Shutdown(ctx)
+			_ = srv.Close()
+			running.Wait()
+		})
+		if _, err := pat.Publish(ctx, handovers, pat.New(canary, host)); err != nil {
+			t.Fatal(err)
+		}
+		test(t, p, ln)
+	})
+}
+
+// echo answers with the request's body.
+func echo(w http.ResponseWriter, r *http.Request) {
+	got, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	w.Header().Set("Content-Type", "text/plain")
+	_, _ = w.Write(got)
 }
 
 // reply is an answer read to its end.

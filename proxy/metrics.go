@@ -6,7 +6,7 @@ import (
 	"maps"
 	"net/http"
 	"slices"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"patrol/proxy/guard"
@@ -30,7 +30,7 @@ func (p *Proxy) metrics(w http.ResponseWriter) {
 		{"answered_503_total", "counter", "Requests answered 503: no token came in time.", s.NoToken},
 		{"answered_502_total", "counter", "Requests answered 502: no answer came from upstream.", s.Failed},
 		{"ready", "gauge", "1 if requests can be served.", one(p.usable() == nil)},
-		{"warnings", "gauge", "What is wrong although requests are served; /readyz says what.", uint64(len(p.warnings()))},
+		{"warnings", "gauge", "What is wrong although requests are served; /readyz says what.", uint64(len(p.cfg.Warnings()))},
 	} {
 		family(&b, m.name, m.kind, m.help)
 		fmt.Fprintf(&b, "patrol_%s %d\n", m.name, m.value)
@@ -39,8 +39,8 @@ func (p *Proxy) metrics(w http.ResponseWriter) {
 		family(&b, "token_expiry_timestamp_seconds", "gauge", "When the token in use expires, in Unix time.")
 		fmt.Fprintf(&b, "patrol_token_expiry_timestamp_seconds %d\n", expiry.Unix())
 	}
-	if p.guard != nil {
-		turnedAway := p.guard.Counters()
+	if p.cfg.Guard != nil {
+		turnedAway := p.cfg.Guard.Counters()
 		family(&b, "turned_away_total", "counter", "Requests and connections that the guard turned away or made wait, by reason.")
 		for _, reason := range slices.Sorted(maps.Keys(turnedAway)) {
 			fmt.Fprintf(&b, "patrol_turned_away_total{reason=%q} %d\n", reason, turnedAway[reason])
@@ -75,32 +75,32 @@ type Stats struct {
 }
 
 type stats struct {
-	requests, waited, stale, refused, resets, noToken, failed, unkept atomic.Uint64
+	mu sync.Mutex
+	Stats
 
 	unkeptLog guard.LogQuota
 }
 
+// count adds one to a field of p.stats.
+func (p *Proxy) count(field *uint64) {
+	p.stats.mu.Lock()
+	defer p.stats.mu.Unlock()
+	*field++
+}
+
 // Stats returns what has been counted so far.
 func (p *Proxy) Stats() Stats {
-	s := &p.stats
-	return Stats{
-		Requests: s.requests.Load(),
-		Waited:   s.waited.Load(),
-		Stale:    s.stale.Load(),
-		Refused:  s.refused.Load(),
-		Resets:   s.resets.Load(),
-		NoToken:  s.noToken.Load(),
-		Failed:   s.failed.Load(),
-		Unkept:   s.unkept.Load(),
-	}
+	p.stats.mu.Lock()
+	defer p.stats.mu.Unlock()
+	return p.stats.Stats
 }
 
 // unkept counts and tells of a request that passes as it comes since there is
 // no memory for it.
 func (p *Proxy) unkept(r *http.Request) {
-	p.stats.unkept.Add(1)
+	p.count(&p.stats.Unkept)
 	if skipped, ok := p.stats.unkeptLog.Take(time.Now()); ok {
-		p.log.Warn("request passes without filter and replay: those that wait for their answers hold all the memory for it",
+		p.cfg.Log.Warn("request passes without filter and replay: those that wait for their answers hold all the memory for it",
 			"method", r.Method, "path", r.URL.Path, "length", r.ContentLength, "not_logged_before", skipped)
 	}
 }

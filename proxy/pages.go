@@ -25,13 +25,13 @@ func (p *Proxy) own(w http.ResponseWriter, r *http.Request) bool {
 	}
 	switch r.URL.Path {
 	case "/readyz":
-		status, about := http.StatusOK, page{Status: "ok", Warnings: p.warnings()}
+		status, about := http.StatusOK, page{Status: "ok", Warnings: p.cfg.Warnings()}
 		if err := p.usable(); err != nil {
 			status, about.Status, about.Reason = http.StatusServiceUnavailable, "not ready", err.Error()
 		}
 		writePage(w, status, about)
 	case "/health": // alive, whatever its token; other proxies have it on this path
-		about := page{Status: "ok", Ready: new(true), Warnings: p.warnings()}
+		about := page{Status: "ok", Ready: new(true), Warnings: p.cfg.Warnings()}
 		if err := p.usable(); err != nil {
 			about.Ready, about.Reason = new(false), err.Error()
 		}

@@ -13,15 +13,11 @@ import (
 	"patrol/rotator/workspacetest"
 )
 
-type transportFunc func(*http.Request) (*http.Response, error)
-
-func (f transportFunc) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
-
 // wantPanic makes sure that the log tells of one panic, where it came from, and no
 // token.
-func (h *fixture) wantPanic(t *testing.T, function, token string) {
+func (f *fixture) wantPanic(t *testing.T, function, token string) {
 	t.Helper()
-	out := h.log.String()
+	out := f.log.String()
 	if strings.Count(out, "panic=") != 1 || !strings.Contains(out, function) || !strings.Contains(out, "level=ERROR") {
 		t.Errorf("the log doesn't tell of it, once: %s", out)
 	}
@@ -30,29 +26,28 @@ func (h *fixture) wantPanic(t *testing.T, function, token string) {
 	}
 }
 
-// A panic in a request's goroutine is that request's 500.
+// A panic in a request's goroutine is that request's 500, and holds nothing up.
 func TestPanicIsOneRequests500(t *testing.T) {
-	ws := workspace(t, workspacetest.Config{})
-	tok := issue(ws)
-	transport := transportFunc(func(r *http.Request) (*http.Response, error) {
-		if r.Header.Get("X-Panics") != "" {
-			panic("sent with " + r.Header.Get("Authorization"))
-		}
-		return http.DefaultTransport.RoundTrip(r)
-	})
 	for _, tt := range []struct{ path, form string }{
 		{"/v1/chat/completions", `"code":"patrol_500"`},
 		{"/v1/messages", `"type":"api_error"`},
 		{"/serving-endpoints/m/invocations", `"error_code":`},
 	} {
 		t.Run(tt.path, func(t *testing.T) {
-			h := open(t, proxy.Config{Host: ws.URL, Transport: transport})
+			ws := workspace(t, workspacetest.Config{})
+			tok := issue(ws)
+			h := open(t, proxy.Config{Host: ws.URL, Refused: func(_ context.Context, tok pat.Token) (pat.Token, bool) {
+				panic("refused: " + tok.Expose())
+			}})
 			h.publish(t, tok)
-			got := h.do(t, http.MethodPost, tt.path, "{}", "X-Panics", "yes")
+			ws.Revoke(tok.ID)
+			got := h.do(t, http.MethodPost, tt.path, question)
 			if got.StatusCode != http.StatusInternalServerError || !strings.Contains(got.body, tt.form) || strings.Contains(got.body, tok.Expose()) {
 				t.Errorf("%d %s", got.StatusCode, got.body)
 			}
 			h.wantPanic(t, "TestPanicIsOneRequests500", tok.Expose())
+			<-h.publish(t, issue(ws))
+			h.givesBack(t)
 			if got := h.do(t, http.MethodPost, "/v1/chat/completions", question); got.StatusCode != http.StatusOK {
 				t.Errorf("the next one: %d %s", got.StatusCode, got.body)
 			}
@@ -74,49 +69,71 @@ func TestPanicOfPage(t *testing.T) {
 	h.wantPanic(t, "TestPanicOfPage", "dapi")
 }
 
-// panicking is a body that breaks in the middle.
-type panicking struct{ begun bool }
+// panicking breaks in the middle: as a body, and as the writer of an answer.
+type panicking struct {
+	http.ResponseWriter
+	begun bool
+}
 
-func (p *panicking) Read(b []byte) (int, error) {
+func (p *panicking) breaks() {
 	if p.begun {
-		panic("in the middle")
+		panic("in the middle of " + canary)
 	}
 	p.begun = true
+}
+
+func (p *panicking) Read(b []byte) (int, error) {
+	p.breaks()
 	return copy(b, "first "), nil
 }
 
 func (*panicking) Close() error { return nil }
 
-// An answer that has begun is cut: an end would be a lie, and so would a 500.
-func TestPanicCutsAnswer(t *testing.T) {
-	ws := workspace(t, workspacetest.Config{})
-	h := open(t, proxy.Config{Host: ws.URL, Transport: transportFunc(func(*http.Request) (*http.Response, error) {
-		return &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: &panicking{}, ContentLength: -1}, nil
-	})})
-	tok := issue(ws)
-	h.publish(t, tok)
-	got := h.do(t, http.MethodPost, "/v1/chat/completions", "{}")
-	if got.StatusCode != http.StatusOK || got.body != "first " || got.err == nil {
-		t.Errorf("%d %q %v", got.StatusCode, got.body, got.err)
-	}
-	h.wantPanic(t, "panicking", tok.Expose())
+func (p *panicking) Write(b []byte) (int, error) {
+	p.breaks()
+	return p.ResponseWriter.Write(b)
 }
 
-// http.Transport reads a body in a goroutine of its own: nobody else would stop a
-// panic there.
-func TestPanicOfBody(t *testing.T) {
-	up := upstream(t, func(w http.ResponseWriter, r *http.Request) {
-		_, _ = io.Copy(io.Discard, r.Body)
-		w.WriteHeader(http.StatusOK)
+func (p *panicking) Flush() { _ = http.NewResponseController(p.ResponseWriter).Flush() }
+
+// An answer that has begun is cut: an end would be a lie, and so would a 500.
+func TestPanicCutsAnswer(t *testing.T) {
+	next := make(chan struct{})
+	up := upstream(t, func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "first ")
+		_ = http.NewResponseController(w).Flush()
+		<-next
+		_, _ = io.WriteString(w, "second")
 	})
-	h := open(t, proxy.Config{Host: up.URL, ReplayLimit: -1})
-	tok := pat.New("dapi-canary-0123456789abcdef", up.URL)
-	h.publish(t, tok)
-	r := httptest.NewRequestWithContext(context.WithoutCancel(t.Context()), http.MethodPost, "/v1/chat/completions", &panicking{})
-	w := httptest.NewRecorder()
-	h.ServeHTTP(w, r)
-	if w.Code != http.StatusInternalServerError {
-		t.Errorf("%d %s", w.Code, w.Body)
+	h := open(t, proxy.Config{Host: up.URL})
+	h.publish(t, pat.New(canary, up.URL))
+	front := upstream(t, func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(&panicking{ResponseWriter: w}, r) })
+	res, err := http.Post(front.URL+"/v1/chat/completions", "", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
 	}
-	h.wantPanic(t, "panicking", tok.Expose())
+	defer func() { _ = res.Body.Close() }()
+	close(next)
+	if got, err := io.ReadAll(res.Body); res.StatusCode != http.StatusOK || string(got) != "first " || err == nil {
+		t.Errorf("%d %q %v", res.StatusCode, got, err)
+	}
+	h.wantPanic(t, "panicking", canary)
+}
+
+// A body is read before it is sent, or while.
+func TestPanicOfBody(t *testing.T) {
+	up := upstream(t, func(_ http.ResponseWriter, r *http.Request) { _, _ = io.Copy(io.Discard, r.Body) })
+	for _, limit := range []int{0, -1} {
+		h := open(t, proxy.Config{Host: up.URL, ReplayLimit: limit})
+		h.publish(t, pat.New(canary, up.URL))
+		ctx, done := context.WithCancel(t.Context()) // as the server's is when a handler has returned
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, "/v1/chat/completions", &panicking{})
+		w := httptest.NewRecorder()
+		h.ServeHTTP(w, r)
+		done()
+		if w.Code != http.StatusInternalServerError {
+			t.Errorf("%d %s", w.Code, w.Body)
+		}
+		h.wantPanic(t, "panicking", canary)
+	}
 }

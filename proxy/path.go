@@ -46,7 +46,7 @@ func checkRaw(raw string) error {
 			return errEscape
 		default:
 			b, err := hex.DecodeString(raw[i+1 : i+3])
-			if err != nil || alphanumeric(b[0]) || strings.IndexByte(`./\;%?#`, b[0]) >= 0 {
+			if err != nil || alphanumeric(b[0]) || strings.IndexByte(`./-_~\;%?#`, b[0]) >= 0 {
 				return errEscape
 			}
 			i += 2

@@ -7,6 +7,8 @@ import (
 	"path"
 	"strings"
 	"testing"
+
+	"patrol/proxy/upstream"
 )
 
 // FuzzTarget: a path that is let pass means the same to every server, stays in
@@ -24,7 +26,7 @@ func FuzzTarget(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	rt := newRouter(bases, true)
+	rt := newRouter(bases, upstream.New(upstream.Config{}), true)
 	f.Fuzz(func(t *testing.T, method, target string) {
 		r, err := http.ReadRequest(bufio.NewReader(strings.NewReader(method + " " + target + " HTTP/1.1\r\nHost: x\r\n\r\n")))
 		if err != nil {
@@ -52,17 +54,16 @@ func FuzzTarget(f *testing.F) {
 				t.Errorf("%q reaches the token API", target)
 			}
 		}
-		to := found.target(p, raw, r.URL.RawQuery)
-		wire := to.RequestURI()
-		if !strings.HasPrefix(wire, found.raw) || to.Host != "w.example" || to.Scheme != "https" {
-			t.Errorf("%q goes to %q", target, to.String())
+		wire := found.target(raw, r.URL.RawQuery)
+		if !strings.HasPrefix(wire, found.raw) || strings.ContainsAny(wire, " \r\n") {
+			t.Errorf("%q goes to %q", target, wire)
 		}
 		if rest, folder := strings.CutPrefix(raw, found.from); folder && strings.HasSuffix(found.from, "/") {
 			want := found.raw + rest
 			if r.URL.RawQuery != "" {
 				want += "?" + r.URL.RawQuery
 			}
-			if strings.TrimSuffix(wire, "?") != want {
+			if wire != want {
 				t.Errorf("%q goes out as %q, want %q", target, wire, want)
 			}
 		}

@@ -13,41 +13,26 @@ import (
 	"context"
 	"crypto/x509"
 	"errors"
-	"log"
-	"log/slog"
 	"net/http"
-	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"patrol/proxy/guard"
+	"patrol/proxy/upstream"
 	"patrol/rotator/pat"
 )
 
 // Proxy is an http.Handler. It has no token until Run has received one.
 type Proxy struct {
-	host        pat.Host // the workspace that tokens come with
-	bases       [upstreams]*url.URL
-	router      *router
-	guard       *guard.Guard
-	tokens      *tokens
-	handovers   <-chan pat.Handover
-	ready       func() error
-	warnings    func() []string
-	noTokenLog  guard.LogQuota
-	refused     func(context.Context, pat.Token) (pat.Token, bool)
-	transport   http.RoundTripper              // Config.Transport; nil: trusting
-	trusting    atomic.Pointer[http.Transport] // replaced by Trust
-	wait        time.Duration
-	replayLimit int
-	memory      memory
-	buffers     bufferPool
-	filter      bool
-	stats       stats
-	server      *server
-	log         *slog.Logger
-	errorLog    *log.Logger
+	cfg        Config   // defaults filled in
+	host       pat.Host // the workspace that tokens come with
+	router     *router
+	client     *upstream.Client
+	tokens     *tokens
+	memory     memory
+	stats      stats
+	server     *server
+	noTokenLog guard.LogQuota
 }
 
 // New returns a proxy, or an error that says which setting is wrong. It starts
@@ -59,44 +44,19 @@ func New(cfg Config) (*Proxy, error) {
 	}
 	cfg = cfg.withDefaults()
 	p := &Proxy{
-		host:        pat.HostOf(bases[workspaceBase]),
-		bases:       bases,
-		router:      newRouter(bases, cfg.AllowAPI),
-		guard:       cfg.Guard,
-		tokens:      newTokens(),
-		handovers:   cfg.Handovers,
-		ready:       cfg.Ready,
-		warnings:    cfg.Warnings,
-		refused:     cfg.Refused,
-		transport:   cfg.Transport,
-		wait:        cfg.Wait,
-		replayLimit: cfg.ReplayLimit,
-		filter:      !cfg.NoFilter,
-		log:         cfg.Log,
-		errorLog:    slog.NewLogLogger(cfg.Log.Handler(), slog.LevelDebug),
+		cfg:    cfg,
+		host:   pat.HostOf(bases[workspaceBase]),
+		client: upstream.New(upstream.Config{RootCAs: cfg.RootCAs, Dial: cfg.Dial}),
+		tokens: newTokens(),
 	}
-	p.Trust(cfg.RootCAs)
-	p.memory.log = cfg.Log
+	p.router = newRouter(bases, p.client, cfg.AllowAPI)
 	p.memory.limit(cfg.ReplayMemory)
-	p.server = newServer(p, p.errorLog)
+	p.server = newServer(p)
 	return p, nil
 }
 
-// Trust replaces Config.RootCAs for the requests to come; those under way go on.
-// It changes nothing for a proxy with a Config.Transport.
-func (p *Proxy) Trust(roots *x509.CertPool) {
-	if old := p.trusting.Swap(newTransport(roots)); old != nil {
-		old.CloseIdleConnections()
-	}
-}
-
-// upstream returns what the next attempt is sent with.
-func (p *Proxy) upstream() http.RoundTripper {
-	if p.transport != nil {
-		return p.transport
-	}
-	return p.trusting.Load()
-}
+// Trust replaces Config.RootCAs for the connections to come; requests under way go on.
+func (p *Proxy) Trust(roots *x509.CertPool) { p.client.Trust(roots) }
 
 // Run receives tokens and puts them into use, until ctx is done.
 func (p *Proxy) Run(ctx context.Context) error {
@@ -104,12 +64,12 @@ func (p *Proxy) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case h, ok := <-p.handovers:
+		case h, ok := <-p.cfg.Handovers:
 			if !ok {
 				return errors.New("receiving tokens: their sender has closed the channel")
 			}
 			p.tokens.install(h, p.ours(h.Token))
-			p.log.Info("token installed", "token", h.Token)
+			p.cfg.Log.Info("token installed", "token", h.Token)
 		}
 	}
 }
@@ -121,7 +81,7 @@ func (p *Proxy) ours(tok pat.Token) pat.Token {
 		return tok
 	}
 	if !tok.IsZero() {
-		p.log.Error("token is another workspace's, and not used", "token", tok, "host", p.host)
+		p.cfg.Log.Error("token is another workspace's, and not used", "token", tok, "host", p.host)
 	}
 	return pat.Token{}
 }
@@ -133,7 +93,7 @@ func (p *Proxy) current() *pat.Token { return &p.tokens.current.Load().token }
 // usable says why requests can't be served, nil if they can.
 func (p *Proxy) usable() error {
 	g := p.tokens.current.Load()
-	if p.ready() == nil && g.usable() {
+	if p.cfg.Ready() == nil && g.usable() {
 		return nil
 	}
 	return errors.New(p.whyNoToken(&g.token))
@@ -141,7 +101,7 @@ func (p *Proxy) usable() error {
 
 // whyNoToken says what is wrong with tok, the one in use, and what to do.
 func (p *Proxy) whyNoToken(tok *pat.Token) string {
-	if err := p.ready(); err != nil {
+	if err := p.cfg.Ready(); err != nil {
 		return err.Error()
 	}
 	switch {
@@ -155,19 +115,19 @@ func (p *Proxy) whyNoToken(tok *pat.Token) string {
 
 // ServeHTTP answers one request.
 func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	p.stats.requests.Add(1)
+	p.count(&p.stats.Requests)
 	var e *exchange
 	defer p.panicked(w, r, &e)
 	if e = p.admit(w, r); e != nil {
-		e.serve(w, r)
+		e.serve()
 	}
 }
 
 // admit returns the exchange of a request that goes upstream. Any other it has
 // answered.
 func (p *Proxy) admit(w http.ResponseWriter, r *http.Request) *exchange {
-	if p.guard != nil {
-		if refusal := p.guard.Check(r); refusal != nil { // and logged
+	if p.cfg.Guard != nil {
+		if refusal := p.cfg.Guard.Check(r); refusal != nil { // and logged
 			p.turnAway(w, r, refusal)
 			return nil
 		}
@@ -204,7 +164,7 @@ func (p *Proxy) admit(w http.ResponseWriter, r *http.Request) *exchange {
 		answer{status: http.StatusUpgradeRequired, message: "patrol speaks plain HTTP here, not WebSocket."}.send(w, route.api)
 		return nil
 	}
-	return &exchange{proxy: p, route: route, raw: raw}
+	return &exchange{proxy: p, route: route, raw: raw, w: w, r: r}
 }
 
 // turnAway answers whom the guard doesn't let in. Supervisors that probe from
@@ -229,6 +189,18 @@ func (p *Proxy) turnAway(w http.ResponseWriter, r *http.Request, refusal *guard.
 
 // refuse logs and sends a refusal.
 func (p *Proxy) refuse(w http.ResponseWriter, r *http.Request, api api, a answer) {
-	p.log.Warn("request refused", "method", r.Method, "reason", a.message)
+	p.cfg.Log.Warn("request refused", "method", r.Method, "reason", a.message)
 	a.send(w, api)
+}
+
+// wantsWebsocket reports whether the request asks to become a WebSocket. Other
+// upgrades (h2c, as Java's client asks with each call) are no reason not to
+// answer it as it is.
+func wantsWebsocket(h http.Header) bool {
+	for _, v := range h["Upgrade"] {
+		if strings.Contains(strings.ToLower(v), "websocket") {
+			return true
+		}
+	}
+	return false
 }

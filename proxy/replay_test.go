@@ -141,9 +141,10 @@ func TestRefusedTakesTooLong(t *testing.T) {
 // told of, and not a thousand times.
 func TestNoMemoryForBody(t *testing.T) {
 	const all, many = 16 << 10, 100
+	up := upstream(t, echo)
 	for _, chunked := range []bool{false, true} {
-		h := open(t, proxy.Config{Host: "https://w.example", ReplayMemory: all, Transport: roundTrip(echo)})
-		h.publish(t, pat.New(canary, "https://w.example"))
+		h := open(t, proxy.Config{Host: up.URL, ReplayMemory: all})
+		h.publish(t, pat.New(canary, up.URL))
 		for i, size := range append([]int{1}, slices.Repeat([]int{2 * all}, many)...) {
 			body := `{"messages":[{"role":"user","content":[{"type":"text","text":""},{"type":"text","text":"` + strings.Repeat("x", size) + `"}]}]}`
 			var in io.Reader = strings.NewReader(body)

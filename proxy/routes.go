@@ -2,8 +2,11 @@ package proxy
 
 import (
 	"errors"
+	"net/http"
 	"net/url"
 	"strings"
+
+	"patrol/proxy/upstream"
 )
 
 // api says in whose form a request speaks, and so the answers that patrol
@@ -21,48 +24,38 @@ const (
 	databricks             // Databricks' own
 )
 
-// upstream names one of the bases that a configuration can set.
-type upstream int
+// base names one of the URLs below which routes lie, which a configuration can set.
+type base int
 
 const (
-	workspaceBase upstream = iota // the workspace itself
+	workspaceBase base = iota // the workspace itself
 	chatBase
 	openAIBase
 	anthropicBase
 	geminiBase
-	upstreams // how many there are
+	numBases // how many there are
 )
 
-// table is every path that goes upstream: as an agent asks for it, in which
-// API, and where it goes. A path that ends in / takes all below it along.
-// Where several fit, the longest wins.
+// table is every path that goes upstream: as agents ask for it, in which API, and where
+// it goes. A path that ends in / takes all below it along. Where several fit, the longest
+// wins.
 var table = []struct {
 	from string
 	api  api
-	base upstream
+	base base
 	to   string
 }{
-	{"/chat/completions", chat, chatBase, "/chat/completions"},
-	{"/v1/chat/completions", chat, chatBase, "/chat/completions"},
-	{"/completions", openAI, chatBase, "/completions"},
-	{"/v1/completions", openAI, chatBase, "/completions"},
-	{"/embeddings", openAI, chatBase, "/embeddings"},
-	{"/v1/embeddings", openAI, chatBase, "/embeddings"},
+	{"/chat/completions /v1/chat/completions", chat, chatBase, "/chat/completions"},
+	{"/completions /v1/completions", openAI, chatBase, "/completions"},
+	{"/embeddings /v1/embeddings", openAI, chatBase, "/embeddings"},
 
-	{"/v1/messages", messages, anthropicBase, "/v1/messages"},
-	{"/v1/messages/count_tokens", countTokens, anthropicBase, "/v1/messages/count_tokens"},
-	{"/anthropic/v1/messages", messages, anthropicBase, "/v1/messages"},
-	{"/anthropic/v1/messages/count_tokens", countTokens, anthropicBase, "/v1/messages/count_tokens"},
+	{"/v1/messages /anthropic/v1/messages", messages, anthropicBase, "/v1/messages"},
+	{"/v1/messages/count_tokens /anthropic/v1/messages/count_tokens", countTokens, anthropicBase, "/v1/messages/count_tokens"},
 
-	{"/responses", responses, openAIBase, "/responses"},
-	{"/v1/responses", responses, openAIBase, "/responses"},
-	{"/openai/v1/responses", responses, openAIBase, "/responses"},
-	{"/models", openAI, openAIBase, "/models"},
-	{"/v1/models", openAI, openAIBase, "/models"},
-	{"/openai/v1/models", openAI, openAIBase, "/models"},
+	{"/responses /v1/responses /openai/v1/responses", responses, openAIBase, "/responses"},
+	{"/models /v1/models /openai/v1/models", openAI, openAIBase, "/models"},
 
-	{"/gemini/v1beta/", gemini, geminiBase, "/v1beta/"},
-	{"/v1beta/", gemini, geminiBase, "/v1beta/"},
+	{"/gemini/v1beta/ /v1beta/", gemini, geminiBase, "/v1beta/"},
 
 	// As it is, to the workspace. What stands here apart is so for its API.
 	{"/serving-endpoints/", databricks, workspaceBase, "/serving-endpoints/"},
@@ -86,12 +79,15 @@ var table = []struct {
 	{"/ai-gateway/anthropic/v1/messages", messages, workspaceBase, "/ai-gateway/anthropic/v1/messages"},
 	{"/ai-gateway/anthropic/v1/messages/count_tokens", countTokens, workspaceBase, "/ai-gateway/anthropic/v1/messages/count_tokens"},
 	{"/ai-gateway/gemini/", gemini, workspaceBase, "/ai-gateway/gemini/"},
+	{mcpServices, databricks, workspaceBase, mcpServices},
 
 	{restAPI, databricks, workspaceBase, restAPI}, // with Config.AllowAPI; see checkAPI
 }
 
-// restAPI is the folder of the workspace's REST API.
-const restAPI = "/api/"
+const (
+	restAPI     = "/api/"                     // the folder of the workspace's REST API
+	mcpServices = "/ai-gateway/mcp-services/" // that of tools, which a request may run
+)
 
 // route is a row of the table with its upstream's URL. It never changes.
 type route struct {
@@ -99,6 +95,7 @@ type route struct {
 	api  api
 	to   url.URL // of all that is asked for, if from isn't a folder
 	raw  string  // to's path as it goes on the wire
+	host *upstream.Host
 }
 
 // router finds a path's route.
@@ -110,7 +107,7 @@ type router struct {
 
 // newRouter fills the table in with the bases, which are URLs that parseBase
 // returned.
-func newRouter(bases [upstreams]*url.URL, allowAPI bool) *router {
+func newRouter(bases [numBases]*url.URL, c *upstream.Client, allowAPI bool) *router {
 	rt := &router{exact: make(map[string]*route)}
 	for _, row := range table {
 		if row.from == restAPI && !allowAPI {
@@ -119,11 +116,13 @@ func newRouter(bases [upstreams]*url.URL, allowAPI bool) *router {
 		to := *bases[row.base]
 		to.Path += row.to
 		rt.list += " " + row.from
-		r := &route{from: row.from, api: row.api, to: to, raw: to.EscapedPath()}
-		if strings.HasSuffix(row.from, "/") {
-			rt.folders = append(rt.folders, r)
-		} else {
-			rt.exact[row.from] = r
+		for from := range strings.FieldsSeq(row.from) {
+			r := &route{from: from, api: row.api, to: to, raw: to.EscapedPath(), host: c.Host(&to)}
+			if strings.HasSuffix(from, "/") {
+				rt.folders = append(rt.folders, r)
+			} else {
+				rt.exact[from] = r
+			}
 		}
 	}
 	return rt
@@ -155,27 +154,34 @@ func (rt *router) wrongPath(path string) string {
 		". Set the agent's base URL to this address, or to it with /v1, /anthropic, /openai/v1 or /gemini."
 }
 
-// model reports whether a model answers on the route, rather than the
-// workspace's REST API: its requests may be sent again, whatever their method.
+// model reports whether a model answers on the route, rather than the workspace's REST
+// API.
 func (r *route) model() bool { return r.from != restAPI }
 
-// target returns the URL upstream of a request for path, whose bytes on the
-// wire were raw, with the query.
-func (r *route) target(path, raw, query string) url.URL {
-	u := r.to
+// repeatable reports whether a request may reach the upstream twice: a model's may,
+// whatever their method; of others, those that change nothing.
+func (r *route) repeatable(method string) bool {
+	return r.model() && r.from != mcpServices || method == http.MethodGet || method == http.MethodHead
+}
+
+// target returns what is asked for upstream where the client asks for raw, the bytes of
+// its path on the wire, with the query.
+func (r *route) target(raw, query string) string {
+	target := r.raw
 	if strings.HasSuffix(r.from, "/") {
 		// checkPath lets no letter, dot or slash come escaped, so that raw
 		// starts with the folder too. It goes on as it came, escapes and all.
-		u.RawPath = r.raw + raw[len(r.from):]
-		u.Path += path[len(r.from):]
+		target += raw[len(r.from):]
 	}
-	switch {
-	case u.RawQuery == "":
-		u.RawQuery = query
-	case query != "":
-		u.RawQuery += "&" + query
+	if own := r.to.RawQuery; own != "" && query != "" {
+		query = own + "&" + query
+	} else {
+		query += own
 	}
-	return u
+	if query == "" {
+		return target
+	}
+	return target + "?" + query
 }
 
 var errTokenAPI = errors.New("patrol passes no requests to the token API: a token made there would outlive it")

@@ -1,8 +1,9 @@
 package proxy_test
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
+	"net"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,7 +14,18 @@ import (
 
 // TestBases: which setting leads where.
 func TestBases(t *testing.T) {
-	const host = "https://w.example"
+	const host = "http://w.example"
+	t.Setenv("NO_PROXY", "*")
+	var target string
+	up := upstream(t, func(_ http.ResponseWriter, r *http.Request) {
+		target = "http://" + r.Host + r.RequestURI
+		if r.Header.Get("Authorization") != "Bearer "+canary {
+			t.Errorf("to %s: %q", target, r.Header["Authorization"])
+		}
+	})
+	toUpstream := func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, network, up.Listener.Addr().String())
+	}
 	type bases struct{ chat, openAI, anthropic, gemini string }
 	for name, tt := range map[string]struct {
 		cfg  proxy.Config
@@ -23,8 +35,8 @@ func TestBases(t *testing.T) {
 			host + "/serving-endpoints", host + "/serving-endpoints", host + "/serving-endpoints/anthropic", host + "/serving-endpoints/google",
 		}},
 		"set": {
-			proxy.Config{Upstream: "https://a.example/1", OpenAIUpstream: "https://b.example/", AnthropicUpstream: "http://c.example:81", GeminiUpstream: "https://D.example/x/y/"},
-			bases{"https://a.example/1", "https://b.example", "http://c.example:81", "https://d.example/x/y"},
+			proxy.Config{Upstream: "http://a.example/1", OpenAIUpstream: "http://b.example/", AnthropicUpstream: "http://c.example:81", GeminiUpstream: "http://D.example/x/y/"},
+			bases{"http://a.example/1", "http://b.example", "http://c.example:81", "http://d.example/x/y"},
 		},
 		"workspace's gateway": {proxy.Config{Gateway: proxy.GatewayOfWorkspace}, bases{
 			host + "/ai-gateway/mlflow/v1", host + "/ai-gateway/codex/v1", host + "/ai-gateway/anthropic", host + "/ai-gateway/gemini",
@@ -32,30 +44,23 @@ func TestBases(t *testing.T) {
 		"workspace's gateway, by its URL": {proxy.Config{Gateway: host + "/ai-gateway/"}, bases{
 			host + "/ai-gateway/mlflow/v1", host + "/ai-gateway/codex/v1", host + "/ai-gateway/anthropic", host + "/ai-gateway/gemini",
 		}},
-		"dedicated gateway": {proxy.Config{Gateway: "https://123.ai-gateway.cloud.databricks.com"}, bases{
-			"https://123.ai-gateway.cloud.databricks.com/mlflow/v1", "https://123.ai-gateway.cloud.databricks.com/openai/v1",
-			"https://123.ai-gateway.cloud.databricks.com/anthropic", "https://123.ai-gateway.cloud.databricks.com/gemini",
+		"dedicated gateway": {proxy.Config{Gateway: "http://123.ai-gateway.cloud.databricks.com"}, bases{
+			"http://123.ai-gateway.cloud.databricks.com/mlflow/v1", "http://123.ai-gateway.cloud.databricks.com/openai/v1",
+			"http://123.ai-gateway.cloud.databricks.com/anthropic", "http://123.ai-gateway.cloud.databricks.com/gemini",
 		}},
-		"gateway, one set": {proxy.Config{Gateway: proxy.GatewayOfWorkspace, OpenAIUpstream: "https://b.example"}, bases{
-			host + "/ai-gateway/mlflow/v1", "https://b.example", host + "/ai-gateway/anthropic", host + "/ai-gateway/gemini",
+		"gateway, one set": {proxy.Config{Gateway: proxy.GatewayOfWorkspace, OpenAIUpstream: "http://b.example"}, bases{
+			host + "/ai-gateway/mlflow/v1", "http://b.example", host + "/ai-gateway/anthropic", host + "/ai-gateway/gemini",
 		}},
 		"host with a query": {proxy.Config{Host: host + "?o=1"}, bases{
 			host + "/serving-endpoints", host + "/serving-endpoints", host + "/serving-endpoints/anthropic", host + "/serving-endpoints/google",
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			var target string
 			cfg := tt.cfg
 			if cfg.Host == "" {
 				cfg.Host = host
 			}
-			cfg.Transport = roundTrip(func(r *http.Request) (*http.Response, error) {
-				target = r.URL.String()
-				if r.Header.Get("Authorization") != "Bearer "+canary || r.Host != "" {
-					t.Errorf("to %s: %q as %q", target, r.Header["Authorization"], r.Host)
-				}
-				return nil, errors.New("no network")
-			})
+			cfg.Dial = toUpstream
 			h := open(t, cfg)
 			h.publish(t, pat.New(canary, host))
 			query := ""

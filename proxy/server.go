@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"time"
@@ -18,14 +18,14 @@ type server struct {
 
 var errShutdown = errors.New("patrol is shutting down")
 
-func newServer(h *Proxy, errorLog *log.Logger) *server {
+func newServer(p *Proxy) *server {
 	// Never a signal's context: requests under way are to finish.
 	ctx, cancel := context.WithCancelCause(context.Background())
 	s := &server{cancel: cancel}
 	s.Server = http.Server{
-		Handler:     h,
+		Handler:     p,
 		BaseContext: func(net.Listener) context.Context { return ctx },
-		ErrorLog:    errorLog,
+		ErrorLog:    slog.NewLogLogger(p.cfg.Log.Handler(), slog.LevelDebug),
 		// No WriteTimeout: it would cut a long stream. The ReadTimeout ends with the
 		// request's body, and an upload puts it off.
 		ReadHeaderTimeout:            10 * time.Second,
@@ -34,8 +34,8 @@ func newServer(h *Proxy, errorLog *log.Logger) *server {
 		MaxHeaderBytes:               64 << 10,
 		DisableGeneralOptionsHandler: true, // "OPTIONS *" is refused as any target that is no path
 	}
-	if h.guard != nil {
-		s.ConnContext = h.guard.ConnContext
+	if p.cfg.Guard != nil {
+		s.ConnContext = p.cfg.Guard.ConnContext
 	}
 	return s
 }
@@ -57,6 +57,7 @@ func (p *Proxy) Serve(lns ...net.Listener) error {
 			first = err
 			p.server.cancel(err)
 			_ = p.server.Close()
+			p.client.Close()
 		}
 	}
 	return first
@@ -66,6 +67,7 @@ func (p *Proxy) Serve(lns ...net.Listener) error {
 // that are there when ctx is done are cut, so that their clients see that the
 // answer has no end; then it returns ctx's error.
 func (p *Proxy) Shutdown(ctx context.Context) error {
+	defer p.client.Close()
 	err := p.server.Shutdown(ctx)
 	p.server.cancel(errShutdown)
 	if err == nil {

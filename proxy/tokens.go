@@ -8,31 +8,22 @@ import (
 	"patrol/rotator/pat"
 )
 
-// tokens holds the token in use and counts the requests that carry it.
+// tokens holds the token in use and counts the requests that carry it. To a Handover's
+// sender it promises, where the atomic operations of Go are sequentially consistent:
 //
-// Its two promises, to a Handover's sender:
+//  1. Once Installed is closed, acquire returns no older token. install swaps the
+//     pointer before it closes Installed, and acquire returns a generation only if the
+//     pointer named it after the request was counted, so before the swap.
 //
-//  1. Once Installed is closed, acquire returns no older token.
-//     install swaps the pointer before it closes Installed, and acquire
-//     returns a generation only if the pointer still named it after the
-//     request was counted: an acquire that returns an older generation has
-//     looked at the pointer before the swap, so before Installed.
+//  2. Once Drained is closed, nobody holds an older token, and nobody will. Holders were
+//     counted before the swap (1), and only then is a generation in the queue: at a count
+//     of zero there it has none left. An acquire that finds it replaced may lift the
+//     count for a moment; whoever brings it back to zero looks at the queue, so that no
+//     Drained stays open. Handovers drain in the order in which they came, since a
+//     request that carries any older token holds a Drained back.
 //
-//  2. Once Drained is closed, nobody holds an older token, and nobody will.
-//     A generation counts its holders, and for a moment an acquire that will
-//     find it replaced and let go. A holder was counted before the swap (1),
-//     and only the swap puts a generation in the queue: once the count of one
-//     in the queue is seen at zero it has no holder left. A passer-by may lift
-//     the count again for a moment; whoever brings it back to zero looks at
-//     the queue, so that no Drained stays open. Handovers drain in the order
-//     in which they came, since a request that carries any older token holds
-//     a Drained back.
-//
-// The current generation counts one more, so that its requests never find
-// zero and the lock stays out of their way. install gives that one up.
-//
-// The atomic operations of Go's memory model are sequentially consistent,
-// which is the order that both arguments stand on.
+// The current generation counts one more, which install gives up: its requests never
+// find zero, and the lock stays out of their way.
 type tokens struct {
 	current atomic.Pointer[generation] // never nil
 

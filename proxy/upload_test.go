@@ -2,11 +2,9 @@ package proxy_test
 
 import (
 	"bufio"
-	"context"
 	"fmt"
 	"io"
 	"log/slog"
-	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -15,82 +13,7 @@ import (
 	"time"
 
 	"patrol/proxy"
-	"patrol/rotator/pat"
 )
-
-// pipes is a listener whose connections are made of nothing but this process,
-// so that time can be what a test wants it to be.
-type pipes struct {
-	conns chan net.Conn
-	done  chan struct{}
-	once  sync.Once
-}
-
-func (p *pipes) Accept() (net.Conn, error) {
-	select {
-	case c := <-p.conns:
-		return c, nil
-	case <-p.done:
-		return nil, net.ErrClosed
-	}
-}
-
-func (p *pipes) Close() error {
-	p.once.Do(func() { close(p.done) })
-	return nil
-}
-
-func (p *pipes) Addr() net.Addr { return &net.UnixAddr{Name: "pipes", Net: "unix"} }
-
-// dial connects. The connection ends with the test.
-func (p *pipes) dial(t *testing.T) (net.Conn, *bufio.Reader) {
-	t.Helper()
-	ours, theirs := net.Pipe()
-	t.Cleanup(func() { _ = ours.Close() })
-	p.conns <- theirs
-	return ours, bufio.NewReader(ours)
-}
-
-// timeless runs test in a bubble of its own time, with a proxy that has a
-// token and this configuration, whose Transport the caller sets.
-func timeless(t *testing.T, cfg proxy.Config, test func(t *testing.T, p *proxy.Proxy, ln *pipes)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) {
-		const host = "https://w.example"
-		handovers := make(chan pat.Handover)
-		cfg.Host, cfg.Handovers = host, handovers
-		p, err := proxy.New(cfg)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ctx, cancel := context.WithCancel(context.Background())
-		ln := &pipes{conns: make(chan net.Conn), done: make(chan struct{})}
-		var running sync.WaitGroup
-		running.Go(func() { _ = p.Run(ctx) })
-		running.Go(func() { _ = p.Serve(ln) })
-		t.Cleanup(func() {
-			cancel()
-			_ = p.Shutdown(ctx)
-			running.Wait()
-		})
-		if _, err := pat.Publish(ctx, handovers, pat.New(canary, host)); err != nil {
-			t.Fatal(err)
-		}
-		test(t, p, ln)
-	})
-}
-
-// echo answers with the request's body.
-func echo(r *http.Request) (*http.Response, error) {
-	got, err := io.ReadAll(r.Body)
-	if err != nil {
-		return nil, err
-	}
-	return &http.Response{
-		StatusCode: 200, ProtoMajor: 1, ProtoMinor: 1, ContentLength: int64(len(got)), Request: r,
-		Header: http.Header{"Content-Type": {"text/plain"}}, Body: io.NopCloser(strings.NewReader(string(got))),
-	}, nil
-}
 
 // read reads an answer to its end.
 func read(t *testing.T, in *bufio.Reader) reply {
@@ -117,7 +40,7 @@ func TestBodyStalls(t *testing.T) {
 		"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n",
 		"Transfer-Encoding: chunked\r\n\r\n",
 	} {
-		timeless(t, proxy.Config{Transport: roundTrip(echo)}, func(t *testing.T, p *proxy.Proxy, ln *pipes) {
+		timeless(t, proxy.Config{}, echo, func(t *testing.T, p *proxy.Proxy, ln *pipes) {
 			from := time.Now()
 			var stalling sync.WaitGroup
 			for range 20 {
@@ -153,7 +76,7 @@ func TestBodyStalls(t *testing.T) {
 
 // TestRefusedBodyStalls: nor does one that nobody wants hold its connection.
 func TestRefusedBodyStalls(t *testing.T) {
-	timeless(t, proxy.Config{Transport: roundTrip(echo)}, func(t *testing.T, _ *proxy.Proxy, ln *pipes) {
+	timeless(t, proxy.Config{}, echo, func(t *testing.T, _ *proxy.Proxy, ln *pipes) {
 		from := time.Now()
 		conn, in := ln.dial(t)
 		_, _ = io.WriteString(conn, "POST /nothing HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
@@ -169,40 +92,28 @@ func TestRefusedBodyStalls(t *testing.T) {
 // TestSlowIsNotStalled: a body that comes slowly, an answer that takes its
 // time and a connection between two requests last as long as they like.
 func TestSlowIsNotStalled(t *testing.T) {
-	slow := func(r *http.Request) (*http.Response, error) {
-		res, err := echo(r)
+	slow := func(w http.ResponseWriter, r *http.Request) {
+		got, err := io.ReadAll(r.Body)
 		if err != nil {
-			return nil, err
-		}
-		// As http.Transport looks whether there is more than was announced.
-		if n, err := r.Body.Read(make([]byte, 1)); n != 0 || err != io.EOF { //nolint:errorlint // what a Reader returns
-			t.Errorf("after the body's end: %d bytes, %v", n, err)
+			t.Error(err)
 		}
 		select {
 		case <-time.After(time.Hour):
 		case <-r.Context().Done():
-			return nil, r.Context().Err()
+			t.Error("left while the upstream thinks")
 		}
-		whole := res.Body
-		out, in := io.Pipe()
-		res.Body, res.ContentLength = out, -1
-		go func() {
-			for {
-				if _, err := io.CopyN(in, whole, 1); err != nil {
-					_ = in.Close()
-					return
-				}
-				time.Sleep(10 * time.Minute)
-			}
-		}()
-		return res, nil
+		for i := range got {
+			_, _ = w.Write(got[i : i+1])
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(10 * time.Minute)
+		}
 	}
 	const body = "a body in many pieces"
 	for name, cfg := range map[string]proxy.Config{
-		"kept":   {Transport: roundTrip(slow)},
-		"passed": {Transport: roundTrip(slow), ReplayLimit: len(body) / 2},
+		"kept":   {},
+		"passed": {ReplayLimit: len(body) / 2},
 	} {
-		timeless(t, cfg, func(t *testing.T, _ *proxy.Proxy, ln *pipes) {
+		timeless(t, cfg, slow, func(t *testing.T, _ *proxy.Proxy, ln *pipes) {
 			conn, in := ln.dial(t)
 			for i, header := range []string{"Content-Length: " + fmt.Sprint(len(body)), "Transfer-Encoding: chunked", "Content-Length: " + fmt.Sprint(len(body))} {
 				_, _ = io.WriteString(conn, "POST /responses HTTP/1.1\r\nHost: x\r\n"+header+"\r\n\r\n")
@@ -230,16 +141,13 @@ func TestSlowIsNotStalled(t *testing.T) {
 // is for the lack of it, however late.
 func TestEndedIsNotStalled(t *testing.T) {
 	const body = "a body in many pieces"
-	dies := func(r *http.Request) (*http.Response, error) {
-		if _, err := io.ReadAll(r.Body); err != nil {
-			return nil, err
-		}
+	dies := func(_ http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
 		select {
 		case <-time.After(10 * time.Minute):
-			return nil, io.ErrUnexpectedEOF
 		case <-r.Context().Done():
-			return nil, r.Context().Err()
 		}
+		panic(http.ErrAbortHandler)
 	}
 	for name, limit := range map[string]int{"kept": 0, "passed": len(body) / 2} {
 		for _, sent := range []string{
@@ -247,8 +155,8 @@ func TestEndedIsNotStalled(t *testing.T) {
 			fmt.Sprintf("Transfer-Encoding: chunked\r\n\r\n%x\r\n%s\r\n0\r\n\r\n", len(body), body),
 		} {
 			log := new(logBuffer)
-			cfg := proxy.Config{Transport: roundTrip(dies), ReplayLimit: limit, Log: slog.New(slog.NewTextHandler(log, nil))}
-			timeless(t, cfg, func(t *testing.T, p *proxy.Proxy, ln *pipes) {
+			cfg := proxy.Config{ReplayLimit: limit, Log: slog.New(slog.NewTextHandler(log, nil))}
+			timeless(t, cfg, dies, func(t *testing.T, p *proxy.Proxy, ln *pipes) {
 				const head = "POST /responses HTTP/1.1\r\nHost: x\r\n"
 				conn, in := ln.dial(t)
 				_, _ = io.WriteString(conn, head+sent)

@@ -232,13 +232,15 @@ func showOtherErrors(t *testing.T, f *fixture) {
 }
 
 func showResets(t *testing.T, f *fixture) {
-	resets := make(chan ending, 8) // of the connections that are to end before an answer
+	f = f.with(t, settings{allowAPI: true}) // which has kept no connections that may be sent on once more
+	resets := make(chan ending, 8)          // of the connections that are to end before an answer
 	f.handle(t, func(w http.ResponseWriter, req *http.Request) {
 		_, _ = io.Copy(io.Discard, req.Body)
 		select {
 		case ending := <-resets:
 			ending.end(w)
 		default:
+			w.Header().Set("Connection", "close")
 			_, _ = io.WriteString(w, "answer")
 		}
 	})

@@ -168,7 +168,7 @@ func showTokenAPI(t *testing.T, f *fixture) {
 		"/api/2.0/%74oken/create", "/api/2.0/tok%65n/create", "/api/2.0%2ftoken/create", "/api/2.0%2Ftoken%2Fcreate", "/api%2f2.0/token/create",
 		"/%61pi/2.0/token/create", "/api/2%2e0/token/create", "/api/2.0/%2574oken/create", "/api/2.0%252ftoken/create", "/api/%252e%252e/api/2.0/token/create",
 		"//api/2.0/token/create", "/api//2.0/token/create", "/api/2.0//token/create", "/api/2.0///token/create", "/api/2.0/./token/create", "/./api/2.0/token/create",
-		"/api/2.0/clusters/../token/create", "/api/2.0/clusters/%2e%2e/token/create", "/api/2.0/clusters/.%2E/token/create",
+		"/serving%2Dendpoints/foo/invocations", "/ai-gateway/%6Dlflow/v1/x", "/api/2.0/clusters/../token/create", "/api/2.0/clusters/%2e%2e/token/create", "/api/2.0/clusters/.%2E/token/create",
 		"/api/2.0/clusters/..%2ftoken/create", "/api/2.0/clusters/..;/token/create", "/api/2.0/clusters/..%3b/token/create", "/api/2.0/clusters;x=1/../token/create",
 		`/api\2.0\token\create`, `/api/2.0\token/create`, "/api/2.0%5ctoken/create", `/api/2.0/clusters/..\token\create`,
 		"/api/2.0/token%20/create", "/api/2.0/%20token/create", "/api/2.0/token%00/create", "/api/2.0/%00token/create", "/api/2.0/%09token/create", "/api/2.0/token%0d%0a/create",

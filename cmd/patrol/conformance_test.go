@@ -35,7 +35,7 @@ func TestConformance(t *testing.T) {
 		name  string
 		start starter
 	}{{"in process", startInProcess}, {"binary", startBinary}} {
-		for _, w := range []wire{plainHTTP, http2OverTLS} {
+		for _, w := range []wire{plainHTTP, httpOverTLS} {
 			t.Run(way.name+"/"+w.name, func(t *testing.T) {
 				t.Parallel()
 				runRows(t, newFixture(t, w, way.start, shared))

@@ -71,13 +71,14 @@ func nameOf(item string) string {
 
 func isIdentity(name string) bool { return name == "" || name == "identity" }
 
-// Accept removes the encodings that Response can't decode from the Accept-Encoding
-// of h, the header of the call's request: a response in one of these would pass
-// unfiltered. If there are none, h is left alone.
-func (c Call) Accept(h http.Header) {
+// Accept returns what the call's request, whose header is h, must send as
+// Accept-Encoding instead: what it has there without the encodings that Response can't
+// decode, as a response in one of these would pass unfiltered. It returns "" if there
+// are none.
+func (c Call) Accept(h http.Header) string {
 	const key = "Accept-Encoding"
 	if c.api != ChatCompletions || !slices.ContainsFunc(h[key], acceptsUnknown) {
-		return
+		return ""
 	}
 	var kept []string
 	for _, value := range h[key] {
@@ -88,9 +89,9 @@ func (c Call) Accept(h http.Header) {
 		}
 	}
 	if len(kept) == 0 {
-		kept = []string{"identity"} // an empty header would allow any encoding
+		return "identity" // an empty header would allow any encoding
 	}
-	h.Set(key, strings.Join(kept, ", "))
+	return strings.Join(kept, ", ")
 }
 
 // acceptsUnknown reports whether a list of encodings has one that can't be decoded.
@@ -136,7 +137,16 @@ func decodeBody(encoding string, body []byte, limit int64) (decoded []byte, wasE
 	return decoded, true, err == nil && int64(len(decoded)) <= limit
 }
 
-// markRewritten makes h describe a body that was changed and has n bytes, -1 if
+// digests are the fields that are wrong once a body was changed.
+var digests = []string{"Etag", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges"}
+
+// Outdates reports whether a field of the request's header no longer describes the body
+// that Request has returned. Its Content-Length the caller knows.
+func (c Call) Outdates(name string) bool {
+	return c.changed && (name == "Content-Encoding" && c.decoded || slices.Contains(digests, name))
+}
+
+// markRewritten makes h describe a response that was changed and has n bytes, -1 if
 // that isn't known yet.
 func markRewritten(h http.Header, n int, wasEncoded bool) {
 	if wasEncoded {
@@ -147,7 +157,7 @@ func markRewritten(h http.Header, n int, wasEncoded bool) {
 	} else {
 		h.Del("Content-Length")
 	}
-	for _, key := range []string{"Etag", "Content-Md5", "Digest", "Content-Digest", "Repr-Digest", "Accept-Ranges"} {
+	for _, key := range digests {
 		h.Del(key)
 	}
 }

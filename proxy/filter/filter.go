@@ -44,16 +44,17 @@ const (
 // Call is what must be known of a request in order to filter its response. It
 // doesn't keep the request's body in memory. The zero Call changes nothing.
 type Call struct {
-	api   API
-	tools toolNames
+	api     API
+	tools   toolNames
+	changed bool // the request's body was
+	decoded bool // and its Content-Encoding removed
 }
 
 // Request filters the body of a request whose header is h, which may be nil. model
 // is the one that the path names; if it is "", the body names the model.
 //
-// If nothing needs to change, it returns body itself and leaves h alone. Otherwise
-// it returns a new slice and makes h describe it: it sets the length, and removes
-// the Content-Encoding and the digests of the old body.
+// If nothing needs to change, it returns body itself. Otherwise it returns a new slice,
+// which h no longer describes: see Call.Outdates.
 //
 // The new slice uses the memory that spare returns: an empty buffer with room for
 // n bytes. If spare is nil or returns nil, the memory is allocated.
@@ -77,9 +78,7 @@ func Request(api API, model string, h http.Header, body []byte, spare func(n int
 	if out == nil {
 		return body, call
 	}
-	if h != nil {
-		markRewritten(h, len(out), wasEncoded)
-	}
+	call.changed, call.decoded = true, wasEncoded
 	return out, call
 }
 

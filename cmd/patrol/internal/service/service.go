@@ -32,14 +32,15 @@ const shutdownGrace = 10 * time.Second
 // A Service is everything that serve runs.
 type Service struct {
 	*session.Engine
-	o       cli.Options
-	info    control.Ping
-	lns     []net.Listener
-	proxy   *proxy.Proxy
-	guard   *guard.Guard
-	control net.Listener // nil: the disk refuses the control socket
-	profile string       // the path of the profile's file
-	log     *slog.Logger
+	o         cli.Options
+	info      control.Ping
+	lns       []net.Listener
+	proxy     *proxy.Proxy
+	upstreams []proxy.Upstream
+	guard     *guard.Guard
+	control   net.Listener // nil: the disk refuses the control socket
+	profile   string       // the path of the profile's file
+	log       *slog.Logger
 }
 
 // Run runs the service until ctx is done or a part of it fails.
@@ -122,7 +123,10 @@ func (s *Service) newProxy(ctx context.Context, handovers <-chan pat.Handover) (
 		s.lns[i] = s.guard.Limit(ln)
 	}
 	if s.proxy, err = proxy.New(cfg); err == nil {
-		err = s.proxy.CheckLoops(ctx, listening...)
+		s.upstreams, err = cfg.Upstreams()
+	}
+	if err == nil {
+		err = checkLoops(ctx, append(s.upstreams, proxy.Upstream{Setting: "--host", URL: cfg.Host}), listening)
 	}
 	if err != nil {
 		return cli.Usage("the upstreams are the Databricks side: {host}/serving-endpoints, or a gateway", "setting up the proxy: %w", err)
@@ -135,7 +139,7 @@ func (s *Service) newProxy(ctx context.Context, handovers <-chan pat.Handover) (
 func (s *Service) Ping() control.Ping { return s.info }
 
 // Upstreams tells where the proxy sends requests.
-func (s *Service) Upstreams() []proxy.Upstream { return s.proxy.Upstreams() }
+func (s *Service) Upstreams() []proxy.Upstream { return s.upstreams }
 
 // Token returns the token in use, or why there is none.
 func (s *Service) Token() (pat.Token, error) {

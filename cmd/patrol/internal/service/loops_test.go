@@ -1,7 +1,6 @@
-package proxy_test
+package service
 
 import (
-	"context"
 	"fmt"
 	"net"
 	"strings"
@@ -46,11 +45,7 @@ func TestCheckLoops(t *testing.T) {
 		} else {
 			url = fmt.Sprintf(url, port)
 		}
-		p, err := proxy.New(proxy.Config{Host: "https://192.0.2.2", AnthropicUpstream: url})
-		if err != nil {
-			t.Fatal(err)
-		}
-		err = p.CheckLoops(context.Background(), tt.at...)
+		err := checkLoops(t.Context(), []proxy.Upstream{{Setting: "--host", URL: "https://192.0.2.2"}, {Setting: "--anthropic-upstream", URL: url}}, tt.at)
 		if (err != nil) != tt.want || err != nil && !strings.Contains(err.Error(), "--anthropic-upstream") {
 			t.Errorf("%s at %v: %v", url, tt.at, err)
 		}

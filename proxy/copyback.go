@@ -1,0 +1,127 @@
+package proxy
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"patrol/proxy/filter"
+	"patrol/proxy/upstream"
+)
+
+// filterRequest mends the request's body, if the filter is for such requests, and
+// readies the filter of its answer. A body that isn't whole passes as it is.
+func (e *exchange) filterRequest() {
+	r := e.r
+	if e.proxy.cfg.NoFilter || r.Method != http.MethodPost || !e.body.whole || e.body.size == 0 {
+		return
+	}
+	kind, model := filtered(e.route.api, r.URL.Path)
+	if kind == 0 {
+		return
+	}
+	var mended []byte
+	mended, e.call = filter.Request(kind, model, r.Header, e.body.data, e.proxy.memory.buffer)
+	e.accept = e.call.Accept(r.Header)
+	if len(mended) > 0 && &mended[0] != &e.body.data[0] {
+		e.body.replace(mended)
+	}
+}
+
+// filtered returns as what the filter knows a request, 0 if it doesn't, and
+// the model if the path names it.
+func filtered(of api, path string) (kind filter.API, model string) {
+	switch of {
+	case chat:
+		return filter.ChatCompletions, ""
+	case messages, countTokens:
+		return filter.AnthropicMessages, ""
+	case gemini:
+		_, name, _ := strings.Cut(path, "/models/")
+		model, method, ok := strings.Cut(name, ":")
+		if ok && (method == "generateContent" || method == "streamGenerateContent") {
+			return filter.GeminiGenerate, model
+		}
+	}
+	return 0, ""
+}
+
+// beginAnswer returns the body of the answer as the client gets it, and sends the header
+// on its way.
+func (e *exchange) beginAnswer(a *attempt) io.Reader {
+	var body io.Reader = a.res
+	if len(a.begin) > 0 {
+		body = io.MultiReader(bytes.NewReader(a.begin), a.res)
+	}
+	h := e.w.Header()
+	if e.call != (filter.Call{}) {
+		res := &http.Response{StatusCode: a.res.Status, Header: h, ContentLength: a.res.Length, Body: bodyOf{body, a.res}}
+		e.call.Response(res)
+		body = res.Body
+	}
+	if h["Content-Type"] == nil {
+		h["Content-Type"] = nil // or the server would guess one
+	}
+	e.answering = true
+	e.w.WriteHeader(a.res.Status)
+	return body
+}
+
+// bodyOf is a body that is read from one place and closed at another.
+type bodyOf struct {
+	io.Reader
+	io.Closer
+}
+
+// largeCopies lend the buffers of answers that come fast. A slow stream has a small one of
+// its own.
+var largeCopies = sync.Pool{New: func() any { return new([32 << 10]byte) }}
+
+// copyBack sends the answer's body to the client. Nothing of it is held back: what was
+// written is flushed whenever the next Read of res is about to wait.
+func (e *exchange) copyBack(res *upstream.Response, body io.Reader) {
+	flusher, _ := e.w.(http.Flusher)
+	if flusher != nil {
+		res.BeforeWait(flusher.Flush)
+	}
+	wrote, err := e.copyBody(body)
+	if flusher != nil && (wrote && err != nil || len(res.Trailer) > 0) {
+		// The abort below would drop what isn't flushed; and only an answer whose
+		// header says that it comes in chunks has a trailer.
+		flusher.Flush()
+	}
+	if err != nil {
+		panic(http.ErrAbortHandler)
+	}
+	for name, values := range res.Trailer {
+		e.w.Header()[http.TrailerPrefix+name] = values
+	}
+}
+
+// copyBody reports whether something of the body was written.
+func (e *exchange) copyBody(body io.Reader) (wrote bool, err error) {
+	buf := make([]byte, 1<<10)
+	for {
+		n, err := body.Read(buf)
+		if n > 0 {
+			wrote = true
+			if _, err := e.w.Write(buf[:n]); err != nil {
+				return wrote, err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return wrote, nil
+		case err != nil:
+			e.proxy.cfg.Log.Debug("the answer broke off", "method", e.r.Method, "path", e.r.URL.Path, "err", harmless(err))
+			return wrote, err
+		case n == 1<<10 && n == len(buf):
+			large := largeCopies.Get().(*[32 << 10]byte)
+			defer largeCopies.Put(large)
+			buf = large[:]
+		}
+	}
+}
