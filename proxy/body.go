@@ -19,6 +19,10 @@ type body struct {
 	short  bool   // it isn't, for lack of memory
 	size   int64  // of all of it, -1 if that isn't known
 	memory *memory
+
+	// patience blocks as long as the request may have to wait for a token, and then says
+	// until when it may wait for memory. Its error ends the request.
+	patience func() (until time.Time, err error)
 }
 
 const (
@@ -33,10 +37,11 @@ const (
 )
 
 // readBody reads from in a request's body of this size, -1 if that isn't known: all of
-// it, if that is at most limit bytes and m has them. It blocks until the client has sent
+// it, if that is at most limit bytes and m has them, or soon: while there is no room,
+// nothing more is read, for as long as patience says. It blocks until the client has sent
 // that much. The caller releases the body; after an error there is none.
-func (m *memory) readBody(in io.Reader, size int64, limit int) (body, error) {
-	b := body{memory: m, size: size, whole: size == 0}
+func (m *memory) readBody(in io.Reader, size int64, limit int, patience func() (time.Time, error)) (body, error) {
+	b := body{memory: m, size: size, whole: size == 0, patience: patience}
 	if b.whole || limit <= 0 || size > int64(limit) {
 		return b, nil
 	}
@@ -44,8 +49,11 @@ func (m *memory) readBody(in io.Reader, size int64, limit int) (body, error) {
 	if size > 0 {
 		most = int(size)
 	}
-	for grown := b.begin(most); grown; grown = b.grow(most) {
-		ended, err := b.fill(in, most)
+	for grown, err := b.begin(most); grown || err != nil; grown, err = b.grow(most) {
+		var ended bool
+		if err == nil {
+			ended, err = b.fill(in, most)
+		}
 		switch {
 		case err != nil:
 			b.release()
@@ -62,17 +70,40 @@ func (m *memory) readBody(in io.Reader, size int64, limit int) (body, error) {
 }
 
 // begin borrows the first buffer, if there is memory.
-func (b *body) begin(most int) bool {
+func (b *body) begin(most int) (ok bool, err error) {
+	first := firstRead
 	if b.size < 0 {
-		b.data = b.memory.lend(min(firstChunks, most), 0)
-		return b.data != nil
+		first = firstChunks
+	} else if b.data = b.memory.lend(most, b.memory.half); b.data != nil {
+		// All at once saves a copy. But those who announce a lot and send nothing must
+		// not hold the memory of all: one half of it is for what has come.
+		return true, nil
 	}
-	// All at once saves a copy. But those who announce a lot and send nothing must not
-	// hold the memory of all: one half of it is for what has come.
-	if b.data = b.memory.lend(most, b.memory.half); b.data == nil {
-		b.data = b.memory.lend(min(firstRead, most), 0)
+	b.data, err = b.borrow(min(first, most))
+	return b.data != nil, err
+}
+
+// borrow returns a buffer for n bytes, nil if there is none in time.
+func (b *body) borrow(n int) ([]byte, error) {
+	if buf := b.memory.lend(n, 0); buf != nil || int64(n+cap(b.data)) > 2*b.memory.half { // never
+		return buf, nil
 	}
-	return b.data != nil
+	until, err := b.patience()
+	if err != nil {
+		return nil, err
+	}
+	tooLate := time.After(time.Until(until))
+	for {
+		given := b.memory.nextGiven() // looked for before lend, so that none is missed
+		if buf := b.memory.lend(n, 0); buf != nil {
+			return buf, nil
+		}
+		select {
+		case <-given:
+		case <-tooLate:
+			return nil, nil
+		}
+	}
 }
 
 // fill reads until there is no room left, most bytes are there or the body
@@ -97,19 +128,19 @@ func (b *body) fill(r io.Reader, most int) (ended bool, err error) {
 }
 
 // grow makes more room, for most bytes at most, if the memory allows.
-func (b *body) grow(most int) bool {
+func (b *body) grow(most int) (ok bool, err error) {
 	times := 2
 	if b.size > 0 {
 		times = mostTrust
 	}
-	wider := b.memory.lend(min(times*cap(b.data), most), 0)
+	wider, err := b.borrow(min(times*cap(b.data), most))
 	if wider == nil {
-		return false
+		return false, err
 	}
 	wider = append(wider, b.data...)
 	b.memory.reclaim(b.data)
 	b.data = wider
-	return true
+	return true, nil
 }
 
 // replace makes data, which nobody else holds, the body. The memory is charged
@@ -135,6 +166,10 @@ type memory struct {
 	left atomic.Int64 // bytes that may still be lent
 	half int64        // of what there is
 	free [100]sync.Pool
+
+	awaited atomic.Bool // somebody waits for given
+	mu      sync.Mutex
+	given   chan struct{} // closed when something is given back; nil while nobody waits
 }
 
 // smallBuffer is a size up to which it costs no more to make a buffer than to keep it.
@@ -161,10 +196,35 @@ func (m *memory) lend(n int, spare int64) []byte {
 // reclaim takes back what was lent, once nobody reads it any more.
 func (m *memory) reclaim(buf []byte) {
 	m.left.Add(int64(cap(buf)))
+	if m.awaited.Load() {
+		m.broadcast()
+	}
 	if class, size := sizeClass(cap(buf)); size > smallBuffer && size == cap(buf) && class < len(m.free) {
 		buf = buf[:0]
 		m.free[class].Put(&buf)
 	}
+}
+
+// nextGiven returns what is closed when something is given back after this call.
+func (m *memory) nextGiven() <-chan struct{} {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.given == nil {
+		m.given = make(chan struct{})
+	}
+	m.awaited.Store(true)
+	return m.given
+}
+
+// broadcast wakes those who wait.
+func (m *memory) broadcast() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.given != nil {
+		close(m.given)
+		m.given = nil
+	}
+	m.awaited.Store(false)
 }
 
 // buffer returns an empty buffer for n bytes that the memory isn't charged for.

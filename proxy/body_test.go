@@ -14,6 +14,9 @@ import (
 	"time"
 )
 
+// impatient waits for no memory.
+func impatient() (until time.Time, err error) { return time.Now(), nil }
+
 // TestReadBody: what was read and what is left are all that was sent, as much of it in
 // memory as there may be, and its memory comes back.
 func TestReadBody(t *testing.T) {
@@ -28,7 +31,7 @@ func TestReadBody(t *testing.T) {
 				var mem memory
 				mem.limit(room)
 				in := iotest.HalfReader(bytes.NewReader(text[:size]))
-				b, err := mem.readBody(in, announced, limit)
+				b, err := mem.readBody(in, announced, limit, impatient)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -63,7 +66,7 @@ func TestReadBodyFails(t *testing.T) {
 	var mem memory
 	mem.limit(1 << 20)
 	in := io.MultiReader(bytes.NewReader(make([]byte, 50)), iotest.ErrReader(io.ErrUnexpectedEOF))
-	if b, err := mem.readBody(in, 100, 1<<20); !errors.Is(err, io.ErrUnexpectedEOF) || b.data != nil || mem.left.Load() != 1<<20 {
+	if b, err := mem.readBody(in, 100, 1<<20, impatient); !errors.Is(err, io.ErrUnexpectedEOF) || b.data != nil || mem.left.Load() != 1<<20 {
 		t.Errorf("%v, %d left", err, mem.left.Load())
 	}
 }
@@ -90,7 +93,7 @@ func TestReadBodyTakesWhatCame(t *testing.T) {
 				}
 				return 0, io.ErrUnexpectedEOF
 			})
-			if _, err := mem.readBody(io.MultiReader(bytes.NewReader(make([]byte, came)), stalls), announced, limit); err == nil || !checked {
+			if _, err := mem.readBody(io.MultiReader(bytes.NewReader(make([]byte, came)), stalls), announced, limit, impatient); err == nil || !checked {
 				t.Error("read to its end")
 			}
 			if mem.left.Load() != before {
@@ -118,7 +121,7 @@ func TestReadBodyAtOnce(t *testing.T) {
 		}
 		return n, nil
 	})
-	b, err := mem.readBody(in, size, size)
+	b, err := mem.readBody(in, size, size, impatient)
 	if err != nil || !b.whole || first != &b.data[0] || cap(b.data) != size {
 		t.Errorf("%d bytes in %d, whole %v, %v", len(b.data), cap(b.data), b.whole, err)
 	}
@@ -138,7 +141,7 @@ func TestMemoryIsBounded(t *testing.T) {
 			for range 50 {
 				size := rand.IntN(limit)
 				announced := []int64{int64(size), -1}[rand.IntN(2)]
-				b, err := mem.readBody(bytes.NewReader(text[:size]), announced, limit)
+				b, err := mem.readBody(bytes.NewReader(text[:size]), announced, limit, impatient)
 				if err != nil {
 					t.Error(err)
 				}
@@ -184,7 +187,7 @@ func TestReplaceIsCharged(t *testing.T) {
 	const all = 1 << 20
 	var mem memory
 	mem.limit(all)
-	b, err := mem.readBody(bytes.NewReader(make([]byte, 20<<10)), 20<<10, all)
+	b, err := mem.readBody(bytes.NewReader(make([]byte, 20<<10)), 20<<10, all, impatient)
 	if err != nil || !b.whole {
 		t.Fatal(err)
 	}

@@ -53,10 +53,10 @@ type Config struct {
 	Wait time.Duration // how long a request waits for a token; 0 is 10 s, negative not at all
 
 	// A body longer than ReplayLimit, or that ReplayMemory has no room for, is
-	// passed on as it comes: it can't be sent again and isn't filtered. Nor is
-	// one made to wait for room: bodies stay until their answers begin, and
-	// models think for minutes. In bytes; 0 is 16 MiB for each and 256 MiB for
-	// all together, negative none.
+	// passed on as it comes: it can't be sent again and isn't filtered. For room
+	// it waits a second, and without a token it isn't read as long as there is
+	// none. In bytes; 0 is 16 MiB for each and 256 MiB for all together, negative
+	// none.
 	ReplayLimit  int
 	ReplayMemory int
 

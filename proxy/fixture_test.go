@@ -227,6 +227,15 @@ func (p *pipes) dial(t *testing.T) (net.Conn, *bufio.Reader) {
 // this configuration, before an upstream that answers so.
 func timeless(t *testing.T, cfg proxy.Config, up http.HandlerFunc, test func(t *testing.T, p *proxy.Proxy, ln *pipes)) {
 	t.Helper()
+	timelessBy(t, cfg, up, func(t *testing.T, p *proxy.Proxy, ln *pipes, publish func(value string)) {
+		publish(canary)
+		test(t, p, ln)
+	})
+}
+
+// timelessBy is timeless where the test publishes the tokens, none of which is there.
+func timelessBy(t *testing.T, cfg proxy.Config, up http.HandlerFunc, test func(t *testing.T, p *proxy.Proxy, ln *pipes, publish func(value string))) {
+	t.Helper()
 	t.Setenv("NO_PROXY", "*")
 	synctest.Test(t, func(t *testing.T) {
 		const host = "http://w.example"
@@ -249,10 +258,11 @@ func timeless(t *testing.T, cfg proxy.Config, up http.HandlerFunc, test func(t *
 			_ = srv.Close()
 			running.Wait()
 		})
-		if _, err := pat.Publish(ctx, handovers, pat.New(canary, host)); err != nil {
-			t.Fatal(err)
-		}
-		test(t, p, ln)
+		test(t, p, ln, func(value string) {
+			if _, err := pat.Publish(ctx, handovers, pat.New(value, host)); err != nil {
+				t.Error(err)
+			}
+		})
 	})
 }
 

@@ -33,7 +33,8 @@ type exchange struct {
 
 	done     tries
 	asked    *pat.Token // that Config.Refused was asked about; nil: none
-	deadline time.Time  // for all waiting; zero: it hasn't waited yet
+	deadline time.Time  // for all waiting for tokens; zero: it hasn't waited yet
+	crowded  time.Time  // the same for memory
 
 	answering bool // the answer's header is on its way to the client
 }
@@ -71,8 +72,10 @@ func (e *exchange) forward() attempt {
 func (e *exchange) receive() (err error) {
 	r := e.r
 	e.upload = upload{from: r.Body, client: e.w, since: time.Now()}
-	e.body, err = e.proxy.memory.readBody(&e.upload, r.ContentLength, e.proxy.cfg.ReplayLimit)
+	e.body, err = e.proxy.memory.readBody(&e.upload, r.ContentLength, e.proxy.cfg.ReplayLimit, e.awaitRoom)
 	switch {
+	case is[noToken](err):
+		return err
 	case err != nil:
 		return &upstream.RestError{Err: err}
 	case e.body.short:
@@ -83,6 +86,24 @@ func (e *exchange) receive() (err error) {
 		_ = r.Body.Close()
 	}
 	return nil
+}
+
+// mostCrowded is how long a request with a token waits for memory. Bodies stay until their
+// answers begin, and models think for minutes: it would wait for nothing.
+const mostCrowded = time.Second
+
+// awaitRoom is for readBody, where there is no memory. As long as there is no token
+// nothing leaves the proxy, so that nobody's memory can be expected before.
+func (e *exchange) awaitRoom() (until time.Time, err error) {
+	g, err := e.acquire(e.r.Context())
+	if err != nil {
+		return until, err
+	}
+	e.proxy.tokens.release(g)
+	if e.crowded.IsZero() {
+		e.crowded = time.Now().Add(mostCrowded)
+	}
+	return e.crowded, nil
 }
 
 // build makes the request that goes upstream of the one that came in.

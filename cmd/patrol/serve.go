@@ -16,7 +16,7 @@ func newServe(p cli.Process) *cobra.Command {
   PATROL_LOG_FORMAT=json patrol serve`,
 		Args: noArgs, RunE: p.Run(service.Run),
 	}, "host", "profile", "mint-profile", "keep-bootstrap", "listen", "upstream", "anthropic-upstream",
-		"openai-upstream", "gemini-upstream", "gateway", "upstream-ca", "allow-api", "filter", "wait", "replay-limit",
+		"openai-upstream", "gemini-upstream", "gateway", "upstream-ca", "allow-api", "filter", "wait", "replay-limit", "replay-memory",
 		"allow-user", "allow-host", "client-key-file", "schedule", "lifetime", "grace",
 		"write", "instance", "state-dir", "log-level", "log-format")
 }

@@ -68,11 +68,13 @@ func parseWait(s Setting) (time.Duration, error) {
 	return cmp.Or(d, -1), err // 0 would be the proxy's own default
 }
 
-func parseReplayLimit(s Setting) (int, error) {
-	const most = 1 << 30
+func parseReplayLimit(s Setting) (int, error)  { return parseBytes(s, 1<<30, "16777216") }
+func parseReplayMemory(s Setting) (int, error) { return parseBytes(s, 1<<40, "268435456") }
+
+func parseBytes(s Setting, most int, example string) (int, error) {
 	n, err := strconv.Atoi(s.Value())
 	if err != nil || n < 0 || n > most {
-		return 0, s.Wrong(s.Value(), "not a number of bytes from 0 to "+strconv.Itoa(most), "for example --replay-limit 16777216; 0 keeps none")
+		return 0, s.Wrong(s.Value(), "not a number of bytes from 0 to "+strconv.Itoa(most), "for example --"+s.Flag+" "+example+"; 0 keeps none")
 	}
 	return cmp.Or(n, -1), nil // as in parseWait
 }

@@ -117,6 +117,9 @@ func (s *Service) newProxy(ctx context.Context, handovers <-chan pat.Handover) (
 	cfg := s.o.Proxy
 	cfg.Host, cfg.Handovers, cfg.Log, cfg.Guard = s.info.Host, handovers, s.log, s.guard
 	cfg.Ready, cfg.Warnings, cfg.Refused = s.ready, s.warnings, s.Rotator.Refused
+	if forBodies := s.limitMemory(); cfg.ReplayMemory == 0 {
+		cfg.ReplayMemory = forBodies
+	}
 	var listening []net.Addr
 	for i, ln := range s.lns {
 		listening = append(listening, ln.Addr())
