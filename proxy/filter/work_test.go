@@ -1,0 +1,65 @@
+package filter
+
+import (
+	"fmt"
+	"runtime"
+	"strings"
+	"testing"
+)
+
+// looks returns how often the filter looks at strings that have escapes, as each look
+// costs an allocation.
+func looks(api API, body string) float64 {
+	return testing.AllocsPerRun(5, func() { Request(api, modelOf(api), nil, []byte(body), nil) })
+}
+
+// allocated returns how many bytes of memory the filter takes for a body, for each
+// byte of it.
+func allocated(api API, body string) float64 {
+	text := []byte(body)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	Request(api, modelOf(api), nil, text, nil)
+	runtime.ReadMemStats(&after)
+	return float64(after.TotalAlloc-before.TotalAlloc) / float64(len(body))
+}
+
+// TestLooks: for a body of twice the size, strings are looked at twice as often.
+func TestLooks(t *testing.T) {
+	for _, c := range []hostileRequest{
+		{"answers and calls", ChatCompletions, func(n int) string {
+			calls := strings.Repeat(`{"id":"\u0063"},`, n) + `{"id":"c"}`
+			return chat(`{"role":"assistant","tool_calls":[` + calls + `]},` + strings.Repeat(`{"role":"tool","tool_call_id":"\u0063x"},`, n) + hi)
+		}},
+		{"results and calls", AnthropicMessages, func(n int) string {
+			calls := strings.Repeat(`{"type":"tool_use","id":"\u0063"},`, n) + `{}`
+			results := strings.Repeat(`{"type":"tool_result","tool_use_id":"\u0063x"},`, n) + `{}`
+			return chat(`{"role":"assistant","content":[` + calls + `]},{"role":"user","content":[` + results + `]}`)
+		}},
+	} {
+		small, large := looks(c.api, c.body(100)), looks(c.api, c.body(200))
+		if small < 100 || large > 2.2*small {
+			t.Errorf("%s: %.0f looks at 100 of them, %.0f at 200", c.name, small, large)
+		}
+	}
+}
+
+// TestAllocated: the memory that a body takes is in proportion to its size.
+func TestAllocated(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		api  API
+		body string
+		most float64
+	}{
+		{
+			"long ids that nothing answers", AnthropicMessages,
+			chat(fmt.Sprintf(`{"role":"assistant","content":[%s]},`, list(1<<20, `{"type":"tool_use","id":"`+strings.Repeat("x", 5000)+`%d"}`)) + hi), 20,
+		},
+		{"messages of one byte", ChatCompletions, chat(strings.Repeat("1,", 1<<19) + "1"), 120},
+	} {
+		if got := allocated(c.api, c.body); got > c.most {
+			t.Errorf("%s: each byte takes %.0f bytes of memory", c.name, got)
+		}
+	}
+}
