@@ -84,22 +84,23 @@ func (r *request) answerCalls(unanswered []messageCall, m *message) (results str
 		return ""
 	}
 	after := r.end(r.msgs[unanswered[0].message].node)
+	var blocks []byte
 	for _, c := range unanswered {
 		id := string(r.raw(c.id))
 		if !c.inBlock {
 			r.edits.replace(after, after, `,{"role":"tool","tool_call_id":`, id, `,"content":`, interruptedPlaceholder, `}`)
 			continue
 		}
-		if results != "" {
-			results += ","
+		if len(blocks) > 0 {
+			blocks = append(blocks, ',')
 		}
-		results += `{"type":"tool_result","tool_use_id":` + id + `,"content":` + interruptedPlaceholder + `}`
+		blocks = append(append(append(blocks, `{"type":"tool_result","tool_use_id":`...), id...), `,"content":`+interruptedPlaceholder+`}`...)
 	}
-	if results != "" && m.role != userRole {
-		r.edits.replace(after, after, `,{"role":"user","content":[`, results, `]}`)
+	if len(blocks) > 0 && m.role != userRole {
+		r.edits.replace(after, after, `,{"role":"user","content":[`, string(blocks), `]}`)
 		return ""
 	}
-	return results
+	return string(blocks)
 }
 
 // editContent records the edits of m's content. results, answers as JSON, are put

@@ -111,11 +111,6 @@ func (d *document) equals(n int, s string) bool {
 	return bytes.IndexByte(raw, '\\') >= 0 && string(appendUnescaped(nil, raw)) == s
 }
 
-// sameString reports whether the strings a and b have the same value.
-func (d *document) sameString(a, b int) bool {
-	return string(d.inner(a)) == string(d.inner(b)) || string(d.stringValue(a)) == string(d.stringValue(b))
-}
-
 // fields finds members of an object by their keys: vals[i] becomes the value of the
 // key for which index returns i, 0 if the object has no such key. For other keys
 // index returns -1. If a key occurs twice, one parser takes the first value and

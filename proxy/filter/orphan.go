@@ -1,6 +1,10 @@
 package filter
 
-import "slices"
+import (
+	"bytes"
+	"cmp"
+	"slices"
+)
 
 // An orphan is a tool answer that belongs to no call. Every model family refuses
 // orphans, and calls without an answer:
@@ -8,9 +12,6 @@ import "slices"
 // without tool_result blocks), https://github.com/posit-dev/positron/issues/15719
 // (tool_result blocks without a tool_use). Agents send both after an interrupt
 // and after they have cut a long history short.
-
-// maxCalls is how many calls a message may have. A turn with more isn't understood.
-const maxCalls = 256
 
 // findOrphans looks at each turn: an assistant message and all messages up to
 // the next one.
@@ -35,11 +36,7 @@ func (r *request) readTurn(from, to int) {
 		understood = r.msgs[i].role != unknownRole
 	}
 	if understood && r.markAnswered(r.msgs[from+1:to]) {
-		for _, c := range r.turnCalls {
-			if !c.answered {
-				r.unanswered = append(r.unanswered, c)
-			}
-		}
+		r.noteUnanswered()
 	}
 	for i := from; i < to; i++ {
 		m := &r.msgs[i]
@@ -48,8 +45,8 @@ func (r *request) readTurn(from, to int) {
 	}
 }
 
-// collectCalls sets r.turnCalls to the calls of the message at i. It returns
-// false if one of them isn't understood, or if there are too many.
+// collectCalls sets r.turnCalls to the calls of the message at i, sorted by their ids.
+// It returns false if one of them isn't understood.
 func (r *request) collectCalls(i int) bool {
 	r.turnCalls = r.turnCalls[:0]
 	m := &r.msgs[i]
@@ -61,17 +58,25 @@ func (r *request) collectCalls(i int) bool {
 		if id == 0 {
 			return false
 		}
-		r.turnCalls = append(r.turnCalls, messageCall{message: i, id: id})
+		r.turnCalls = append(r.turnCalls, messageCall{message: i, id: id, value: r.stringValue(id)})
 	}
 	for n := range r.elements(m.content) {
 		b := r.readBlock(n)
 		if b.kind == toolUseBlock && b.id != 0 {
-			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, inBlock: true})
+			r.turnCalls = append(r.turnCalls, messageCall{message: i, id: b.id, value: r.stringValue(b.id), inBlock: true})
 		} else if b.kind == toolUseBlock || b.kind == ambiguousBlock {
 			return false
 		}
 	}
-	return len(r.turnCalls) <= maxCalls
+	slices.SortStableFunc(r.turnCalls, func(a, b messageCall) int { return bytes.Compare(a.value, b.value) })
+	return true
+}
+
+// findCall returns the first call of the turn with this id, as an index into turnCalls.
+func (r *request) findCall(id int) (i int, found bool) {
+	return slices.BinarySearchFunc(r.turnCalls, r.stringValue(id), func(c messageCall, value []byte) int {
+		return bytes.Compare(c.value, value)
+	})
 }
 
 // markAnswered marks the calls that the messages after them in their turn answer.
@@ -112,22 +117,40 @@ func (r *request) markBlocks(m *message) bool {
 	return true
 }
 
-// markCall marks the calls with this id as answered. It returns false if there are
+// markCall marks the first call with this id as answered. It returns false if there is
 // none.
-func (r *request) markCall(id int) (found bool) {
-	for i := range r.turnCalls {
-		if r.sameString(r.turnCalls[i].id, id) {
-			r.turnCalls[i].answered = true
-			found = true
-		}
+func (r *request) markCall(id int) bool {
+	i, found := r.findCall(id)
+	if found {
+		r.turnCalls[i].answered = true
 	}
 	return found
+}
+
+// noteUnanswered notes the calls of the turn that have no answer, in the order of the
+// text. An answer to one call is one to all calls with its id.
+func (r *request) noteUnanswered() {
+	from := len(r.unanswered)
+	for i := range r.turnCalls {
+		c := &r.turnCalls[i]
+		if i > 0 && bytes.Equal(c.value, r.turnCalls[i-1].value) {
+			c.answered = r.turnCalls[i-1].answered
+		}
+		if !c.answered {
+			r.unanswered = append(r.unanswered, *c)
+		}
+	}
+	slices.SortFunc(r.unanswered[from:], func(a, b messageCall) int { return cmp.Compare(a.id, b.id) })
 }
 
 // isOrphan reports whether no call of the turn has this id. An answer without
 // an id, 0, may belong to any of them.
 func (r *request) isOrphan(id int) bool {
-	return id != 0 && !slices.ContainsFunc(r.turnCalls, func(c messageCall) bool { return r.sameString(c.id, id) })
+	if id == 0 {
+		return false
+	}
+	_, found := r.findCall(id)
+	return !found
 }
 
 // countKept counts what m says once the blocks that its turn doesn't need are

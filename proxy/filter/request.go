@@ -16,7 +16,7 @@ type request struct {
 	// What orphan.go and blank.go find out before anything is edited.
 	msgs          []message
 	droppedBlocks []int         // nodes, in the order of the text
-	turnCalls     []messageCall // the calls of the turn that is being read
+	turnCalls     []messageCall // the calls of the turn that is being read, sorted by their ids
 	unanswered    []messageCall // the calls that need an answer, in order
 
 	dropSystem   bool // the top-level system prompt is dropped
@@ -44,6 +44,9 @@ func (r *request) release() {
 	r.edits.reset()
 	r.quirks, r.tools, r.dropSystem = 0, "", false
 	r.msgs, r.droppedBlocks, r.unanswered, r.turnCalls = r.msgs[:0], r.droppedBlocks[:0], r.unanswered[:0], r.turnCalls[:0]
+	// These point into the body.
+	clear(r.unanswered[:cap(r.unanswered)])
+	clear(r.turnCalls[:cap(r.turnCalls)])
 	requests.Put(r)
 }
 
@@ -102,7 +105,13 @@ func (r *request) dropRefusedMembers() {
 // filterMessages applies the rules for messages: first it finds out what has to
 // change, then it records the edits.
 func (r *request) filterMessages() {
-	for n := range r.elements(r.get(root, "messages")) {
+	messages := r.get(root, "messages")
+	count := 0
+	for range r.elements(messages) {
+		count++
+	}
+	r.msgs = slices.Grow(r.msgs, count)
+	for n := range r.elements(messages) {
 		r.msgs = append(r.msgs, message{node: n})
 		r.readMessage(&r.msgs[len(r.msgs)-1])
 	}
@@ -142,9 +151,10 @@ type message struct {
 
 // messageCall is a tool call of an assistant message.
 type messageCall struct {
-	message  int  // the message, as an index into msgs
-	id       int  // its id, as a node
-	inBlock  bool // it is a tool_use block, not an element of tool_calls
+	message  int    // the message, as an index into msgs
+	id       int    // its id, as a node
+	value    []byte // the id's value
+	inBlock  bool   // it is a tool_use block, not an element of tool_calls
 	answered bool
 }
 
