@@ -28,7 +28,7 @@ var hostileRequests = []hostileRequest{
 		return geminiTool(`{"$defs":{"A":{"type":[` + list(n/2, `"s%d"`) + `]}},"properties":{` + list(n/2, `"%d":{"type":1,"type":2,"$ref":"#/$defs/A"}`) + `}}`)
 	}},
 	{"definitions that stand for more, in many tools", ChatCompletions, func(n int) string {
-		return `{"model":"gemini","tools":[` + strings.Repeat(`{"function":{"parameters":`+doublingSchema(14)+`}},`, 1+n/1000) + `{}]}`
+		return `{"model":"gemini","tools":[` + strings.Repeat(`{"function":{"parameters":`+doublingSchema(9)+`}},`, 1+n/1000) + `{}]}`
 	}},
 	{"answers to many calls", ChatCompletions, func(n int) string {
 		return chat(`{"role":"assistant","tool_calls":[` + list(min(n/2, 4500), `{"id":"c%04d"}`) + `]},` + list(n/2, `{"role":"tool","tool_call_id":"x%04d"}`))
@@ -43,6 +43,9 @@ var hostileRequests = []hostileRequest{
 	}},
 	{"calls that nothing answers", ChatCompletions, func(n int) string {
 		return chat(strings.Repeat(`{"role":"assistant","tool_calls":[{"id":""}]},`, n/46) + hi)
+	}},
+	{"calls of one message that nothing answers", ChatCompletions, func(n int) string {
+		return chat(`{"role":"assistant","tool_calls":[` + list(n, `{"id":""}`) + `]},` + hi)
 	}},
 	{"messages of one byte", ChatCompletions, func(n int) string { return chat(strings.Repeat("1,", n/2) + "1") }},
 	{"turns of nothing", ChatCompletions, func(n int) string { return chat(list(n, `{"role":"assistant"}`) + "," + hi) }},
@@ -85,7 +88,7 @@ func doublingSchema(depth int) string {
 	for i := range depth {
 		fmt.Fprintf(&defs, `"A%d":{"anyOf":[{"$ref":"#/$defs/A%d"},{"$ref":"#/$defs/A%d"}]},`, i, i+1, i+1)
 	}
-	return fmt.Sprintf(`{"$ref":"#/$defs/A0","$defs":{%s"A%d":{"type":"string"}}}`, defs.String(), depth)
+	return fmt.Sprintf(`{"$ref":"#/$defs/A0","$defs":{%s"A%d":{"description":"%s"}}}`, defs.String(), depth, strings.Repeat("x", 500))
 }
 
 // list makes elements of about n bytes together. format may hold their numbers.

@@ -36,11 +36,54 @@ func TestLooks(t *testing.T) {
 			results := strings.Repeat(`{"type":"tool_result","tool_use_id":"\u0063x"},`, n) + `{}`
 			return chat(`{"role":"assistant","content":[` + calls + `]},{"role":"user","content":[` + results + `]}`)
 		}},
+		{"references and definitions", ChatCompletions, func(n int) string {
+			return geminiTool(`{"properties":{` + elements(n, `"p%[1]d":{"$ref":"#/$defs/d%[1]d"}`) + `},"$defs":{` + elements(n, `"\u0064%d":{}`) + `}}`)
+		}},
+		{"keys of two schemas in a chain", ChatCompletions, func(n int) string {
+			return geminiTool(`{"$ref":"#/$defs/A","$defs":{"A":{` + elements(n, `"\u0062%d":0`) + `}},` + elements(n, `"\u0061%d":0`) + `}`)
+		}},
+		{"references to a list of types", ChatCompletions, func(n int) string {
+			types := strings.Repeat(`"\u0062xxxxxxxxx",`, n) + `"x"`
+			return geminiTool(`{"$defs":{"A":{"type":[` + types + `]}},"properties":{` + elements(n, `"%d":{"type":1,"type":2,"$ref":"#/$defs/A"}`) + `}}`)
+		}},
 	} {
 		small, large := looks(c.api, c.body(100)), looks(c.api, c.body(200))
 		if small < 100 || large > 2.2*small {
 			t.Errorf("%s: %.0f looks at 100 of them, %.0f at 200", c.name, small, large)
 		}
+	}
+}
+
+// elements makes n elements. format may hold their numbers.
+func elements(n int, format string) string {
+	var all []string
+	for i := range n {
+		all = append(all, fmt.Sprintf(format, i))
+	}
+	return strings.Join(all, ",")
+}
+
+// TestGrowth: no body becomes larger than its bound.
+func TestGrowth(t *testing.T) {
+	for _, h := range hostileRequests {
+		for _, n := range []int{30_000, 300_000} {
+			body := []byte(h.body(n))
+			if out, _ := Request(h.api, modelOf(h.api), nil, body, nil); len(out) > 2*len(body)+1<<20 {
+				t.Errorf("%s: %d bytes became %d", h.name, len(body), len(out))
+			}
+		}
+	}
+}
+
+// TestNestedDefinitions: definitions inside one another don't become a schema that is
+// nested deeper than one that comes in may be.
+func TestNestedDefinitions(t *testing.T) {
+	deep := func(inner string) string {
+		return strings.Repeat(`{"not":`, 400) + inner + strings.Repeat("}", 400)
+	}
+	body := geminiTool(`{"$ref":"#/$defs/A","$defs":{"A":` + deep(`{"$ref":"#/$defs/B"}`) + `,"B":` + deep("{}") + `}}`)
+	if out, _ := Request(ChatCompletions, "", nil, []byte(body), nil); string(out) != body {
+		t.Errorf("%d bytes became %d", len(body), len(out))
 	}
 }
 
