@@ -66,6 +66,10 @@ func (r *request) editMessages() {
 		for n < len(unanswered) && unanswered[n].message == previous {
 			n++
 		}
+		if len(r.edits.text) > maxEdited(len(r.src)) {
+			r.exceeded = growthBound
+			return
+		}
 		results := r.answerCalls(unanswered[:n], m)
 		unanswered = unanswered[n:]
 		if m.role != unknownRole {

@@ -38,8 +38,9 @@ type node struct {
 // one: an invalid escape such as \q. It stays in the text, and reading it does no
 // harm.
 type document struct {
-	src   []byte
-	nodes []node
+	src      []byte
+	nodes    []node
+	exceeded string // the bound that the text exceeds, "" if it is within all of them
 }
 
 // root is the node of the whole text.
@@ -108,7 +109,7 @@ func (d *document) equals(n int, s string) bool {
 	if len(raw) <= len(s) { // an escape is longer than what it stands for
 		return string(raw) == s
 	}
-	return bytes.IndexByte(raw, '\\') >= 0 && string(appendUnescaped(nil, raw)) == s
+	return len(raw) <= longestEscape*len(s) && bytes.IndexByte(raw, '\\') >= 0 && string(appendUnescaped(nil, raw)) == s
 }
 
 // fields finds members of an object by their keys: vals[i] becomes the value of the

@@ -41,6 +41,14 @@ const (
 	GeminiGenerate
 )
 
+// The bounds that a body may exceed.
+const (
+	sizeBound   = "size"
+	depthBound  = "depth"
+	valuesBound = "values"
+	growthBound = "growth"
+)
+
 // Call is what must be known of a request in order to filter its response. It
 // doesn't keep the request's body in memory. The zero Call changes nothing.
 type Call struct {

@@ -40,7 +40,7 @@ func (r *request) release() {
 	if cap(r.nodes) > maxKeptNodes || cap(r.edits.text) > maxKeptText || cap(r.schemaWriter.out) > maxKeptText || cap(r.nameBuf)+len(r.lastModel) > maxKeptText {
 		return
 	}
-	r.src = nil
+	r.src, r.schemaWriter.keys = nil, nil
 	r.edits.reset()
 	r.quirks, r.tools, r.dropSystem = 0, "", false
 	r.msgs, r.droppedBlocks, r.unanswered, r.turnCalls = r.msgs[:0], r.droppedBlocks[:0], r.unanswered[:0], r.turnCalls[:0]
@@ -65,6 +65,7 @@ func (r *request) applyRules(api API, model string) {
 		r.tools = r.readToolNames(tools)
 	}
 	if r.quirks.cutsSchemas() {
+		r.schemaWriter.budget, r.schemaWriter.depth = maxEdited(len(r.src)), 0
 		r.cleanTools(tools)
 	}
 	switch api {

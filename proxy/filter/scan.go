@@ -7,9 +7,9 @@ import (
 )
 
 const (
-	// maxDepth and maxNodes bound what a document costs. A larger one isn't
-	// understood, and passes unchanged. Agents nest some 20 levels deep; a body
-	// of 1 MB has about 20,000 nodes.
+	// maxDepth and maxNodes bound what a document costs. A larger one passes
+	// unchanged. Agents nest some 20 levels deep; a body of 1 MB has about 20,000
+	// nodes.
 	maxDepth = 512
 	maxNodes = 1 << 20
 
@@ -31,8 +31,9 @@ func (d *document) parse(src []byte) bool {
 // parsePrefix is parse for a text that may go on after the value. It returns where
 // the value ends, -1 if there is none.
 func (d *document) parsePrefix(src []byte) int {
-	d.src, d.nodes = src, append(d.nodes[:0], node{next: root})
+	d.src, d.nodes, d.exceeded = src, append(d.nodes[:0], node{next: root}), ""
 	if len(src) > maxBody {
+		d.exceeded = sizeBound
 		return -1
 	}
 	return d.parseValue(0, 0)
@@ -56,7 +57,12 @@ func (d *document) stringsValid() bool {
 // returns where the value ends, -1 if there is none. The functions below do the
 // same for one kind of value.
 func (d *document) parseValue(i, depth int) int {
-	if depth > maxDepth || len(d.nodes) >= maxNodes {
+	if depth > maxDepth {
+		d.exceeded = depthBound
+		return -1
+	}
+	if len(d.nodes) >= maxNodes {
+		d.exceeded = valuesBound
 		return -1
 	}
 	c, i := d.nextToken(i)

@@ -72,23 +72,18 @@ func (r *request) cleanSchema(tool int, key string) {
 		return
 	}
 	s := &r.schemaWriter
-	s.document, s.root, s.budget, s.changed = &r.document, v, maxSchemaCost, false
+	s.document, s.root, s.changed = &r.document, v, false
 	s.active, s.chains, s.out = append(s.active[:0], v), s.chains[:0], s.out[:0]
 	s.writeSchema(v)
-	if s.changed && s.budget > 0 {
+	if s.changed && s.exceeded == "" {
 		r.edits.begin(r.start(v), r.end(v))
 		r.edits.text = append(r.edits.text, s.out...)
 		r.edits.end()
 	}
 }
 
-// Definitions are copied to where they are used, so n definitions of which each uses
-// the next one twice become 2^n copies. A schema that would cost more than this stays
-// as it is.
-const (
-	maxSchemaCost = 1 << 19 // in bytes written, or steps that take as long
-	maxRefDepth   = 64      // definitions inside one another
-)
+// maxRefDepth is how many definitions may be inside one another.
+const maxRefDepth = 64
 
 // schemaWriter writes a schema in a form that Gemini takes.
 type schemaWriter struct {
@@ -96,20 +91,40 @@ type schemaWriter struct {
 	root    int   // what "#" refers to
 	active  []int // the schemas that are being written, outermost first
 	chains  []int // refChain's working memory: the chains of the active schemas
+	depth   int   // how many schemas and lists the one that is being written is in
 	out     []byte
 	changed bool // something is left out of it, or replaced
-	budget  int  // how much of maxSchemaCost is left; at 0 the schema stays as it is
+
+	// Definitions are copied to where they are used, so n definitions of which each
+	// uses the next one twice become 2^n copies. budget is how many bytes may still
+	// be written for the whole request, or steps made that take as long.
+	budget int
+
+	keys map[int]map[string]int // the members of objects that are searched often, as get finds them
+}
+
+// spend takes n from the budget, and reports whether the request is still within its
+// bounds.
+func (s *schemaWriter) spend(n int) bool {
+	if s.budget -= n; s.budget < 0 {
+		s.exceeded = growthBound
+	}
+	return s.exceeded == ""
 }
 
 // writeRaw writes a value as it is.
 func (s *schemaWriter) writeRaw(v int) {
-	s.budget -= s.end(v) - s.start(v)
-	s.out = append(s.out, s.raw(v)...)
+	if s.spend(s.end(v) - s.start(v)) {
+		s.out = append(s.out, s.raw(v)...)
+	}
 }
 
 // writeSchema writes a schema, or a list of schemas.
 func (s *schemaWriter) writeSchema(v int) {
-	if s.budget--; s.budget <= 0 {
+	if s.depth++; s.depth > maxDepth {
+		s.exceeded = depthBound
+	}
+	if !s.spend(1) {
 		return
 	}
 	switch s.kind(v) {
@@ -127,6 +142,7 @@ func (s *schemaWriter) writeSchema(v int) {
 	default:
 		s.writeRaw(v)
 	}
+	s.depth--
 }
 
 // writeComma writes a comma, except before the first element or member.
@@ -155,8 +171,8 @@ func (s *schemaWriter) writeMembers(v int) {
 			s.active = append(s.active, v)
 		}
 		for k, m := range s.members(v) {
-			if s.budget--; s.budget <= 0 {
-				break
+			if !s.spend(s.end(k) - s.start(k) + i) {
+				return
 			}
 			key := s.stringValue(k)
 			word := keywordOf(key)
@@ -209,11 +225,14 @@ func (s *schemaWriter) refChain(v int) (chain []int, recursive bool) {
 			return chain, true
 		}
 		if len(s.active)+len(chain) > maxRefDepth {
-			s.budget = 0
+			s.exceeded = depthBound
 			return chain, false
 		}
 	}
 }
+
+// maxTypes is how many types a list is searched for: there are seven.
+const maxTypes = 8
 
 // isInteger reports whether the first type in the chain is integer, or a list that
 // has integer in it.
@@ -223,9 +242,13 @@ func (s *schemaWriter) isInteger(chain []int) bool {
 		if typ == 0 {
 			continue
 		}
+		read := 0
 		for e := range s.elements(typ) {
 			if s.equals(e, "integer") {
 				return true
+			}
+			if read++; read == maxTypes {
+				break
 			}
 		}
 		return s.equals(typ, "integer")
@@ -236,13 +259,32 @@ func (s *schemaWriter) isInteger(chain []int) bool {
 // hasKey reports whether one of the schemas has this key.
 func (s *schemaWriter) hasKey(chain []int, key []byte) bool {
 	for _, v := range chain {
-		for k := range s.members(v) {
-			if string(s.stringValue(k)) == string(key) {
-				return true
-			}
+		if _, ok := s.keysOf(v)[string(key)]; ok {
+			return true
 		}
 	}
 	return false
+}
+
+// keysOf returns the members of an object by their keys. A key that occurs twice has no
+// value.
+func (s *schemaWriter) keysOf(obj int) map[string]int {
+	if keys, ok := s.keys[obj]; ok {
+		return keys
+	}
+	keys := make(map[string]int)
+	for k, v := range s.members(obj) {
+		key := string(s.stringValue(k))
+		if _, twice := keys[key]; twice {
+			v = 0
+		}
+		keys[key] = v
+	}
+	if s.keys == nil {
+		s.keys = make(map[int]map[string]int)
+	}
+	s.keys[obj] = keys
+	return keys
 }
 
 // refTarget returns the schema that a $ref refers to: the root, or a schema in its
@@ -251,7 +293,9 @@ func (s *schemaWriter) refTarget(ref int) int {
 	if s.kind(ref) != str {
 		return 0
 	}
-	s.budget -= 64 // the rest takes about as long as writing 64 bytes
+	if !s.spend(s.end(ref) - s.start(ref) + 32) { // it takes about as long as writing that
+		return 0
+	}
 	pointer := string(s.stringValue(ref))
 	if decoded, err := url.PathUnescape(pointer); err == nil {
 		pointer = decoded
@@ -265,7 +309,7 @@ func (s *schemaWriter) refTarget(ref int) int {
 	v := s.root
 	for token := range strings.SplitSeq(pointer[len("#/"):], "/") {
 		token = strings.ReplaceAll(strings.ReplaceAll(token, "~1", "/"), "~0", "~")
-		v = s.get(v, token)
+		v = s.keysOf(v)[token]
 	}
 	if s.kind(v) != object {
 		return 0

@@ -64,15 +64,23 @@ func (e *edits) appendEdited(dst, src []byte) []byte {
 	return append(dst, src[at:]...)
 }
 
-// editedText returns the text of d with the edits made, nil if there are none or if
-// d isn't valid JSON. spare is Request's.
+// maxEdited is how many bytes a text of n bytes may have once it is edited.
+func maxEdited(n int) int { return 2*n + 1<<20 }
+
+// editedText returns the text of d with the edits made. It returns nil if there are
+// none, if d isn't valid JSON, or if d exceeds a bound, also by growing too much. spare is
+// Request's.
 func (e *edits) editedText(d *document, spare func(n int) []byte) []byte {
-	if len(e.list) == 0 || !d.stringsValid() || !e.sortEdits(len(d.src)) {
+	if d.exceeded != "" || len(e.list) == 0 || !d.stringsValid() || !e.sortEdits(len(d.src)) {
 		return nil
 	}
 	n := len(d.src) + len(e.text)
 	for _, ed := range e.list {
 		n -= ed.end - ed.start
+	}
+	if n > maxEdited(len(d.src)) {
+		d.exceeded = growthBound
+		return nil
 	}
 	var out []byte
 	if spare != nil {

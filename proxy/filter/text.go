@@ -26,6 +26,10 @@ const (
 	escapeLetters = "bfnrt"
 )
 
+// longestEscape is how many bytes an escape has, at most, for each byte that it stands
+// for.
+const longestEscape = len(`\u0000`)
+
 // escapeLen returns the length of the escape at the start of s, 0 if it is invalid.
 func escapeLen(s []byte) int {
 	switch {
