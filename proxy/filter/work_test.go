@@ -75,6 +75,19 @@ func TestGrowth(t *testing.T) {
 	}
 }
 
+// TestNamesThatAreKept: the names of tools aren't kept while the response comes if they
+// take much memory.
+func TestNamesThatAreKept(t *testing.T) {
+	for n, unwrapped := range map[int]bool{maxKeptText / 2: true, 2 * maxKeptText: false} {
+		body := `{"tools":[` + list(n, `{"name":"x%d"}`) + `]}`
+		_, call := Request(ChatCompletions, "", nil, []byte(body), nil)
+		in := `{"choices":[{"message":{"tool_calls":[` + wrappedCall(`\"name\":\"x1\"`) + `]}}]}`
+		if got := call.filteredJSON([]byte(in)) != nil; got != unwrapped {
+			t.Errorf("with %d bytes of names a call is unwrapped: %v", n, got)
+		}
+	}
+}
+
 // TestNestedDefinitions: definitions inside one another don't become a schema that is
 // nested deeper than one that comes in may be.
 func TestNestedDefinitions(t *testing.T) {
