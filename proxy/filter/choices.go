@@ -10,7 +10,7 @@ import (
 type response struct {
 	document
 	edits edits
-	tools toolNames
+	tools *toolNames
 
 	// The memory in which unwrap.go works on the arguments of a call.
 	argsDoc   document

@@ -53,7 +53,7 @@ const (
 // doesn't keep the request's body in memory. The zero Call changes nothing.
 type Call struct {
 	api     API
-	tools   toolNames
+	tools   *toolNames
 	changed bool // the request's body was
 	decoded bool // and its Content-Encoding removed
 }

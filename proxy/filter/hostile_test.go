@@ -149,7 +149,7 @@ var hostileAnswers = []hostileAnswer{
 }
 
 func oneTool(int) string     { return `{"name":"bash"}` }
-func manyTools(n int) string { return list(n, `{"name":"x%d"}`) }
+func manyTools(n int) string { return list(min(n, maxKeptText), `{"name":"x%d"}`) }
 
 // wrappedCall is a call whose name is among its arguments.
 func wrappedCall(args string) string {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"slices"
 	"strings"
+	"sync"
 )
 
 // request is the work on one request.
@@ -11,7 +12,7 @@ type request struct {
 	document
 	edits  edits
 	quirks quirkSet // the quirks of its model
-	tools  toolNames
+	tools  *toolNames
 
 	// What orphan.go and blank.go find out before anything is edited.
 	msgs          []message
@@ -23,9 +24,9 @@ type request struct {
 	schemaWriter schemaWriter
 	nameBuf      []byte // readToolNames' working memory
 
-	// The model and the tools' names of the request before; see intern.
+	// The model and the tools' names of the request before.
 	lastModel string
-	lastNames string
+	lastNames *toolNames
 }
 
 // Memory larger than this isn't kept for the next request, so that one large body
@@ -42,7 +43,7 @@ func (r *request) release() {
 	}
 	r.src, r.schemaWriter.keys = nil, nil
 	r.edits.reset()
-	r.quirks, r.tools, r.dropSystem = 0, "", false
+	r.quirks, r.tools, r.dropSystem = 0, nil, false
 	r.msgs, r.droppedBlocks, r.unanswered, r.turnCalls = r.msgs[:0], r.droppedBlocks[:0], r.unanswered[:0], r.turnCalls[:0]
 	// These point into the body.
 	clear(r.unanswered[:cap(r.unanswered)])
@@ -56,7 +57,9 @@ func (r *request) applyRules(api API, model string) {
 		return
 	}
 	if m := r.getString(root, "model"); model == "" && m != 0 {
-		r.lastModel = intern(r.lastModel, r.stringValue(m))
+		if name := r.stringValue(m); string(name) != r.lastModel {
+			r.lastModel = string(name)
+		}
 		model = r.lastModel
 	}
 	r.quirks = quirksOf(model)
@@ -80,15 +83,6 @@ func (r *request) applyRules(api API, model string) {
 		r.filterMessages()
 	}
 	r.dropRefusedMembers()
-}
-
-// intern returns text as a string, without an allocation if it is the same as
-// before: an agent names the same model and tools in each request.
-func intern(before string, text []byte) string {
-	if string(text) == before {
-		return before
-	}
-	return string(text)
 }
 
 // dropRefusedMembers removes the request's members that the model refuses, and a
@@ -318,16 +312,30 @@ func (r *request) readBlock(n int) block {
 	return block{}
 }
 
-// toolNames are the names of a request's tools in one string, with a NUL before,
-// between and after them. It is made for each request and seldom searched, so it
-// should cost one allocation at most.
-type toolNames string
-
-func (t toolNames) has(name []byte) bool {
-	return len(name) > 0 && bytes.IndexByte(name, 0) < 0 && strings.Contains(string(t), "\x00"+string(name)+"\x00")
+// toolNames are the names of a request's tools; nil has none. An agent names the same
+// tools in each request, so they are kept for the next one.
+type toolNames struct {
+	list string // with a NUL before, between and after them
+	once sync.Once
+	set  map[string]bool // what list has, made when a response first asks
 }
 
-func (r *request) readToolNames(tools int) toolNames {
+func (t *toolNames) has(name []byte) bool {
+	if t == nil || len(name) == 0 {
+		return false
+	}
+	t.once.Do(func() {
+		t.set = make(map[string]bool)
+		for name := range strings.SplitSeq(t.list, "\x00") {
+			t.set[name] = true
+		}
+	})
+	return t.set[string(name)]
+}
+
+// readToolNames returns nil if a response's calls can't be unwrapped, or if the names
+// would take much memory for as long as the response comes.
+func (r *request) readToolNames(tools int) *toolNames {
 	names := append(r.nameBuf[:0], 0)
 	for t := range r.elements(tools) {
 		if fn := r.get(t, "function"); fn != 0 {
@@ -339,13 +347,18 @@ func (r *request) readToolNames(tools int) toolNames {
 		}
 		s := r.stringValue(name)
 		if string(s) == wrapperName {
-			return "" // this is a tool's own name here, and calls of it hide no other
+			return nil // this is a tool's own name here, and calls of it hide no other
 		}
 		if len(s) > 0 && bytes.IndexByte(s, 0) < 0 {
 			names = append(append(names, s...), 0)
 		}
+		if len(names) > maxKeptText {
+			return nil
+		}
 	}
 	r.nameBuf = names
-	r.lastNames = intern(r.lastNames, names)
-	return toolNames(r.lastNames)
+	if r.lastNames == nil || r.lastNames.list != string(names) {
+		r.lastNames = &toolNames{list: string(names)}
+	}
+	return r.lastNames
 }

@@ -89,7 +89,7 @@ func (r *response) release() {
 	}
 	r.src, r.argsDoc.src = nil, nil
 	r.edits.reset()
-	r.tools = ""
+	r.tools = nil
 	responses.Put(r)
 }
 

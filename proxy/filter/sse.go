@@ -43,7 +43,7 @@ type stream struct {
 	sent     int    // how many bytes of it earlier Reads have returned
 }
 
-func newStream(src io.Reader, body io.Closer, tools toolNames) *stream {
+func newStream(src io.Reader, body io.Closer, tools *toolNames) *stream {
 	s := &stream{src: src, body: body, limit: maxEvent, lineBlank: true}
 	s.tools = tools
 	return s

@@ -161,7 +161,7 @@ func (s *callTracker) readCall(c *streamCall, el int, first bool) {
 	fn := s.get(el, "function")
 	if name := s.nonEmptyString(fn, "name"); name != 0 && c.state == unnamed {
 		c.state = decided
-		if s.tools != "" && s.equals(name, wrapperName) {
+		if s.tools != nil && s.equals(name, wrapperName) {
 			c.state = wrapped
 		}
 		if !first {

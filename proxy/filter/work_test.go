@@ -78,7 +78,7 @@ func TestGrowth(t *testing.T) {
 // TestNamesThatAreKept: the names of tools aren't kept while the response comes if they
 // take much memory.
 func TestNamesThatAreKept(t *testing.T) {
-	for n, unwrapped := range map[int]bool{maxKeptText / 2: true, 2 * maxKeptText: false} {
+	for n, unwrapped := range map[int]bool{maxKeptText / 2: true, 8 * maxKeptText: false} {
 		body := `{"tools":[` + list(n, `{"name":"x%d"}`) + `]}`
 		_, call := Request(ChatCompletions, "", nil, []byte(body), nil)
 		in := `{"choices":[{"message":{"tool_calls":[` + wrappedCall(`\"name\":\"x1\"`) + `]}}]}`
