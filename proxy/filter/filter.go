@@ -47,16 +47,22 @@ const (
 	depthBound  = "depth"
 	valuesBound = "values"
 	growthBound = "growth"
+	memoryBound = "memory"
 )
 
 // Call is what must be known of a request in order to filter its response. It
 // doesn't keep the request's body in memory. The zero Call changes nothing.
 type Call struct {
-	api     API
-	tools   *toolNames
-	changed bool // the request's body was
-	decoded bool // and its Content-Encoding removed
+	api        API
+	tools      *toolNames
+	changed    bool   // the request's body was
+	decoded    bool   // and its Content-Encoding removed
+	unfiltered string // see Unfiltered
 }
+
+// Unfiltered returns why the request's body has passed as it came although there may be
+// something to change: the bound that it exceeds. It is "" if the body was filtered.
+func (c Call) Unfiltered() string { return c.unfiltered }
 
 // Request filters the body of a request whose header is h, which may be nil. model
 // is the one that the path names; if it is "", the body names the model.

@@ -19,9 +19,12 @@ const maxResponse = 16 << 20
 // which its last byte came, unless it is held back because of a tool call that has
 // to be complete. Any other JSON is read here: Response blocks until it has come.
 // If it breaks off, res.Body yields what came, and then the error.
-func (c Call) Response(res *http.Response) {
+//
+// unfiltered is the bound that such a JSON exceeds, as with Unfiltered. It isn't known of
+// the events of a stream.
+func (c Call) Response(res *http.Response) (unfiltered string) {
 	if c.api != ChatCompletions || res.StatusCode/100 != 2 || res.Body == nil || res.Body == http.NoBody {
-		return
+		return ""
 	}
 	media, _, _ := mime.ParseMediaType(res.Header.Get("Content-Type"))
 	switch {
@@ -30,6 +33,7 @@ func (c Call) Response(res *http.Response) {
 	case media == "application/json" || strings.HasSuffix(media, "+json"):
 		c.filterBody(res)
 	}
+	return ""
 }
 
 func (c Call) filterStream(res *http.Response) {
