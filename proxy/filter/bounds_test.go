@@ -164,3 +164,9 @@ func TestUnfilteredResponse(t *testing.T) {
 		}
 	}
 }
+
+// decodeBody inflates a body into memory without a bound.
+func decodeBody(encoding string, body []byte, limit int) (decoded []byte, wasEncoded, ok bool) {
+	decoded, _ = inflate(encoding, body, limit, allocate)
+	return decoded, !isIdentity(encoding), decoded != nil
+}

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/flate"
+	"errors"
 	"io"
 	"net/http"
 	"slices"
@@ -123,18 +124,52 @@ func (l *lazyDecoder) Read(p []byte) (int, error) {
 	return l.dec.Read(p)
 }
 
-// decodeBody returns a body without its encoding, and whether it had one. ok is
-// false if the body can't be decoded, or has more than limit bytes.
-func decodeBody(encoding string, body []byte, limit int64) (decoded []byte, wasEncoded, ok bool) {
+// minInflated is the least room for what a body becomes.
+const minInflated = 512
+
+// inflate returns a body without its encoding, and the body itself if it has none. It
+// returns nil if the body can't be decoded. exceeded is the bound that it exceeds, if that
+// is why: it may have limit bytes, and as many as lend lends.
+func inflate(encoding string, body []byte, limit int, lend func(n int) []byte) (decoded []byte, exceeded string) {
 	if isIdentity(encoding) {
-		return body, false, true
+		return body, ""
 	}
 	dec, ok := NewDecoder(encoding, bytes.NewReader(body))
 	if !ok {
-		return nil, false, false
+		return nil, ""
 	}
-	decoded, err := io.ReadAll(io.LimitReader(dec, limit+1))
-	return decoded, true, err == nil && int64(len(decoded)) <= limit
+	// Most bodies become less than eight times as long.
+	for size := 8*len(body) + minInflated; ; size *= 2 {
+		size = min(size, limit+1)
+		wider := lend(size)
+		if wider == nil {
+			return nil, memoryBound
+		}
+		var ended bool
+		decoded, ended, ok = fill(append(wider, decoded...), dec)
+		switch {
+		case !ok:
+			return nil, ""
+		case len(decoded) > limit:
+			return nil, sizeBound
+		case ended:
+			return decoded, ""
+		}
+	}
+}
+
+// fill reads into the room that is left in buf, and reports whether src has ended. It
+// isn't ok if src fails.
+func fill(buf []byte, src io.Reader) (filled []byte, ended, ok bool) {
+	for len(buf) < cap(buf) {
+		n, err := src.Read(buf[len(buf):cap(buf)])
+		buf = buf[:len(buf)+n]
+		if err != nil {
+			ended = errors.Is(err, io.EOF)
+			return buf, ended, ended
+		}
+	}
+	return buf, false, true
 }
 
 // digests are the fields that are wrong once a body was changed.

@@ -8,8 +8,12 @@
 //     has to change is replaced; the text around it stays as it was.
 //   - What isn't understood passes unchanged: text that isn't JSON, a value of
 //     another type than the API has there, a key that occurs twice, an event of
-//     several data lines, a body or an event that is too large. (Invalid escapes
-//     in strings that no rule reads aren't noticed; see document.)
+//     several data lines. (Invalid escapes in strings that no rule reads aren't
+//     noticed; see document.)
+//   - The work is in proportion to the text. What exceeds a bound passes unchanged,
+//     and Call.Unfiltered says so: a text that is too long, once it is inflated too,
+//     nested too deep or has too many values, for which there is no memory, or that
+//     would become twice as long and 1 MB longer.
 //   - A request that would have worked still works. Nothing here fails, so there
 //     is no error to return.
 //   - Filtering twice gives the same as filtering once.
@@ -41,13 +45,13 @@ const (
 	GeminiGenerate
 )
 
-// The bounds that a body may exceed.
+// The bounds that a body may exceed, as Call.Unfiltered names them.
 const (
-	sizeBound   = "size"
-	depthBound  = "depth"
-	valuesBound = "values"
-	growthBound = "growth"
-	memoryBound = "memory"
+	sizeBound   = "size"   // maxBody or maxResponse, once it is inflated too
+	depthBound  = "depth"  // maxDepth or maxRefDepth
+	valuesBound = "values" // maxNodes
+	growthBound = "growth" // maxEdited
+	memoryBound = "memory" // what lend lends
 )
 
 // Call is what must be known of a request in order to filter its response. It
@@ -60,8 +64,8 @@ type Call struct {
 	unfiltered string // see Unfiltered
 }
 
-// Unfiltered returns why the request's body has passed as it came although there may be
-// something to change: the bound that it exceeds. It is "" if the body was filtered.
+// Unfiltered returns the bound that the request's body exceeds, so that it has passed as
+// it came: "size", "depth", "values", "growth" or "memory". It is "" if it exceeds none.
 func (c Call) Unfiltered() string { return c.unfiltered }
 
 // Request filters the body of a request whose header is h, which may be nil. model
@@ -70,31 +74,43 @@ func (c Call) Unfiltered() string { return c.unfiltered }
 // If nothing needs to change, it returns body itself. Otherwise it returns a new slice,
 // which h no longer describes: see Call.Outdates.
 //
-// The new slice uses the memory that spare returns: an empty buffer with room for
-// n bytes. If spare is nil or returns nil, the memory is allocated.
-func Request(api API, model string, h http.Header, body []byte, spare func(n int) []byte) ([]byte, Call) {
+// What a compressed body becomes, and the new slice, lie in memory that lend lends: an
+// empty buffer with room for n bytes, or nil to refuse it. If lend is nil, memory is
+// allocated. Without memory a compressed body passes as it came; but the new slice, for
+// which lend is asked last, is then allocated, as the caller can give up the body for it.
+// Once Request returns, all buffers are the caller's again: nothing uses them, but for the
+// one that the new slice lies in.
+func Request(api API, model string, h http.Header, body []byte, lend func(n int) []byte) ([]byte, Call) {
 	call := Call{api: api}
 	if !applies(api, model) {
 		return body, call
 	}
-	decoded, wasEncoded, ok := decodeBody(encodingOf(h), body, maxBody)
-	if !ok {
+	if lend == nil {
+		lend = allocate
+	}
+	encoding := encodingOf(h)
+	decoded, exceeded := inflate(encoding, body, maxBody, lend)
+	call.unfiltered = exceeded
+	if decoded == nil {
 		return body, call
 	}
 	r := requests.Get().(*request)
 	defer r.release()
-	if !r.parse(decoded) {
-		return body, call
+	if r.parse(decoded) {
+		r.applyRules(api, model)
 	}
-	r.applyRules(api, model)
 	call.tools = r.tools
-	out := r.edits.editedText(&r.document, spare)
+	out := r.edits.editedText(&r.document, lend)
+	call.unfiltered = r.exceeded
 	if out == nil {
 		return body, call
 	}
-	call.changed, call.decoded = true, wasEncoded
+	call.changed, call.decoded = true, !isIdentity(encoding)
 	return out, call
 }
+
+// allocate lends memory without a bound.
+func allocate(n int) []byte { return make([]byte, 0, n) }
 
 // applies reports whether there is a rule for such requests.
 func applies(api API, model string) bool {

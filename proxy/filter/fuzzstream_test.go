@@ -77,12 +77,12 @@ func checkCalls(t *testing.T, g *generator) (mended int) {
 	t.Helper()
 	c := callWithTools(t, "bash", "read")
 	plain, stream, clean := g.answer()
-	body := c.filteredJSON([]byte(plain))
+	body, _ := c.filteredJSON([]byte(plain))
 	if body == nil {
 		body = []byte(plain)
 	}
 	want := readPlain(t, body)
-	if another := c.filteredJSON([]byte(escaped(plain))); (another == nil) != (string(body) == plain) || another != nil && !reflect.DeepEqual(readPlain(t, another), want) {
+	if another, _ := c.filteredJSON([]byte(escaped(plain))); (another == nil) != (string(body) == plain) || another != nil && !reflect.DeepEqual(readPlain(t, another), want) {
 		t.Fatalf("written with escapes\n%s\nbecame\n%s", plain, another)
 	}
 	out := filterStream(t, c, strings.NewReader(stream))

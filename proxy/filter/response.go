@@ -31,7 +31,7 @@ func (c Call) Response(res *http.Response) (unfiltered string) {
 	case media == "text/event-stream":
 		c.filterStream(res)
 	case media == "application/json" || strings.HasSuffix(media, "+json"):
-		c.filterBody(res)
+		return c.filterBody(res)
 	}
 	return ""
 }
@@ -47,48 +47,56 @@ func (c Call) filterStream(res *http.Response) {
 	markRewritten(res.Header, -1, encoding != "")
 }
 
-func (c Call) filterBody(res *http.Response) {
+// filterBody returns the bound that the body exceeds.
+func (c Call) filterBody(res *http.Response) (exceeded string) {
 	if res.ContentLength > maxResponse {
-		return
+		return sizeBound
 	}
 	raw, err := io.ReadAll(io.LimitReader(res.Body, maxResponse+1))
 	if err != nil || len(raw) > maxResponse {
 		// An error comes again when the rest is read.
 		res.Body = readCloser{io.MultiReader(bytes.NewReader(raw), res.Body), res.Body}
-		return
+		if err == nil {
+			exceeded = sizeBound
+		}
+		return exceeded
 	}
-	if decoded, wasEncoded, ok := decodeBody(encodingOf(res.Header), raw, maxResponse); ok {
-		if out := c.filteredJSON(decoded); out != nil {
+	encoding := encodingOf(res.Header)
+	decoded, exceeded := inflate(encoding, raw, maxResponse, allocate)
+	if decoded != nil {
+		var out []byte
+		if out, exceeded = c.filteredJSON(decoded); out != nil {
 			raw = out
 			n := int64(len(out))
 			if res.ContentLength < 0 {
 				n = -1
 			}
 			res.ContentLength = n
-			markRewritten(res.Header, int(n), wasEncoded)
+			markRewritten(res.Header, int(n), !isIdentity(encoding))
 		}
 	}
 	res.Body = readCloser{bytes.NewReader(raw), res.Body}
+	return exceeded
 }
 
-// filteredJSON filters a response that is one JSON text. It returns nil if nothing
-// needs to change.
-func (c Call) filteredJSON(text []byte) []byte {
+// filteredJSON filters a response that is one JSON text. out is nil if nothing needs to
+// change, or if the text exceeds a bound.
+func (c Call) filteredJSON(text []byte) (out []byte, exceeded string) {
 	r := responses.Get().(*response)
 	defer r.release()
 	r.tools = c.tools
-	if !r.parse(text) || r.kind(root) != object {
-		return nil
+	if r.parse(text) && r.kind(root) == object {
+		r.editWhole()
+		out = r.edits.editedText(&r.document, allocate)
 	}
-	r.editWhole()
-	return r.edits.editedText(&r.document, nil)
+	return out, r.exceeded
 }
 
 // responses holds the memory that calls of Response use one after the other.
 var responses = sync.Pool{New: func() any { return new(response) }}
 
 func (r *response) release() {
-	if cap(r.nodes) > maxKeptNodes || cap(r.edits.text) > maxKeptText || cap(r.argsBuf) > maxKeptText {
+	if cap(r.nodes)+cap(r.argsDoc.nodes) > maxKeptNodes || cap(r.edits.text) > maxKeptText || cap(r.argsBuf) > maxKeptText {
 		return
 	}
 	r.src, r.argsDoc.src = nil, nil

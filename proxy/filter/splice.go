@@ -68,9 +68,9 @@ func (e *edits) appendEdited(dst, src []byte) []byte {
 func maxEdited(n int) int { return 2*n + 1<<20 }
 
 // editedText returns the text of d with the edits made. It returns nil if there are
-// none, if d isn't valid JSON, or if d exceeds a bound, also by growing too much. spare is
+// none, if d isn't valid JSON, or if d exceeds a bound, also by growing too much. lend is
 // Request's.
-func (e *edits) editedText(d *document, spare func(n int) []byte) []byte {
+func (e *edits) editedText(d *document, lend func(n int) []byte) []byte {
 	if d.exceeded != "" || len(e.list) == 0 || !d.stringsValid() || !e.sortEdits(len(d.src)) {
 		return nil
 	}
@@ -82,12 +82,9 @@ func (e *edits) editedText(d *document, spare func(n int) []byte) []byte {
 		d.exceeded = growthBound
 		return nil
 	}
-	var out []byte
-	if spare != nil {
-		out = spare(n)
-	}
+	out := lend(n)
 	if out == nil {
-		out = make([]byte, 0, n)
+		out = allocate(n)
 	}
 	return e.appendEdited(out, d.src)
 }

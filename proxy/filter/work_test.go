@@ -82,8 +82,8 @@ func TestNamesThatAreKept(t *testing.T) {
 		body := `{"tools":[` + list(n, `{"name":"x%d"}`) + `]}`
 		_, call := Request(ChatCompletions, "", nil, []byte(body), nil)
 		in := `{"choices":[{"message":{"tool_calls":[` + wrappedCall(`\"name\":\"x1\"`) + `]}}]}`
-		if got := call.filteredJSON([]byte(in)) != nil; got != unwrapped {
-			t.Errorf("with %d bytes of names a call is unwrapped: %v", n, got)
+		if out, _ := call.filteredJSON([]byte(in)); (out != nil) != unwrapped {
+			t.Errorf("with %d bytes of names a call became %s", n, out)
 		}
 	}
 }
