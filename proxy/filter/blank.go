@@ -1,6 +1,9 @@
 package filter
 
-import "slices"
+import (
+	"slices"
+	"strings"
+)
 
 // Text that is empty, or white space only, is refused by most model families:
 // https://github.com/anomalyco/opencode/issues/5028 and
@@ -89,22 +92,21 @@ func (r *request) answerCalls(unanswered []messageCall, m *message) (results str
 	}
 	after := r.end(r.msgs[unanswered[0].message].node)
 	var blocks []byte
+	r.edits.begin(after, after)
 	for _, c := range unanswered {
-		id := string(r.raw(c.id))
-		if !c.inBlock {
-			r.edits.replace(after, after, `,{"role":"tool","tool_call_id":`, id, `,"content":`, interruptedPlaceholder, `}`)
-			continue
+		if id := r.raw(c.id); !c.inBlock {
+			r.edits.text = append(append(append(r.edits.text, `,{"role":"tool","tool_call_id":`...), id...), `,"content":`+interruptedPlaceholder+`}`...)
+		} else {
+			blocks = append(append(append(blocks, `,{"type":"tool_result","tool_use_id":`...), id...), `,"content":`+interruptedPlaceholder+`}`...)
 		}
-		if len(blocks) > 0 {
-			blocks = append(blocks, ',')
-		}
-		blocks = append(append(append(blocks, `{"type":"tool_result","tool_use_id":`...), id...), `,"content":`+interruptedPlaceholder+`}`...)
 	}
-	if len(blocks) > 0 && m.role != userRole {
-		r.edits.replace(after, after, `,{"role":"user","content":[`, string(blocks), `]}`)
+	r.edits.end()
+	results = strings.TrimPrefix(string(blocks), ",")
+	if results != "" && m.role != userRole {
+		r.edits.replace(after, after, `,{"role":"user","content":[`, results, `]}`)
 		return ""
 	}
-	return string(blocks)
+	return results
 }
 
 // editContent records the edits of m's content. results, answers as JSON, are put

@@ -29,7 +29,10 @@ func (l *lender) lend(n int) []byte {
 // gzipped is a compressed body, with its header.
 func gzipped(tb testing.TB, text string) (http.Header, []byte) {
 	var b bytes.Buffer
-	w := gzip.NewWriter(&b)
+	w, err := gzip.NewWriterLevel(&b, gzip.BestSpeed)
+	if err != nil {
+		tb.Fatal(err)
+	}
 	if _, err := w.Write([]byte(text)); err != nil {
 		tb.Fatal(err)
 	}

@@ -124,13 +124,17 @@ func (l *lazyDecoder) Read(p []byte) (int, error) {
 	return l.dec.Read(p)
 }
 
-// minInflated is the least room for what a body becomes.
-const minInflated = 512
+// A body is inflated in parts of at most maxPart bytes, and no part but the first is larger
+// than all before it, so that what is lent is in proportion to what has come.
+const (
+	minPart = 512
+	maxPart = 1 << 20
+)
 
 // inflate returns a body without its encoding, and the body itself if it has none. It
 // returns nil if the body can't be decoded. exceeded is the bound that it exceeds, if that
 // is why: it may have limit bytes, and as many as lend lends.
-func inflate(encoding string, body []byte, limit int, lend func(n int) []byte) (decoded []byte, exceeded string) {
+func inflate(encoding string, body []byte, limit int, lend func(n int) []byte) (text []byte, exceeded string) {
 	if isIdentity(encoding) {
 		return body, ""
 	}
@@ -138,24 +142,33 @@ func inflate(encoding string, body []byte, limit int, lend func(n int) []byte) (
 	if !ok {
 		return nil, ""
 	}
-	// Most bodies become less than eight times as long.
-	for size := 8*len(body) + minInflated; ; size *= 2 {
-		size = min(size, limit+1)
-		wider := lend(size)
-		if wider == nil {
+	var parts [][]byte
+	total := 0
+	for ended := false; !ended; {
+		// Most bodies become less than eight times as long, and are one part.
+		part := lend(min(max(8*len(body), total, minPart), maxPart))
+		if part == nil {
 			return nil, memoryBound
 		}
-		var ended bool
-		decoded, ended, ok = fill(append(wider, decoded...), dec)
-		switch {
-		case !ok:
+		part, ended, ok = fill(part, dec)
+		parts, total = append(parts, part), total+len(part)
+		if !ok {
 			return nil, ""
-		case len(decoded) > limit:
+		}
+		if total > limit {
 			return nil, sizeBound
-		case ended:
-			return decoded, ""
 		}
 	}
+	if len(parts) == 1 {
+		return parts[0], ""
+	}
+	if text = lend(total); text == nil {
+		return nil, memoryBound
+	}
+	for _, part := range parts {
+		text = append(text, part...)
+	}
+	return text, ""
 }
 
 // fill reads into the room that is left in buf, and reports whether src has ended. It

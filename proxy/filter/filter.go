@@ -79,7 +79,8 @@ func (c Call) Unfiltered() string { return c.unfiltered }
 // allocated. Without memory a compressed body passes as it came; but the new slice, for
 // which lend is asked last, is then allocated, as the caller can give up the body for it.
 // Once Request returns, all buffers are the caller's again: nothing uses them, but for the
-// one that the new slice lies in.
+// one that the new slice lies in. lend is asked for each 1 MB that a body is inflated to, so
+// it can also end the work on a request whose client has left.
 func Request(api API, model string, h http.Header, body []byte, lend func(n int) []byte) ([]byte, Call) {
 	call := Call{api: api}
 	if !applies(api, model) {

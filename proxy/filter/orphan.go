@@ -68,7 +68,7 @@ func (r *request) collectCalls(i int) bool {
 			return false
 		}
 	}
-	slices.SortStableFunc(r.turnCalls, func(a, b messageCall) int { return bytes.Compare(a.value, b.value) })
+	slices.SortFunc(r.turnCalls, func(a, b messageCall) int { return bytes.Compare(a.value, b.value) })
 	return true
 }
 
