@@ -3,7 +3,6 @@ package filter
 import (
 	"bytes"
 	"encoding/hex"
-	"fmt"
 	"strings"
 	"unicode"
 	"unicode/utf16"
@@ -119,7 +118,9 @@ func appendQuoted(dst, s []byte) []byte {
 	return append(dst, '"')
 }
 
-func appendEscape(dst []byte, r rune) []byte { return fmt.Appendf(dst, `\u%04x`, r) }
+func appendEscape(dst []byte, r rune) []byte {
+	return hex.AppendEncode(append(dst, `\u`...), []byte{byte(r >> 8), byte(r)})
+}
 
 // isBlankText reports whether s, the inside of a JSON string, is empty or has only
 // Unicode white space in it.
