@@ -11,9 +11,9 @@
 //     several data lines. (Invalid escapes in strings that no rule reads aren't
 //     noticed; see document.)
 //   - The work is in proportion to the text. What exceeds a bound passes unchanged,
-//     and Call.Unfiltered says so: a text that is too long, once it is inflated too,
-//     nested too deep or has too many values, for which there is no memory, or that
-//     would become twice as long and 1 MB longer.
+//     and Call.Unfiltered says so: a text that is too long, also once it is inflated,
+//     is nested too deep, has too many values, would become more than twice as long
+//     and 1 MB, or for which there is no memory.
 //   - A request that would have worked still works. Nothing here fails, so there
 //     is no error to return.
 //   - Filtering twice gives the same as filtering once.
