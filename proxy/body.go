@@ -143,11 +143,13 @@ func (b *body) grow(most int) (ok bool, err error) {
 	return true, nil
 }
 
-// replace makes data, which nobody else holds, the body. The memory is charged
-// for it even if it is more than there is left: it is there already.
-func (b *body) replace(data []byte) {
+// replace makes data, which nobody else holds, the body. Unless it was lent, the memory is
+// charged for it even if it is more than there is left: it is there already.
+func (b *body) replace(data []byte, lent bool) {
 	b.memory.reclaim(b.data)
-	b.memory.left.Add(-int64(cap(data)))
+	if !lent {
+		b.memory.left.Add(-int64(cap(data)))
+	}
 	b.data, b.size = data, int64(len(data))
 }
 

@@ -191,7 +191,7 @@ func TestReplaceIsCharged(t *testing.T) {
 	if err != nil || !b.whole {
 		t.Fatal(err)
 	}
-	b.replace(append(mem.buffer(50_000), "mended"...))
+	b.replace(append(mem.buffer(50_000), "mended"...), false)
 	if held := all - mem.left.Load(); held != int64(cap(b.data)) || held < 50_000 || b.size != 6 {
 		t.Errorf("%d bytes of %d are charged", held, cap(b.data))
 	}

@@ -23,13 +23,38 @@ func (e *exchange) filterRequest() {
 	if kind == 0 {
 		return
 	}
+	// What the filter needs is charged too, and refused once the client has left.
+	var lent [][]byte
+	lend := func(n int) []byte {
+		if r.Context().Err() != nil {
+			return nil
+		}
+		buf := e.proxy.memory.lend(n, 0)
+		if buf != nil {
+			lent = append(lent, buf)
+		}
+		return buf
+	}
 	var mended []byte
-	mended, e.call = filter.Request(kind, model, r.Header, e.body.data, e.proxy.memory.buffer)
+	mended, e.call = filter.Request(kind, model, r.Header, e.body.data, lend)
 	e.accept = e.call.Accept(r.Header)
-	if len(mended) > 0 && &mended[0] != &e.body.data[0] {
-		e.body.replace(mended)
+	charged := false
+	for _, buf := range lent {
+		if sameMemory(buf, mended) {
+			charged = true
+		} else {
+			e.proxy.memory.reclaim(buf)
+		}
+	}
+	if !sameMemory(mended, e.body.data) {
+		e.body.replace(mended, charged)
+	}
+	if bound := e.call.Unfiltered(); bound != "" {
+		e.proxy.unfiltered(r, bound)
 	}
 }
+
+func sameMemory(a, b []byte) bool { return cap(a) > 0 && cap(b) > 0 && &a[:1][0] == &b[:1][0] }
 
 // filtered returns as what the filter knows a request, 0 if it doesn't, and
 // the model if the path names it.
@@ -59,7 +84,9 @@ func (e *exchange) beginAnswer(a *attempt) io.Reader {
 	h := e.w.Header()
 	if e.call != (filter.Call{}) {
 		res := &http.Response{StatusCode: a.res.Status, Header: h, ContentLength: a.res.Length, Body: bodyOf{body, a.res}}
-		e.call.Response(res)
+		if bound := e.call.Response(res); bound != "" {
+			e.proxy.unfiltered(e.r, bound)
+		}
 		body = res.Body
 	}
 	if h["Content-Type"] == nil {

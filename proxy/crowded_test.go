@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"patrol/proxy"
+	"patrol/rotator/pat"
 )
 
 // A request for which there is no memory waits for it a second, and then passes as it
@@ -101,4 +102,20 @@ func TestCrowdedWithoutToken(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestUnfiltered: what exceeds a bound of the filter passes as it came, and is counted.
+func TestUnfiltered(t *testing.T) {
+	up := upstream(t, echo)
+	h := open(t, proxy.Config{Host: up.URL})
+	h.publish(t, pat.New(canary, up.URL))
+	const deep = 5000
+	body := `{"messages":[{"role":"user","content":[{"type":"text","text":""}]}],"x":` + strings.Repeat("[", deep) + strings.Repeat("]", deep) + `}`
+	if got := h.do(t, "POST", "/v1/messages", body); got.StatusCode != http.StatusOK || got.body != body {
+		t.Errorf("%d, %d bytes came", got.StatusCode, len(got.body))
+	}
+	if n := h.Stats().Unfiltered; n != 1 || !strings.Contains(h.log.String(), "bound=depth") {
+		t.Errorf("%d counted: %s", n, h.log.String())
+	}
+	h.givesBack(t)
 }

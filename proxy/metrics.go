@@ -24,6 +24,7 @@ func (p *Proxy) metrics(w http.ResponseWriter) {
 		{"requests_total", "counter", "Requests that came in, of any kind.", s.Requests},
 		{"requests_waited_total", "counter", "Requests that waited for a token.", s.Waited},
 		{"requests_unkept_total", "counter", "Requests passed on without filter and replay, for lack of memory.", s.Unkept},
+		{"unfiltered_total", "counter", "Requests and answers that exceed a bound of the filter's work, and passed as they are.", s.Unfiltered},
 		{"resent_stale_total", "counter", "Times that a request was sent again with a token that had become current.", s.Stale},
 		{"resent_reset_total", "counter", "Times that a request was sent again after its connection had died.", s.Resets},
 		{"refused_current_total", "counter", "Times that an upstream called the current token invalid.", s.Refused},
@@ -72,13 +73,15 @@ type Stats struct {
 	NoToken  uint64 `json:"no_token"`   // answered 503: no token came in time
 	Failed   uint64 `json:"no_answer"`  // answered 502: no answer from upstream
 	Unkept   uint64 `json:"unkept"`     // passed on without filter and replay, for lack of memory
+
+	Unfiltered uint64 `json:"unfiltered"` // passed on without filter, since they exceed a bound of its work
 }
 
 type stats struct {
 	mu sync.Mutex
 	Stats
 
-	unkeptLog guard.LogQuota
+	unkeptLog, unfilteredLog guard.LogQuota
 }
 
 // count adds one to a field of p.stats.
@@ -102,5 +105,15 @@ func (p *Proxy) unkept(r *http.Request) {
 	if skipped, ok := p.stats.unkeptLog.Take(time.Now()); ok {
 		p.cfg.Log.Warn("request passes without filter and replay: those that wait for their answers hold all the memory for it",
 			"method", r.Method, "path", r.URL.Path, "length", r.ContentLength, "not_logged_before", skipped)
+	}
+}
+
+// unfiltered counts and tells of a request or an answer that passes as it is since it
+// exceeds a bound of the filter.
+func (p *Proxy) unfiltered(r *http.Request, bound string) {
+	p.count(&p.stats.Unfiltered)
+	if skipped, ok := p.stats.unfilteredLog.Take(time.Now()); ok {
+		p.cfg.Log.Warn("request or answer passes without filter: it exceeds a bound of the filter's work",
+			"method", r.Method, "path", r.URL.Path, "bound", bound, "not_logged_before", skipped)
 	}
 }
