@@ -10,6 +10,7 @@ import (
 
 	"patrol/proxy/filter"
 	"patrol/proxy/upstream"
+	"patrol/rotator/pat"
 )
 
 // filterRequest mends the request's body, if the filter is for such requests, and
@@ -73,6 +74,45 @@ func filtered(of api, path string) (kind filter.API, model string) {
 	}
 	return 0, ""
 }
+
+// cleanAnswer takes off what an upstream says to browsers of its host, which isn't ours,
+// and leads a redirect below the route's base back to us. Any other is an error: nobody is
+// to follow it with what was meant for the workspace.
+func (e *exchange) cleanAnswer(status int) error {
+	h := e.w.Header()
+	for name := range h {
+		switch name {
+		case "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data", "Public-Key-Pins", "Nel", "Report-To":
+			delete(h, name)
+		default:
+			if strings.HasPrefix(name, "Access-Control-") {
+				delete(h, name)
+			}
+		}
+	}
+	if h["Location"] == nil || status/100 != 3 {
+		return nil
+	}
+	asked, err := e.route.to.Parse(e.out.Target)
+	if err != nil {
+		return err // which the server has parsed before
+	}
+	to, err := asked.Parse(h.Get("Location"))
+	if err != nil {
+		return redirectError{"an address that can't be read"}
+	}
+	here, ok := e.route.local(to)
+	if !ok {
+		return redirectError{pat.Redact(to.Host)}
+	}
+	h.Set("Location", here)
+	return nil
+}
+
+// redirectError is an answer that leads to another host, or out of its route.
+type redirectError struct{ host string }
+
+func (e redirectError) Error() string { return "it redirects to " + e.host }
 
 // beginAnswer returns the body of the answer as the client gets it, and sends the header
 // on its way.

@@ -36,6 +36,7 @@ func (e *exchange) failed(err error) {
 		return
 	}
 	p.count(&p.stats.Failed)
+	clear(e.w.Header())
 	host := e.route.to.Scheme + "://" + e.route.to.Host
 	p.cfg.Log.Warn("no answer from upstream", "method", r.Method, "upstream", host, "path", r.URL.Path, "err", harmless(err))
 	answer{
@@ -67,6 +68,8 @@ func explain(err error) string {
 	dns, unresolved := errors.AsType[*net.DNSError](err)
 	network, ok := errors.AsType[net.Error](err)
 	switch {
+	case is[redirectError](err):
+		return err.Error() + ", and patrol follows nothing out of the route that was asked for"
 	case proxied && via.Status != 0:
 		return fmt.Sprintf("the proxy that HTTPS_PROXY or HTTP_PROXY names for it refuses to connect (status %d)", via.Status)
 	case proxied:
@@ -92,7 +95,7 @@ func explain(err error) string {
 // an upstream can send the token back.
 func harmless(err error) string {
 	if is[*net.OpError](err) || is[*tls.CertificateVerificationError](err) || is[tls.AlertError](err) || is[syscall.Errno](err) ||
-		is[*upstream.ProtocolError](err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) {
+		is[*upstream.ProtocolError](err) || is[redirectError](err) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, context.DeadlineExceeded) {
 		return err.Error()
 	}
 	cause := err

@@ -54,6 +54,10 @@ func (e *exchange) serve() {
 		return
 	}
 	defer func() { _ = a.res.Close() }()
+	if err := e.cleanAnswer(a.res.Status); err != nil {
+		e.failed(err)
+		return
+	}
 	e.copyBack(a.res, e.beginAnswer(&a))
 }
 
@@ -127,7 +131,7 @@ func (e *exchange) build() {
 		Resend: e.body.whole && e.route.repeatable(r.Method),
 	}
 	if r.ProtoAtLeast(1, 1) { // 1.0 knows no 1xx
-		e.out.Interim = e.w.WriteHeader
+		e.out.Interim = e.passInterim
 	}
 	if !e.body.whole {
 		e.out.Rest = &e.upload
@@ -137,12 +141,19 @@ func (e *exchange) build() {
 	}
 }
 
+// passInterim passes an answer with 1xx on.
+func (e *exchange) passInterim(status int) {
+	_ = e.cleanAnswer(status) // it is no redirect
+	e.w.WriteHeader(status)
+}
+
 // omits says which fields don't go upstream: every credential, what the client says of
 // a proxy before us, and what the filter has made wrong.
 func (e *exchange) omits(name string) bool {
 	switch name {
 	case "Authorization", "X-Api-Key", "Api-Key", "X-Goog-Api-Key", "Cookie", "X-Real-Ip", "Forwarded",
-		"Expect": // the body is there already
+		"Expect",                                                                                          // the body is there already
+		"X-Http-Method", "X-Http-Method-Override", "X-Method-Override", "X-Original-Url", "X-Rewrite-Url": // what was checked is what is asked for
 		return true
 	case "Accept-Encoding":
 		return e.accept != ""

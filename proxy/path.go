@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net/http"
+	"path"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -56,8 +57,8 @@ func checkRaw(raw string) error {
 }
 
 // checkPath looks at the path that the bytes stand for.
-func checkPath(path string) error {
-	for _, c := range path {
+func checkPath(asked string) error {
+	for _, c := range asked {
 		switch {
 		case c >= utf8.RuneSelf:
 			// A server that folds Unicode would make dots and slashes of
@@ -69,13 +70,13 @@ func checkPath(path string) error {
 			return errChar
 		}
 	}
-	path = strings.TrimPrefix(path, "/")
-	for path != "" {
-		segment, rest, _ := strings.Cut(path, "/")
+	asked = strings.TrimPrefix(asked, "/")
+	for asked != "" {
+		segment, rest, _ := strings.Cut(asked, "/")
 		if strings.Trim(segment, ". ") == "" {
 			return errSegment
 		}
-		path = rest
+		asked = rest
 	}
 	return nil
 }
@@ -88,4 +89,71 @@ func plain(c byte) bool {
 
 func alphanumeric(c byte) bool {
 	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9'
+}
+
+// minting is what makes a credential for Databricks, below /api/VERSION/ and in lower case:
+// it would outlive the token that it was asked for with. From the API's reference,
+// https://docs.databricks.com/api/workspace, and the SDK's services.
+var minting = []struct {
+	path     string // segments as path.Match has them
+	anywhere bool   // not only at the beginning
+}{
+	{path: "token*"}, // token, tokens, token-management
+	{path: "git-credentials"},
+	{path: "database/credentials"},
+	{path: "postgres/credentials"},
+	{path: "oauth2", anywhere: true},
+	{path: "oidc", anywhere: true},
+	{path: "serviceprincipals/*/credentials", anywhere: true},
+	{path: "temporary-*-credentials", anywhere: true},
+}
+
+var errMints = errors.New("patrol passes no requests to what makes tokens and other credentials (the token API and its like): one made there would outlive patrol's token")
+
+// checkAPI says whether a path below /api/, which checkTarget has let pass, may be asked
+// for: what makes credentials, and the token API, never, in any spelling. So the segments
+// that name the service must be as the documentation writes them.
+func checkAPI(asked string) error {
+	version, rest, _ := strings.Cut(strings.TrimPrefix(asked, restAPI), "/")
+	service, _, _ := strings.Cut(rest, "/")
+	for strings.EqualFold(service, "preview") {
+		_, rest, _ = strings.Cut(rest, "/")
+		service, _, _ = strings.Cut(rest, "/")
+	}
+	if !consists(version, func(c byte) bool { return '0' <= c && c <= '9' || c == '.' }) ||
+		!consists(service, func(c byte) bool { return alphanumeric(c) || c == '-' || c == '_' }) {
+		return errors.New("patrol knows no such API: a path looks like /api/2.0/SERVICE/…")
+	}
+	segments := strings.Split(strings.ToLower(rest), "/")
+	for _, m := range minting {
+		pattern := strings.Split(m.path, "/")
+		for at := 0; at == 0 || m.anywhere && at < len(segments); at++ {
+			if beginsWith(segments[at:], pattern) {
+				return errMints
+			}
+		}
+	}
+	return nil
+}
+
+func beginsWith(segments, pattern []string) bool {
+	if len(segments) < len(pattern) {
+		return false
+	}
+	for i, p := range pattern {
+		if ok, _ := path.Match(p, segments[i]); !ok { // the patterns are valid
+			return false
+		}
+	}
+	return true
+}
+
+// consists reports whether s is made of such bytes only, and not empty.
+func consists(s string, of func(byte) bool) bool {
+	for i := range len(s) {
+		if !of(s[i]) {
+			return false
+		}
+	}
+	return s != ""
 }

@@ -105,6 +105,8 @@ func showAPI(t *testing.T, f *fixture) {
 		"/api/2.0/fs/files/Volumes/a/b/with%20space",
 		"/api/2.0/preview/sql/queries",
 		"/api/1.2/contexts/status",
+		"/api/2.0/secrets/get?scope=a&key=b",
+		"/api/2.0/database/instances",
 		"/api/2.0/permissions/authorization/tokens",
 	} {
 		f.forget(t)
@@ -176,6 +178,9 @@ func showTokenAPI(t *testing.T, f *fixture) {
 		"/api/2.0/clusters/%ef%bc%8e%ef%bc%8e/token/create", "/api/2.0%ef%bc%8ftoken/create", "/api/2.0/%ef%bd%94oken/create", "/api/2.0/to%cc%80ken/create",
 		"/api/2.0/token%2", "/api/2.0/token%", "/api/2.0/token%zz", "/api/2.0/token#x", "/api/2.0/?/../token/create/../", "/api/x/token/create", "/api/latest/token/create",
 		"/api/token/create", "/api/2.0/", "/api/2.0", "/api/", "/api/v2.0/token/create", "/api/%32.0/token/create", "/api/2.0/Token-Management/x",
+		"/api/2.0/git-credentials", "/api/2.0/git-credentials/1", "/api/2.0/Database/Credentials", "/api/2.0/postgres/credentials", "/api/2.0/oauth2/x", "/api/2.0/accounts/a/oauth2/token",
+		"/api/2.0/accounts/servicePrincipals/1/credentials/secrets", "/api/2.0/preview/servicePrincipals/1/credentials/secrets", "/api/2.0/unity-catalog/temporary-table-credentials",
+		"/api/2.1/unity-catalog/temporary-path-credentials", "/api/2.1/unity-catalog/Temporary-Service-Credentials", "/api/2.0//git-credentials", "/api/2.0/git%2Dcredentials", "/api/2.0/./database/credentials",
 		"/api/2.0/to%6ben/create", "/api/2.0/to%E2%84%AAen/create", "/api/2.0/;a=b/token/create", "/api/2.0 /token/create", "/API/2.0/clusters/list",
 	})
 }

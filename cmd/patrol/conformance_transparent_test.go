@@ -286,13 +286,13 @@ func showInformational(t *testing.T, f *fixture) {
 }
 
 func showRepeatedHeaders(t *testing.T, f *fixture) {
-	cookies := []string{"a=1; Expires=Wed, 09 Jun 2027 10:18:14 GMT", "b=2", "a=3"}
+	links := []string{`</a>; rel="x, y"`, "</b>", "</a>"}
 	f.handle(t, func(w http.ResponseWriter, _ *http.Request) {
-		w.Header()["Set-Cookie"] = cookies
+		w.Header()["Link"] = links
 		w.Header()["Www-Authenticate"] = []string{"Basic", "Bearer"}
 	})
 	got := f.ask(t, http.MethodPost, "/v1/messages", question, "X-Twice", "1", "X-Twice", "2")
-	if !slices.Equal(got.Header["Set-Cookie"], cookies) || len(got.Header["Www-Authenticate"]) != 2 {
+	if !slices.Equal(got.Header["Link"], links) || len(got.Header["Www-Authenticate"]) != 2 {
 		t.Errorf("the answer has %q", got.Header)
 	}
 	if twice := f.arrived(t, 1)[0].header["X-Twice"]; !slices.Equal(twice, []string{"1", "2"}) {

@@ -51,7 +51,7 @@ func flagDefs(o *Options) []flagDef {
 		newFlag("gemini-upstream", "url", "", &o.Proxy.GeminiUpstream, parseText, "where Gemini's requests go (default {host}/serving-endpoints/google)"),
 		newFlag("gateway", gateway+"|url", "", &o.Proxy.Gateway, parseText, "derive the four upstreams from an AI gateway: "+gateway+" is {host}/ai-gateway; a URL is a dedicated gateway's host"),
 		newFlag("upstream-ca", "file", "", &o.Proxy.RootCAs, o.parseCAFile, "trust the authorities in this PEM file too, besides those of the system"),
-		newFlag("allow-api", kindBool, "false", &o.Proxy.AllowAPI, parseBool, "serve /api/… of the workspace too; the token API never"),
+		newFlag("allow-api", kindBool, "false", &o.Proxy.AllowAPI, parseBool, "serve /api/… of the workspace too; what makes tokens and other credentials never"),
 		newFlag("filter", "on|off", "on", &o.Proxy.NoFilter, parseNoFilter, "mend what agents send that Databricks rejects, and what it sends that they misread"),
 		newFlag("wait", "duration", "10s", &o.Proxy.Wait, parseWait, "how long a request waits for a token that works, before it gets 503"),
 		newFlag("replay-limit", "bytes", "16777216", &o.Proxy.ReplayLimit, parseReplayLimit, "the longest request that is kept in memory, to be sent again if its token died on the way"),
