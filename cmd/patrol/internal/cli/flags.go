@@ -55,6 +55,7 @@ func flagDefs(o *Options) []flagDef {
 		newFlag("filter", "on|off", "on", &o.Proxy.NoFilter, parseNoFilter, "mend what agents send that Databricks rejects, and what it sends that they misread"),
 		newFlag("wait", "duration", "10s", &o.Proxy.Wait, parseWait, "how long a request waits for a token that works, before it gets 503"),
 		newFlag("replay-limit", "bytes", "16777216", &o.Proxy.ReplayLimit, parseReplayLimit, "the longest request that is kept in memory, to be sent again if its token died on the way"),
+		newFlag("harden", kindBool, "false", &o.Harden, parseBool, "hide the service from other processes of the same user, and so from debuggers and ss -p (Linux)"),
 		newFlag("replay-memory", "bytes", "", &o.Proxy.ReplayMemory, parseReplayMemory, "the memory for all requests that are kept (default 268435456, or a quarter of what the cgroup or GOMEMLIMIT allows)"),
 		repeated(newFlag("allow-user", "user", "", &o.Guard.AllowUsers, parseList, "a further user of this machine who may use the proxy, by name or number; may be repeated")),
 		repeated(newFlag("allow-host", "name", "", &o.Guard.AllowHosts, parseList, "a further name by which the proxy may be asked, besides localhost; may be repeated")),

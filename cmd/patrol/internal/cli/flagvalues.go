@@ -68,8 +68,14 @@ func parseWait(s Setting) (time.Duration, error) {
 	return cmp.Or(d, -1), err // 0 would be the proxy's own default
 }
 
-func parseReplayLimit(s Setting) (int, error)  { return parseBytes(s, 1<<30, "16777216") }
-func parseReplayMemory(s Setting) (int, error) { return parseBytes(s, 1<<40, "268435456") }
+func parseReplayLimit(s Setting) (int, error) { return parseBytes(s, 1<<30, "16777216") }
+
+func parseReplayMemory(s Setting) (int, error) {
+	if s.Value() == "" {
+		return 0, nil // the default depends on the machine
+	}
+	return parseBytes(s, 1<<40, "268435456")
+}
 
 func parseBytes(s Setting, most int, example string) (int, error) {
 	n, err := strconv.Atoi(s.Value())

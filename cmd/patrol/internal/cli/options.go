@@ -42,6 +42,7 @@ type Options struct {
 	Write         WriteFlag
 	StateDir      string // absolute; "" for the profile's own
 	Log           LogOptions
+	Harden        bool   // hide the process from others of the same user
 	Instance      string // "": as the ledger says
 
 	JSON       bool          // of doctor and status: print that

@@ -45,6 +45,9 @@ type Service struct {
 
 // Run runs the service until ctx is done or a part of it fails.
 func Run(ctx context.Context, o cli.Options) error {
+	if err := leaveNoTrace(o.Harden); err != nil {
+		return err
+	}
 	hangups := hangups()
 	if _, ok := o.Err.(*LogQueue); ok { // as it isn't in the demo, which ends with its reader
 		surviveReader()
