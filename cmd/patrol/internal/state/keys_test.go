@@ -1,0 +1,190 @@
+package state
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"patrol/cmd/patrol/internal/cli"
+)
+
+func openKeys(t *testing.T, dir string) *Keys {
+	t.Helper()
+	k, err := OpenKeys(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return k
+}
+
+// names are those of the keys in force.
+func names(all []ClientKey) (out []string) {
+	for _, k := range all {
+		out = append(out, k.Name)
+	}
+	return out
+}
+
+func TestKeys(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	k := openKeys(t, dir)
+	first, ok := k.Key(DefaultKey)
+	if !ok || !regexp.MustCompile(`^patrol-[a-z2-7]{26}$`).MatchString(first) {
+		t.Fatalf("the default key is %q, %v", first, ok)
+	}
+	if info, err := os.Stat(filepath.Join(dir, "keys")); err != nil || runtime.GOOS != "windows" && info.Mode() != 0o600 {
+		t.Errorf("the file: %v, %v", info.Mode(), err)
+	}
+	laptop, err := k.New("laptop")
+	if err != nil || laptop == first {
+		t.Fatal(err)
+	}
+	if _, err := k.New("laptop"); !cli.IsUsage(err) {
+		t.Errorf("a second one of the name: %v", err)
+	}
+	again, err := k.Replace("laptop")
+	if err != nil || again == laptop {
+		t.Fatal(err)
+	}
+	if err := k.Revoke("laptop"); err != nil {
+		t.Fatal(err)
+	}
+	for _, err := range []error{k.Revoke("laptop"), k.Revoke(DefaultKey), k.Revoke("")} {
+		if !cli.IsUsage(err) || cli.HintOf(err) == "" {
+			t.Errorf("%v", err)
+		}
+	}
+	for _, k := range []*Keys{k, openKeys(t, dir)} { // in memory, and on the disk
+		if got, _ := k.Key(DefaultKey); got != first || !slices.Equal(names(k.List()), []string{DefaultKey}) {
+			t.Errorf("%v; the default is %q, want %q", names(k.List()), got, first)
+		}
+		revoked := k.Revoked()
+		if len(revoked) != 2 || revoked[0].Hash != sha256.Sum256([]byte(laptop)) || revoked[1].Hash != sha256.Sum256([]byte(again)) || revoked[1].Name != "laptop" {
+			t.Errorf("revoked: %+v", revoked)
+		}
+	}
+	if text, _ := os.ReadFile(filepath.Join(dir, "keys")); strings.Contains(string(text), laptop) || strings.Contains(string(text), again) {
+		t.Error("a revoked key still stands in the file")
+	}
+}
+
+func TestReadKeysMakesNothing(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "state")
+	k, err := ReadKeys(dir)
+	if err != nil || len(k.List()) != 0 {
+		t.Errorf("%v, %v", k.List(), err)
+	}
+	if _, err := os.Stat(dir); !os.IsNotExist(err) {
+		t.Errorf("the folder: %v", err)
+	}
+}
+
+func TestKeyNames(t *testing.T) {
+	k := openKeys(t, t.TempDir())
+	for _, name := range []string{"a", "A-1_b.c", strings.Repeat("x", 64), "-", "..", "revoked"} {
+		if _, err := k.New(name); err != nil {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	for _, name := range []string{"", "a b", "a\nb", "ü", "a:b", "revoked:x", strings.Repeat("x", 65), "none", "unknown", "client-key-file", "#x", "a/b", `a"b`} {
+		if _, err := k.New(name); !cli.IsUsage(err) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+	if again, err := ReadKeys(filepath.Dir(k.path)); err != nil || len(again.List()) != 7 {
+		t.Errorf("%v, %v", again.List(), err)
+	}
+}
+
+// TestKeysOfSeveralProcesses has several write the file at once.
+func TestKeysOfSeveralProcesses(t *testing.T) {
+	dir := t.TempDir()
+	const many = 8
+	var all sync.WaitGroup
+	defaults := make([]string, many)
+	for i := range many {
+		all.Go(func() {
+			k, err := OpenKeys(dir)
+			if err == nil {
+				defaults[i], _ = k.Key(DefaultKey)
+				_, err = k.New(fmt.Sprint("k", i))
+			}
+			if err == nil && i%2 == 0 {
+				err = k.Revoke(fmt.Sprint("k", i))
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	k := openKeys(t, dir)
+	if len(k.List()) != 1+many/2 || len(k.Revoked()) != many/2 {
+		t.Errorf("in force: %v, revoked: %v", names(k.List()), names(k.Revoked()))
+	}
+	if slices.Sort(defaults); defaults[0] == "" || defaults[0] != defaults[many-1] {
+		t.Error("there was more than one default key")
+	}
+}
+
+func TestKeysFileErrors(t *testing.T) {
+	const at = " 2026-01-02T03:04:05Z\n"
+	good := "# mine\n\ndefault patrol-aaaaaaaaaaaaaaaaaaaaaaaaaa" + at + "revoked:x " + strings.Repeat("ab", 32) + at
+	for text, line := range map[string]int{
+		good: 0,
+		good + "x patrol-bbbbbbbbbbbbbbbbbbbbbbbbbb\n":              5,
+		good + "x patrol-bbbbbbbbbbbbbbbbbbbbbbbbbb yesterday\n":    5,
+		good + "x secret-bbbbbbbbbbbbbbbbbbbbbbbbbb" + at:           5,
+		good + "x patrol-b" + at:                                    5,
+		good + "x/y patrol-bbbbbbbbbbbbbbbbbbbbbbbbbb" + at:         5,
+		good + "revoked:y abab" + at:                                5,
+		good + "default patrol-bbbbbbbbbbbbbbbbbbbbbbbbbb" + at:     5,
+		"default patrol-bbbbbbbbbbbbbbbbbbbbbbbbbb 2026-01-02T03:0": 1, // torn
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "keys")
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		k, err := OpenKeys(dir)
+		if line == 0 {
+			if err != nil || !slices.Equal(names(k.List()), []string{DefaultKey}) || len(k.Revoked()) != 1 {
+				t.Errorf("%v", err)
+			}
+			if _, err := k.New("x"); err != nil {
+				t.Error(err)
+			}
+			if now, _ := os.ReadFile(path); !strings.HasPrefix(string(now), good) {
+				t.Errorf("more than a line has changed:\n%s", now)
+			}
+			continue
+		}
+		if err == nil || !strings.Contains(err.Error(), fmt.Sprint("line ", line)) || strings.Contains(err.Error(), "bbbb") || cli.HintOf(err) == "" {
+			t.Errorf("%v, want an error that names line %d and no key", err, line)
+		}
+		if now, _ := os.ReadFile(path); string(now) != text {
+			t.Error("a file that can't be read was overwritten")
+		}
+	}
+}
+
+// TestRevokedKeysAreBounded: the oldest are forgotten.
+func TestRevokedKeysAreBounded(t *testing.T) {
+	var f keysFile
+	for i := range maxRevoked + 2 {
+		f.add("x", fmt.Sprint(i))
+		f.revoke("x")
+	}
+	f.add("y", "y")
+	all := f.list(true)
+	if len(all) != maxRevoked || all[0].Hash != sha256.Sum256([]byte("2")) || len(f.list(false)) != 1 {
+		t.Errorf("%d revoked", len(all))
+	}
+}
