@@ -183,7 +183,7 @@ func (e *exchange) copyBody(body io.Reader) (wrote bool, err error) {
 		case errors.Is(err, io.EOF):
 			return wrote, nil
 		case err != nil:
-			e.proxy.cfg.Log.Debug("the answer broke off", "method", e.r.Method, "path", e.r.URL.Path, "err", harmless(err))
+			e.proxy.cfg.Log.Debug("the answer broke off", "client", e.client, "method", e.r.Method, "path", e.r.URL.Path, "err", harmless(err))
 			return wrote, err
 		case n == 1<<10 && n == len(buf):
 			large := largeCopies.Get().(*[32 << 10]byte)

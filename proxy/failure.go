@@ -30,7 +30,7 @@ func (e *exchange) failed(err error) {
 	if none, ok := errors.AsType[noToken](err); ok {
 		p.count(&p.stats.NoToken)
 		if skipped, ok := p.noTokenLog.Take(time.Now()); ok {
-			p.cfg.Log.Warn("request refused", "method", r.Method, "path", r.URL.Path, "reason", none.reason, "not_logged_before", skipped)
+			p.cfg.Log.Warn("request refused", "client", e.client, "method", r.Method, "path", r.URL.Path, "reason", none.reason, "not_logged_before", skipped)
 		}
 		answer{http.StatusServiceUnavailable, none.reason, 5 * time.Second}.send(e.w, e.route.api)
 		return
@@ -38,7 +38,7 @@ func (e *exchange) failed(err error) {
 	p.count(&p.stats.Failed)
 	clear(e.w.Header())
 	host := e.route.to.Scheme + "://" + e.route.to.Host
-	p.cfg.Log.Warn("no answer from upstream", "method", r.Method, "upstream", host, "path", r.URL.Path, "err", harmless(err))
+	p.cfg.Log.Warn("no answer from upstream", "client", e.client, "method", r.Method, "upstream", host, "path", r.URL.Path, "err", harmless(err))
 	answer{
 		http.StatusBadGateway,
 		"patrol got no answer from " + host + ": " + explain(err) + ". The log of `patrol serve` has the details.",
@@ -58,7 +58,7 @@ func (e *exchange) badBody(err error) {
 	case e.r.Context().Err() != nil:
 		panic(http.ErrAbortHandler)
 	}
-	e.proxy.cfg.Log.Warn("request refused", "method", e.r.Method, "path", e.r.URL.Path, "reason", reason)
+	e.proxy.cfg.Log.Warn("request refused", "client", e.client, "method", e.r.Method, "path", e.r.URL.Path, "reason", reason)
 	refusal.send(e.w, e.route.api)
 }
 

@@ -24,6 +24,8 @@ type exchange struct {
 	w     http.ResponseWriter
 	r     *http.Request
 
+	client string // the name of its key, for the log
+
 	upload upload
 	body   body
 	out    upstream.Request
@@ -225,7 +227,7 @@ func (e *exchange) sendsAgain(a *attempt) (with *pat.Token, again bool) {
 		case sendAfterReset:
 			e.out.Fresh = true
 			e.proxy.count(&e.proxy.stats.Resets)
-			e.proxy.cfg.Log.Info("sending again: the connection died before an answer", "method", e.r.Method, "path", e.r.URL.Path, "err", harmless(a.err))
+			e.proxy.cfg.Log.Info("sending again: the connection died before an answer", "client", e.client, "method", e.r.Method, "path", e.r.URL.Path, "err", harmless(a.err))
 			return nil, true
 		case sendCurrent:
 			e.proxy.count(&e.proxy.stats.Stale)
@@ -244,7 +246,7 @@ func (e *exchange) sendsAgain(a *attempt) (with *pat.Token, again bool) {
 }
 
 func (e *exchange) sayTokenRefused(a *attempt) {
-	e.proxy.cfg.Log.Info("sending again: the token was refused", "method", e.r.Method, "path", e.r.URL.Path, "status", a.res.Status, "token", a.used)
+	e.proxy.cfg.Log.Info("sending again: the token was refused", "client", e.client, "method", e.r.Method, "path", e.r.URL.Path, "status", a.res.Status, "token", a.used)
 }
 
 // died reports whether err means that the connection died without a byte of an answer.

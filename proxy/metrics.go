@@ -46,6 +46,10 @@ func (p *Proxy) metrics(w http.ResponseWriter) {
 		for _, reason := range slices.Sorted(maps.Keys(turnedAway)) {
 			fmt.Fprintf(&b, "patrol_turned_away_total{reason=%q} %d\n", reason, turnedAway[reason])
 		}
+		family(&b, "client_requests_total", "counter", "Requests that were let in, by the name of the client's key; unknown: what it sent is no client key, none: it sent nothing.")
+		for _, client := range p.cfg.Guard.Clients() {
+			fmt.Fprintf(&b, "patrol_client_requests_total{client=%q} %d\n", client.Name, client.Requests)
+		}
 	}
 	ownHeader(w).Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
 	_, _ = w.Write(b.Bytes()) // a client that is gone needs no answer

@@ -1,6 +1,7 @@
 package proxy_test
 
 import (
+	"crypto/sha256"
 	"net/http"
 	"regexp"
 	"strconv"
@@ -14,7 +15,7 @@ import (
 )
 
 // sampleLine is one of the text format's, as far as it is used here.
-var sampleLine = regexp.MustCompile(`^(patrol_[a-z0-9_]+)(\{reason="[a-z_]+"\})? ([0-9]+)$`)
+var sampleLine = regexp.MustCompile(`^(patrol_[a-z0-9_]+)(\{(?:reason|client)="[A-Za-z0-9_.-]+"\})? ([0-9]+)$`)
 
 // scrape returns /metrics by name and labels, after it has checked the form:
 // each name is introduced once, before its values.
@@ -52,10 +53,11 @@ func TestMetrics(t *testing.T) {
 	key := strings.Repeat("k", 32) // for systems that can't tell a socket's owner
 	auth := []string{"X-Api-Key", key}
 	warnings := []string{"a file can't be written"}
-	g, err := guard.New(guard.Config{Known: func(hash string) bool { return hash == pat.Hash(key) }})
+	g, err := guard.New(guard.Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
+	g.SetKeys([]guard.ClientKey{{Name: "laptop", Hash: sha256.Sum256([]byte(key))}}, nil)
 	defer func() { _ = g.Close() }()
 	h := open(t, proxy.Config{
 		Host: up.URL, Wait: -1, Guard: g,
@@ -66,6 +68,7 @@ func TestMetrics(t *testing.T) {
 	got := scrape(t, h, auth...)
 	for name, want := range map[string]uint64{
 		"patrol_requests_total": 3, "patrol_answered_503_total": 1, "patrol_ready": 0, "patrol_warnings": 1,
+		`patrol_client_requests_total{client="laptop"}`: 2, `patrol_client_requests_total{client="unknown"}`: 0,
 		`patrol_turned_away_total{reason="origin"}`: 1, `patrol_turned_away_total{reason="host"}`: 0,
 	} {
 		if v, ok := got[name]; !ok || v != want {

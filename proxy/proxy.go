@@ -126,9 +126,15 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // admit returns the exchange of a request that goes upstream. Any other it has
 // answered.
 func (p *Proxy) admit(w http.ResponseWriter, r *http.Request) *exchange {
+	var client guard.Client
 	if p.cfg.Guard != nil {
-		if refusal := p.cfg.Guard.Check(r); refusal != nil { // and logged
+		var refusal *guard.Refusal
+		if client, refusal = p.cfg.Guard.Check(r, askedOf(r)); refusal != nil { // and logged
 			p.turnAway(w, r, refusal)
+			return nil
+		}
+		if client.Stranger {
+			p.tellStranger(w, r)
 			return nil
 		}
 	}
@@ -164,27 +170,15 @@ func (p *Proxy) admit(w http.ResponseWriter, r *http.Request) *exchange {
 		answer{status: http.StatusUpgradeRequired, message: "patrol speaks plain HTTP here, not WebSocket."}.send(w, route.api)
 		return nil
 	}
-	return &exchange{proxy: p, route: route, raw: raw, w: w, r: r}
+	return &exchange{proxy: p, route: route, raw: raw, w: w, r: r, client: client.Name}
 }
 
-// turnAway answers whom the guard doesn't let in. Supervisors that probe from
-// another machine learn whether patrol is well, and no more.
+// turnAway answers whom the guard doesn't let in.
 func (p *Proxy) turnAway(w http.ResponseWriter, r *http.Request, refusal *guard.Refusal) {
 	if refusal.Close {
 		w.Header().Set("Connection", "close")
 	}
-	switch r.URL.Path {
-	case "/healthz":
-		writePage(w, http.StatusOK, nil)
-	case "/readyz":
-		status := http.StatusOK
-		if p.usable() != nil {
-			status = http.StatusServiceUnavailable
-		}
-		writePage(w, status, nil)
-	default:
-		answer{status: refusal.Status, message: refusal.Message}.send(w, p.apiOf(r))
-	}
+	answer{status: refusal.Status, message: refusal.Message}.send(w, p.apiOf(r))
 }
 
 // refuse logs and sends a refusal.

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"patrol/cmd/patrol/internal/state"
 	"patrol/rotator/workspacetest"
 )
 
@@ -21,6 +22,9 @@ func startBinary(t *testing.T, f *fixture, s settings) patrol {
 	svc := newTestServiceOf(t, &workspacetest.Server{Workspace: f.ws, URL: f.upstream.url, CA: f.ca})
 	b := &realBinary{svc}
 	svc.environ = append([]string{"GORACE=atexit_sleep_ms=0"}, s.environ...) // or each end costs a second under -race
+	if s.noOwners {
+		svc.environ = append(svc.environ, noOwnersVariable+"=1")
+	}
 	if s.signedOut {
 		svc.signIn(t, "")
 	}
@@ -51,6 +55,9 @@ func (b *realBinary) flags(t *testing.T, s settings) (flags []string) {
 	}
 	if s.replayLimit > 0 {
 		flags = append(flags, "--replay-limit", fmt.Sprint(s.replayLimit))
+	}
+	if s.oldTokens != 0 {
+		flags = append(flags, "--grace", "0s", "--old-tokens", s.oldTokens.String())
 	}
 	if s.wait != 0 {
 		flags = append(flags, "--wait", max(0, s.wait).String())
@@ -101,7 +108,30 @@ func (b *realBinary) do(t *testing.T, input, command string, flags ...string) st
 }
 
 func (b *realBinary) token(t *testing.T) string { return strings.TrimSpace(b.do(t, "", "token")) }
-func (b *realBinary) rotate(t *testing.T)       { b.do(t, "", "rotate") }
+
+func (b *realBinary) defaultKey(t *testing.T) string {
+	t.Helper()
+	keys, err := state.ReadKeys(b.state())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ := keys.Key(state.DefaultKey)
+	return key
+}
+
+func (b *realBinary) revoke(t *testing.T) string {
+	t.Helper()
+	out, err := b.command("keys", "new", "lost").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.command("keys", "revoke", "lost").Run(); err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(out))
+}
+
+func (b *realBinary) rotate(t *testing.T) { b.do(t, "", "rotate") }
 
 func (b *realBinary) login(t *testing.T) {
 	b.do(t, b.ws.Issue(workspacetest.IssueOptions{}).Value+"\n", "login")

@@ -127,7 +127,9 @@ type settings struct {
 	listen      []string // further addresses
 	allowAPI    bool
 	allowHost   string
-	keys        bool // clientKey lets in
+	keys        bool          // clientKey lets in
+	noOwners    bool          // nobody can tell who owns a socket
+	oldTokens   time.Duration // of the binary; 0: its default
 	replayLimit int
 	wait        time.Duration // negative: not at all
 	noFilter    bool
@@ -156,6 +158,8 @@ type starter func(t *testing.T, f *fixture, s settings) patrol
 type patrol interface {
 	addresses() []string
 	token(t *testing.T) string              // that is in use
+	defaultKey(t *testing.T) string         // the client key of that name
+	revoke(t *testing.T) (key string)       // one that was made and revoked
 	rotate(t *testing.T)                    // the token before lives on
 	login(t *testing.T)                     // with a token of the workspace
 	waited(t *testing.T) uint64             // how many requests waited for a token
@@ -187,7 +191,7 @@ func newFixture(t *testing.T, w wire, start starter, s settings) *fixture {
 	f.url = "http://" + f.addresses()[0]
 	if !s.signedOut && !s.stranger {
 		await(t, func() bool {
-			f.ask(t, http.MethodPost, asItIs, question) // which no setting moves
+			f.ask(t, http.MethodPost, asItIs, question, "X-Api-Key", f.defaultKey(t)) // which no setting moves
 			all := f.of(t.Name())
 			return len(all) > 0 && all[len(all)-1].signedIn
 		})

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"log/slog"
@@ -17,6 +18,7 @@ import (
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/state"
 	"patrol/proxy"
 	"patrol/proxy/guard"
 	"patrol/rotator/pat"
@@ -68,7 +70,7 @@ func startInProcess(t *testing.T, f *fixture, s settings) patrol {
 
 func (p *inProcess) newGuard(t *testing.T, s settings, log *slog.Logger) {
 	t.Helper()
-	cfg := guard.Config{Known: p.knows, MaxConns: s.conns, Log: log}
+	cfg := guard.Config{Token: p.tokenUse, MaxConns: s.conns, Log: log, NoOwners: s.noOwners}
 	if s.allowHost != "" {
 		cfg.AllowHosts = []string{s.allowHost}
 	}
@@ -88,6 +90,19 @@ func (p *inProcess) newGuard(t *testing.T, s settings, log *slog.Logger) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = p.guard.Close() })
+	p.guard.SetKeys(inProcessKeys(p.defaultKey(t)), nil)
+}
+
+func inProcessKeys(key string) []guard.ClientKey {
+	return []guard.ClientKey{{Name: state.DefaultKey, Hash: sha256.Sum256([]byte(key))}}
+}
+
+func (p *inProcess) defaultKey(*testing.T) string { return "patrol-in-process-default" }
+
+func (p *inProcess) revoke(t *testing.T) string {
+	const lost = "patrol-in-process-revoked"
+	p.guard.SetKeys(inProcessKeys(p.defaultKey(t)), []guard.ClientKey{{Name: "lost", Hash: sha256.Sum256([]byte(lost))}})
+	return lost
 }
 
 // serve serves on these addresses until the test ends.
@@ -126,9 +141,17 @@ func (p *inProcess) serve(t *testing.T, addresses []string) {
 	})
 }
 
-// knows reports whether the workspace has ever given out this token.
-func (p *inProcess) knows(hash string) bool {
-	return slices.ContainsFunc(p.ws.Tokens(), func(tok workspacetest.Token) bool { return pat.Hash(tok.Value) == hash })
+// tokenUse tells the token in use from any that the workspace has ever given out.
+func (p *inProcess) tokenUse(hash string) guard.TokenUse {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case p.current.Hash() == hash:
+		return guard.TokenLive
+	case slices.ContainsFunc(p.ws.Tokens(), func(tok workspacetest.Token) bool { return pat.Hash(tok.Value) == hash }):
+		return guard.TokenReplaced
+	}
+	return guard.TokenUseless
 }
 
 func (p *inProcess) lives(tok pat.Token) bool {

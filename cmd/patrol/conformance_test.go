@@ -73,7 +73,7 @@ func runRows(t *testing.T, f *fixture) {
 		}
 	}
 	for _, row := range slices.Concat(
-		guardRows(), // first, since each of its reasons has a quota of lines in the log
+		guardRows(), keyRows(), // first, since each of its reasons has a quota of lines in the log
 		transparentRows(), headerRows(), filterRows(), networkRows(), routeRows(), refusedPathRows(),
 		replayRows(), waitRows(), streamRows(), limitRows(),
 	) {

@@ -33,7 +33,7 @@ func TestDoctorOfAMuteService(t *testing.T) {
 	}
 	var out strings.Builder
 	code := run(context.Background(), []string{"doctor", "--state-dir", dir, "--listen", "127.0.0.1:0"},
-		[]string{"HOME=" + home, "XDG_RUNTIME_DIR=" + dir}, strings.NewReader(""), &out, &out)
+		cli.Process{Env: cli.Env{"HOME=" + home, "XDG_RUNTIME_DIR=" + dir}, Streams: cli.Streams{In: strings.NewReader(""), Out: &out, Err: &out}})
 	if code != cli.ExitFailed || !strings.Contains(out.String(), "FAIL  service") || !strings.Contains(out.String(), "doesn't answer") ||
 		!strings.Contains(out.String(), "FAIL  workspace") || strings.Contains(out.String(), "dapi0123") {
 		t.Errorf("exit code %d:\n%s", code, out.String())

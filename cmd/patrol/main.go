@@ -22,19 +22,20 @@ import (
 )
 
 func main() {
-	os.Exit(realMain())
+	os.Exit(realMain(cli.Process{}))
 }
 
-// realMain runs patrol until it is done. The first of exitSignals cancels its
-// context, and a second one ends the process at once.
-func realMain() int {
+// realMain runs patrol until it is done, with what tests have set in p besides. The
+// first of exitSignals cancels its context, and a second one ends the process at once.
+func realMain(p cli.Process) int {
 	// Only net/http writes to the standard logger: what an upstream has sent out
 	// of turn, which could be the token.
 	log.SetOutput(io.Discard)
 	ctx, stop := signal.NotifyContext(context.Background(), exitSignals(os.Args[1:])...)
 	defer stop()
 	context.AfterFunc(ctx, stop)
-	return run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr)
+	p.Env, p.Streams = os.Environ(), cli.Streams{In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	return run(ctx, os.Args[1:], p)
 }
 
 // exitSignals returns the signals that end a command. A shell without job control
@@ -52,18 +53,19 @@ func exitSignals(args []string) []os.Signal {
 
 // run is patrol without the process around it. It takes the whole environment
 // and not a look-up function, because exec and env pass it on.
-func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	out := &cli.CheckedWriter{Writer: stdout}
+func run(ctx context.Context, args []string, p cli.Process) int {
+	out := &cli.CheckedWriter{Writer: p.Out}
+	p.Out = out
 	if len(args) > 0 && args[0] == state.ServeCommand {
-		queue := service.NewLogQueue(stderr)
+		queue := service.NewLogQueue(p.Err)
 		defer queue.Close()
-		stderr = queue
+		p.Err = queue
 	}
-	root := newRoot(cli.Process{Env: environ, Streams: cli.Streams{In: stdin, Out: out, Err: stderr}})
+	root := newRoot(p)
 	root.SetArgs(args)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil && out.Failed != nil {
 		err = fmt.Errorf("writing to stdout: %w", out.Failed)
 	}
-	return cli.Report(stderr, err, cli.ProfileFlagsOf(cmd))
+	return cli.Report(p.Err, err, cli.ProfileFlagsOf(cmd))
 }

@@ -13,9 +13,13 @@ import (
 // canary is a token's value that no output may contain.
 const canary = "dapi-canary-0123456789abcdef"
 
+// noOwnersVariable, set to anything, has the test binary's patrol serve act as on a
+// system that doesn't tell who owns a socket.
+const noOwnersVariable = "TEST_NO_OWNERS"
+
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
-		"patrol":              func() { os.Exit(realMain()) },
+		"patrol":              func() { os.Exit(realMain(cli.Process{NoOwners: os.Getenv(noOwnersVariable) != ""})) },
 		"patrol-on-slow-disk": patrolOnSlowDisk,
 	})
 }

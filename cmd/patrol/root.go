@@ -44,7 +44,7 @@ func newRoot(p cli.Process) *cobra.Command {
 		&cobra.Group{ID: groupService, Title: "The service:"},
 		&cobra.Group{ID: groupUse, Title: "Working with it:"},
 	)
-	root.AddCommand(newServe(p), newRotate(p), newLogin(p), newLogout(p), newStatus(p), newDoctor(p), newToken(p), newExec(p), newEnv(p), newDemo(p), newVersion(p))
+	root.AddCommand(newServe(p), newRotate(p), newLogin(p), newLogout(p), newStatus(p), newDoctor(p), newToken(p), newKeys(p), newExec(p), newEnv(p), newDemo(p), newVersion(p))
 	root.SetHelpCommand(newHelp())
 	addLongHelp(append(root.Commands(), root)...)
 	return root

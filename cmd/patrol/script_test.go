@@ -225,11 +225,14 @@ func serving(ts *testscript.TestScript, neg bool, args []string) {
 // agent sends a chat completion through the proxy, with a token or "none", and
 // checks the answer's status: agent $TOKEN 200.
 func agent(ts *testscript.TestScript, neg bool, args []string) {
-	usage(ts, !neg && len(args) == 2, "agent TOKEN STATUS")
+	usage(ts, !neg && len(args) == 2, "agent TOKEN|@FILE STATUS")
 	req, err := http.NewRequestWithContext(context.Background(), http.MethodPost, ts.Getenv("PROXY")+"/v1/chat/completions",
 		strings.NewReader(`{"model":"m","messages":[{"role":"user","content":"hello"}]}`))
 	ts.Check(err)
 	req.Header.Set("Content-Type", "application/json")
+	if file, ok := strings.CutPrefix(args[0], "@"); ok {
+		args[0] = strings.TrimSpace(ts.ReadFile(file))
+	}
 	if args[0] != "none" {
 		req.Header.Set("Authorization", "Bearer "+args[0])
 	}

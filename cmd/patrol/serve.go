@@ -17,6 +17,6 @@ func newServe(p cli.Process) *cobra.Command {
 		Args: noArgs, RunE: p.Run(service.Run),
 	}, "host", "profile", "mint-profile", "keep-bootstrap", "listen", "upstream", "anthropic-upstream",
 		"openai-upstream", "gemini-upstream", "gateway", "upstream-ca", "allow-api", "filter", "wait", "replay-limit", "replay-memory",
-		"allow-user", "allow-host", "client-key-file", "harden", "schedule", "lifetime", "grace",
+		"allow-user", "allow-host", "client-key-file", "old-tokens", "harden", "schedule", "lifetime", "grace",
 		"write", "instance", "state-dir", "log-level", "log-format")
 }

@@ -32,7 +32,7 @@ func patrolOnSlowDisk() {
 		fmt.Fprintln(os.Stderr, "this kernel can't make a disk slow:", err)
 		os.Exit(cli.ExitFailed)
 	}
-	os.Exit(realMain())
+	os.Exit(realMain(cli.Process{}))
 }
 
 func slowDisk(while string) error {

@@ -62,7 +62,7 @@ func TestGoneClients(t *testing.T) {
 // TestGoneClientIsRefused sees it through the server: nothing that a client
 // sent before it left is done.
 func TestGoneClientIsRefused(t *testing.T) {
-	g := newGuard(t, Config{Known: knowsKey})
+	g := newGuard(t, Config{})
 	l := listen(t)
 	for _, reset := range []bool{false, true} {
 		// The request waits in the kernel's queue while its sender goes.

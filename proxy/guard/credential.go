@@ -3,200 +3,141 @@ package guard
 import (
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base64"
 	"encoding/hex"
-	"errors"
-	"fmt"
-	"io"
 	"log/slog"
 	"net/http"
-	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
-	"syscall"
 	"time"
 )
 
-const (
-	minKeyLen        = 16   // characters
-	maxCredentialLen = 4096 // bytes; a longer one isn't checked
-	maxCredentials   = 8    // of one request; more aren't checked
-)
+// maxCredentials is how many credentials of one request are checked.
+const maxCredentials = 8
 
-// checkKey returns an error that says what is wrong with a client key, without
-// the key in it.
-func checkKey(key string) error {
-	for i := range len(key) {
-		if key[i] <= ' ' || key[i] > '~' {
-			return errors.New("a key must be printable ASCII without spaces, or no header carries it as it is")
-		}
-	}
-	switch {
-	case len(key) < minKeyLen:
-		return errors.New("a key needs at least 16 characters; `openssl rand -hex 32` makes a good one")
-	case len(key) > maxCredentialLen:
-		return errors.New("a key has at most 4096 characters")
-	}
-	return nil
+// shown is what the credentials of a request are, as far as keys go. Agents send two
+// at once, and not always the same, so one good one is enough.
+type shown struct {
+	use     *keyUse // of the key that is one of them, or of Unknown or None
+	revoked string  // the name of a key that was revoked and is one of them
 }
 
-// hasValidCredential reports whether one of the credentials that h carries is a
-// client key or a token that the ledger knows. Agents send two at once, and
-// not always the same, so one good one is enough.
-func (g *Guard) hasValidCredential(h http.Header) bool {
+func (s shown) isKey() bool  { return s.use != nil && s.use.isKey }
+func (s shown) name() string { return s.use.name }
+
+// count counts a request by its client.
+func (s shown) count() {
+	s.use.requests.Add(1)
+	s.use.last.Store(time.Now().Unix())
+}
+
+// shownIn looks at the credentials that h carries.
+func (g *Guard) shownIn(h http.Header) (s shown) {
+	set := g.keys.set.Load()
+	s.use = set.none
 	var room [maxCredentials]string // spares nearly every request an allocation
-	checked := 0
 	for _, value := range appendCredentials(room[:0], h) {
-		value = strings.Trim(value, " \t")
-		if value == "" || len(value) > maxCredentialLen {
-			continue
+		sum := sha256.Sum256([]byte(value))
+		if use := set.find(sum, g.keyFile); use != nil {
+			s.use = use
+			return s
 		}
-		if checked++; checked > maxCredentials {
-			break
-		}
-		if g.isValidCredential(value) {
-			return true
+		s.use = set.unknown
+		if name, ok := set.revoked[sum]; ok {
+			s.revoked = name
 		}
 	}
-	return false
+	return s
 }
 
-// appendCredentials appends the credentials that h carries.
+// find returns the use of the key with this hash, nil if there is none. It compares
+// all of them in any case, so that the time that it takes tells nothing about a key.
+func (s *keySet) find(sum [sha256.Size]byte, file *keyFile) (use *keyUse) {
+	for i := range s.live {
+		if subtle.ConstantTimeCompare(s.live[i].hash[:], sum[:]) == 1 {
+			use = s.live[i].use
+		}
+	}
+	if file == nil {
+		return use
+	}
+	match := 0
+	for _, hash := range file.refresh() {
+		match |= subtle.ConstantTimeCompare(hash[:], sum[:])
+	}
+	if match == 1 && use == nil {
+		use = s.ofFile
+	}
+	return use
+}
+
+// hasToken reports whether one of r's credentials is a token that lets in. It asks by
+// hash, so that the time that it takes tells nothing about a token.
+func (g *Guard) hasToken(r *http.Request) bool {
+	var room [maxCredentials]string
+	best := TokenUseless
+	for _, value := range appendCredentials(room[:0], r.Header) {
+		sum := sha256.Sum256([]byte(value))
+		best = max(best, g.tokenUse(hex.EncodeToString(sum[:])))
+	}
+	if best == TokenReplaced {
+		g.replaced.seen(r, g.log)
+	}
+	return best != TokenUseless
+}
+
+// appendCredentials appends to values, which has room for maxCredentials, those that h
+// carries, as far as they go in.
 func appendCredentials(values []string, h http.Header) []string {
+	add := func(value string) {
+		value = strings.Trim(value, " \t")
+		if value != "" && len(value) <= maxCredentialLen && len(values) < maxCredentials {
+			values = append(values, value)
+		}
+	}
 	for _, value := range h["Authorization"] {
 		scheme, credential, ok := strings.Cut(value, " ")
-		if ok && strings.EqualFold(scheme, "bearer") {
-			values = append(values, credential)
+		switch {
+		case ok && strings.EqualFold(scheme, "bearer"):
+			add(credential)
+		case ok && strings.EqualFold(scheme, "basic") && len(credential) <= 2*maxCredentialLen:
+			pair, _ := base64.StdEncoding.DecodeString(strings.TrimSpace(credential))
+			_, password, _ := strings.Cut(string(pair), ":")
+			add(password)
 		}
 	}
-	return append(append(values, h["X-Api-Key"]...), h["X-Goog-Api-Key"]...)
-}
-
-// isValidCredential compares hashes, and all keys in any case, so that the time
-// that it takes tells nothing about a key. The ledger is asked by hash too.
-func (g *Guard) isValidCredential(value string) bool {
-	sum := sha256.Sum256([]byte(value))
-	match := 0
-	if g.keyFile != nil {
-		for _, hash := range g.keyFile.refresh() {
-			match |= subtle.ConstantTimeCompare(hash[:], sum[:])
+	for _, name := range [...]string{"X-Api-Key", "X-Goog-Api-Key"} {
+		for _, value := range h[name] {
+			add(value)
 		}
 	}
-	return match == 1 || g.knownToLedger(hex.EncodeToString(sum[:]))
+	return values
 }
 
-// sendsCredential reports whether h has a header that may carry a credential,
-// so that a refusal can tell a missing credential from a wrong one.
-func sendsCredential(h http.Header) bool {
-	return len(h["Authorization"])+len(h["X-Api-Key"])+len(h["X-Goog-Api-Key"]) > 0
+// replacedTokens counts requests by tokens that were replaced.
+type replacedTokens struct {
+	last  atomic.Int64 // in Unix time; 0: never
+	quota LogQuota
 }
 
-const (
-	maxKeyFileSize  = 1 << 20     // bytes
-	keyFileInterval = time.Second // between two readings
-)
-
-// keyFile holds the hashes of a file's client keys, and reads it again when it
-// may have changed.
-type keyFile struct {
-	path   string
-	log    *slog.Logger
-	hashes atomic.Pointer[[][sha256.Size]byte]
-
-	mu      sync.Mutex // guards what follows; held while the file is read
-	readAt  time.Time
-	lastErr string // why the last reading failed; "" if it didn't
-}
-
-// openKeyFile reads the file for the first time.
-func openKeyFile(path string, log *slog.Logger) (*keyFile, error) {
-	hashes, err := readKeyFile(path)
-	if err != nil {
-		return nil, err
-	}
-	f := &keyFile{path: path, log: log, readAt: time.Now()}
-	f.hashes.Store(&hashes)
-	return f, nil
-}
-
-// refresh returns the hashes of the keys that stood in the file a second ago, or
-// later. It reads the whole file, which is small, instead of comparing times and
-// sizes, which can miss a second edit. While one goroutine reads, the others get
-// the hashes from before.
-func (f *keyFile) refresh() [][sha256.Size]byte {
-	if f.mu.TryLock() {
-		defer f.mu.Unlock()
-		if time.Since(f.readAt) >= keyFileInterval {
-			f.rereadLocked()
-		}
-	}
-	return *f.hashes.Load()
-}
-
-// rereadLocked reads the file. If it can't be read or trusted, no key is valid.
-func (f *keyFile) rereadLocked() {
-	hashes, err := readKeyFile(f.path)
-	f.readAt = time.Now()
-	f.hashes.Store(&hashes)
-	switch {
-	case err != nil && err.Error() != f.lastErr:
-		f.lastErr = err.Error()
-		f.log.Error("client keys are out of force", "err", err)
-	case err == nil && f.lastErr != "":
-		f.lastErr = ""
-		f.log.Info("client keys are in force again", "file", f.path, "keys", len(hashes))
+// seen notes that such a token has let r in.
+func (t *replacedTokens) seen(r *http.Request, log *slog.Logger) {
+	now := time.Now()
+	t.last.Store(now.Unix())
+	if unlogged, ok := t.quota.Take(now); ok {
+		log.Warn("an agent still sends a token that was replaced, which lets it in for a while only: restart that agent",
+			"remote", r.RemoteAddr, "not_logged", unlogged)
 	}
 }
 
-// readKeyFile returns the hashes of the keys in the file. Its errors name
-// lines, never their content.
-func readKeyFile(path string) ([][sha256.Size]byte, error) {
-	// Without O_NONBLOCK, opening a named pipe would wait for a writer.
-	file, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
-	if err != nil {
-		return nil, fmt.Errorf("opening the client key file: %w", err)
-	}
-	defer func() { _ = file.Close() }()
-	info, err := file.Stat()
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("examining the client key file: %w", err)
-	case !info.Mode().IsRegular():
-		return nil, fmt.Errorf("the client key file %s is no regular file", path)
-	}
-	if err := checkPrivate(path, info); err != nil {
-		return nil, err
-	}
-	data, err := io.ReadAll(io.LimitReader(file, maxKeyFileSize+1))
-	switch {
-	case err != nil:
-		return nil, fmt.Errorf("reading the client key file: %w", err)
-	case len(data) > maxKeyFileSize:
-		return nil, fmt.Errorf("the client key file %s is larger than 1 MiB", path)
-	}
-	hashes, err := parseKeys(data)
-	if err != nil {
-		return nil, fmt.Errorf("client key file %s: %w", path, err)
-	}
-	return hashes, nil
-}
+// ReplacedTokenAt returns when a token that was replaced has let in a client last; the
+// zero time if none has.
+func (g *Guard) ReplacedTokenAt() time.Time { return unixTime(g.replaced.last.Load()) }
 
-// parseKeys returns the hashes of the keys in a file's text.
-func parseKeys(data []byte) (hashes [][sha256.Size]byte, err error) {
-	n := 0
-	for line := range strings.Lines(string(data)) {
-		n++
-		key := strings.Trim(line, " \t\r\n")
-		if key == "" || key[0] == '#' {
-			continue
-		}
-		if err := checkKey(key); err != nil {
-			return nil, fmt.Errorf("line %d: %w", n, err)
-		}
-		hashes = append(hashes, sha256.Sum256([]byte(key)))
+// unixTime is the time of these seconds, the zero time of 0.
+func unixTime(seconds int64) time.Time {
+	if seconds == 0 {
+		return time.Time{}
 	}
-	if len(hashes) == 0 {
-		return nil, errors.New("it holds no key: put one on a line of its own; `openssl rand -hex 32` makes a good one")
-	}
-	return hashes, nil
+	return time.Unix(seconds, 0)
 }

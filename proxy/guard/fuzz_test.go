@@ -3,7 +3,6 @@ package guard
 import (
 	"net/http"
 	"net/http/httptest"
-	"net/url"
 	"regexp"
 	"slices"
 	"strconv"
@@ -47,31 +46,32 @@ func FuzzHost(f *testing.F) {
 	})
 }
 
-// FuzzOrigin holds what passes for the same origin against net/url.
-func FuzzOrigin(f *testing.F) {
-	for _, origin := range []string{
-		"http://localhost:4000", "https://LOCALHOST:4000", "null", "", "http://localhost:4000/", "http://localhost:4000@evil.com", "http://localhost:4000.evil.com",
-		"http://evil.com#localhost:4000", "file://", "http:localhost:4000", "HTTP://localhost:4000",
-	} {
-		f.Add(origin, "localhost:4000")
+// FuzzPage: whatever stands in the fields by which browsers tell of pages, nothing but
+// "none" lets a request through, and no navigation goes upstream.
+func FuzzPage(f *testing.F) {
+	for _, site := range []string{"", "none", "same-origin", "same-site", "cross-site", "None", "none,none"} {
+		for _, mode := range []string{"", "navigate", "Navigate", "cors", "no-cors"} {
+			f.Add("", site, mode)
+		}
 	}
-	f.Add("http://evil.com:4000", "evil.com:4000")
-	g := newGuard(f, Config{Known: knowsKey})
-	f.Fuzz(func(t *testing.T, origin, host string) {
+	f.Add("null", "none", "cors")
+	g := newGuard(f, Config{})
+	f.Fuzz(func(t *testing.T, origin, site, mode string) {
 		r := httptest.NewRequest(http.MethodPost, "/", nil)
-		r.Host = host
-		r.Header = http.Header{"Origin": {origin}, "X-Api-Key": {key}}
-		if g.Check(r) != nil {
-			return
+		r.Host = "localhost"
+		r.Header = http.Header{"X-Api-Key": {key}, "Sec-Fetch-Mode": {mode}}
+		if origin != "" {
+			r.Header["Origin"] = []string{origin}
 		}
-		u, err := url.Parse(origin)
-		if err != nil || !strings.EqualFold(u.Host, host) || u.Scheme != "http" && u.Scheme != "https" || u.User != nil || u.Path != "" || u.RawQuery != "" || u.Fragment != "" {
-			t.Errorf("Origin %q passes for %q: %+v, %v", origin, host, u, err)
+		if site != "" {
+			r.Header["Sec-Fetch-Site"] = []string{site}
 		}
-		switch name := strings.ToLower(u.Hostname()); name {
-		case "localhost", "127.0.0.1", "::1":
-		default:
-			t.Errorf("a page of %q is let in", name)
+		_, page := g.Check(r, OwnPage)
+		if want := origin == "" && (site == "" || site == "none"); (page == nil) != want {
+			t.Errorf("a page of ours: %v", page)
+		}
+		if _, up := g.Check(r, Upstream); (up == nil) != (page == nil && !strings.EqualFold(mode, "navigate")) {
+			t.Errorf("upstream: %v", up)
 		}
 	})
 }

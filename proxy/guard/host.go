@@ -3,7 +3,6 @@ package guard
 import (
 	"errors"
 	"fmt"
-	"net/http"
 	"net/netip"
 	"slices"
 	"strconv"
@@ -58,15 +57,6 @@ func allowedHost(entry string) (string, error) {
 	return host, nil
 }
 
-// maybeBrowser reports whether a web page may have made r, although r has neither
-// Origin nor Sec-Fetch-Site. Browsers send Sec-Fetch-Site only to https and to
-// loopback hosts, and no Origin when they load an image. So if r names one of
-// Config.AllowHosts, its User-Agent decides.
-func maybeBrowser(r *http.Request, host string) bool {
-	return !slices.Contains(loopbackHosts, host) &&
-		len(r.Header["Origin"]) == 0 && len(r.Header["Sec-Fetch-Site"]) == 0 && strings.HasPrefix(r.UserAgent(), "Mozilla/")
-}
-
 // hostOf returns the host of an authority, which is host or host:port, in lower
 // case; ok is false for any other form. It decodes and normalizes nothing else:
 // 127.1 and 0x7f.1 reach 127.0.0.1 too, but a client that was told to use patrol
@@ -105,35 +95,4 @@ func validPort(s string) bool {
 	}
 	_, err := strconv.ParseUint(digits, 10, 16)
 	return err == nil && len(digits) <= len("65535")
-}
-
-// sameOrigin reports whether a request comes from a page that was loaded from
-// host, the request's own Host, port included: there is one Origin, and it names
-// host. The caller has checked that host is ours. A page at localhost:3000 is
-// another origin; so is "null".
-func sameOrigin(origins []string, host string) bool {
-	authority, ok := originAuthority(origins)
-	_, isHost := hostOf(authority) // and so ASCII: EqualFold knows more letters
-	return ok && isHost && strings.EqualFold(authority, host)
-}
-
-// originAuthority returns the host and port that a request's Origin names. It is
-// not ok if there are several, or if it isn't an http or https origin.
-func originAuthority(origins []string) (string, bool) {
-	if len(origins) != 1 {
-		return "", false
-	}
-	// https is possible too: a TLS server may stand in front of patrol and serve
-	// one of Config.AllowHosts.
-	if a, ok := strings.CutPrefix(origins[0], "http://"); ok {
-		return a, true
-	}
-	return strings.CutPrefix(origins[0], "https://")
-}
-
-// fetchSiteAllowed reports whether a request's Sec-Fetch-Site says that no page
-// of another origin made it. same-site doesn't: for a browser, all ports of
-// localhost are one site.
-func fetchSiteAllowed(sites []string) bool {
-	return len(sites) == 1 && (sites[0] == "same-origin" || sites[0] == "none")
 }

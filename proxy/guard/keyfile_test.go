@@ -27,7 +27,8 @@ func writeKeys(t *testing.T, path, text string) {
 }
 
 func acceptsKey(g *Guard, value string) bool {
-	return g.hasValidCredential(http.Header{"X-Api-Key": {value}})
+	by := g.shownIn(http.Header{"X-Api-Key": {value}})
+	return by.isKey() && by.name() == FromKeyFile
 }
 
 func TestKeyFile(t *testing.T) {

@@ -77,7 +77,7 @@ func (l *limitListener) takeSlot(c net.Conn) bool {
 // isOverHalf reports whether half of the slots are in use and c's client isn't
 // one of the users for whom the other half is reserved.
 func (g *Guard) isOverHalf(c net.Conn) bool {
-	if !ownersKnown || len(g.slots) < (cap(g.slots)+1)/2 {
+	if !g.ownersKnown || len(g.slots) < (cap(g.slots)+1)/2 {
 		return false
 	}
 	class, _ := g.lookUpPeer(c)

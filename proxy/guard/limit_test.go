@@ -108,7 +108,7 @@ func TestLimitClose(t *testing.T) {
 
 // TestLimitServes checks that 200 clients get through 3 slots.
 func TestLimitServes(t *testing.T) {
-	g := newGuard(t, Config{MaxConns: 3, Known: knowsKey})
+	g := newGuard(t, Config{MaxConns: 3})
 	l := listen(t)
 	serveOn(t, g, g.Limit(l))
 	var all sync.WaitGroup

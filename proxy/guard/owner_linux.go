@@ -153,7 +153,7 @@ func readOverflowUID() (uid uint32, present bool) {
 
 // allowedUsers returns the ids of the users who are let in, in order.
 func allowedUsers(names []string) ([]uint32, error) {
-	users := []uint32{0, uint32(os.Geteuid())}
+	users := []uint32{uint32(os.Geteuid())}
 	for _, name := range names {
 		uid, err := uidOf(name)
 		if err != nil {

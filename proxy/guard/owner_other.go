@@ -23,7 +23,7 @@ func (*owners) close() error { return nil }
 
 func allowedUsers(names []string) ([]uint32, error) {
 	if len(names) > 0 {
-		return nil, errors.New("users can be allowed on Linux only, where the kernel tells who owns a connection: give the client a key instead (--client-key-file)")
+		return nil, errors.New("users can be allowed on Linux only, where the kernel tells who owns a connection: give the client a key instead: patrol keys new NAME")
 	}
 	return nil, nil
 }

@@ -22,7 +22,7 @@ const (
 	peerForeign                // its user isn't let in
 	peerGone                   // it has closed its socket: nobody would read an answer
 	peerUnknown                // it is on this machine, but its user can't be known
-	peerRemote                 // its address isn't a loopback address
+	peerRemote                 // its address isn't one of this machine's
 )
 
 // peer is the client of one connection.
@@ -61,8 +61,11 @@ func (g *Guard) lookUpPeer(c net.Conn) (peerClass, uint32) {
 	if !okLocal || !okRemote {
 		return peerUnknown, 0
 	}
-	if !remote.Addr().IsLoopback() {
+	if !remote.Addr().IsLoopback() && remote.Addr() != local.Addr() && !isInterface(remote.Addr()) {
 		return peerRemote, 0
+	}
+	if !g.ownersKnown {
+		return peerUnknown, 0
 	}
 	raw, ok := rawConn(c)
 	if !ok {
@@ -76,6 +79,25 @@ func (g *Guard) lookUpPeer(c net.Conn) (peerClass, uint32) {
 		return peerForeign, uid
 	}
 	return peerAllowed, uid
+}
+
+// onLoopback reports whether p's client is known to be on loopback.
+func (p *peer) onLoopback() bool {
+	if p == nil {
+		return false
+	}
+	remote, ok := addrPort(p.conn.RemoteAddr())
+	return ok && remote.Addr().IsLoopback()
+}
+
+// isInterface reports whether an address is one of this machine's, loopback aside. A
+// program of this machine may have any of them as its own end.
+func isInterface(ip netip.Addr) bool {
+	addrs, err := net.InterfaceAddrs()
+	return err == nil && slices.ContainsFunc(addrs, func(a net.Addr) bool {
+		prefix, err := netip.ParsePrefix(a.String())
+		return err == nil && prefix.Addr().Unmap() == ip
+	})
 }
 
 // tuple names a TCP socket by the addresses of its two ends, its own first. An

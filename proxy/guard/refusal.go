@@ -26,25 +26,29 @@ type Refusal struct {
 type reason string
 
 const (
-	reasonTarget    reason = "target"        // the request is for another server
-	reasonHost      reason = "host"          // its Host isn't ours
-	reasonOrigin    reason = "origin"        // its Origin names a web page of another origin
-	reasonFetchSite reason = "fetch_site"    // its Sec-Fetch-Site, or the lack of it, points to such a page
-	reasonForeign   reason = "foreign_user"  // the client's user isn't let in
-	reasonGone      reason = "client_gone"   // the client has closed its socket
-	reasonUnknown   reason = "owner_unknown" // no credential, and the client's user can't be known
-	reasonRemote    reason = "remote"        // no credential, and the client isn't on loopback
-	reasonOverHalf  reason = "crowded"       // a connection was closed to keep slots for the user's own
-	reasonFull      reason = "full"          // a connection had to wait until another was closed
+	reasonTarget     reason = "target"         // the request is for another server
+	reasonHost       reason = "host"           // its Host isn't ours
+	reasonOrigin     reason = "origin"         // it has an Origin, so a web page made it
+	reasonFetchSite  reason = "fetch_site"     // its Sec-Fetch-Site, or the lack of it, points to a web page
+	reasonWorker     reason = "service_worker" // a browser wants the script of a service worker
+	reasonNavigation reason = "navigation"     // a person's browser asks for what isn't a page
+	reasonForeign    reason = "foreign_user"   // the client's user isn't let in
+	reasonGone       reason = "client_gone"    // the client has closed its socket
+	reasonRevoked    reason = "revoked_key"    // it shows a client key that was revoked
+	reasonUnknown    reason = "owner_unknown"  // no key, and the client's user can't be known
+	reasonRemote     reason = "remote"         // no key, and the client isn't on this machine
+	reasonOverHalf   reason = "crowded"        // a connection was closed to keep slots for the user's own
+	reasonFull       reason = "full"           // a connection had to wait until another was closed
 )
 
 var reasons = []reason{
-	reasonTarget, reasonHost, reasonOrigin, reasonFetchSite, reasonForeign, reasonGone, reasonUnknown, reasonRemote, reasonOverHalf, reasonFull,
+	reasonTarget, reasonHost, reasonOrigin, reasonFetchSite, reasonWorker, reasonNavigation, reasonForeign, reasonGone,
+	reasonRevoked, reasonUnknown, reasonRemote, reasonOverHalf, reasonFull,
 }
 
 // refuse counts and logs a refusal, and returns it. p may be nil, except for
-// reasonForeign.
-func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
+// reasonForeign; by is what the client has shown.
+func (g *Guard) refuse(r *http.Request, why reason, p *peer, by shown) (Client, *Refusal) {
 	refusal := &Refusal{Status: http.StatusForbidden, Reason: string(why)}
 	detail := slog.Attr{}
 	switch why {
@@ -55,29 +59,44 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer) *Refusal {
 		host := displayAuthority(r.Host)
 		detail = slog.String("host", host)
 		refusal.Message = fmt.Sprintf("patrol answers requests to %s (any port), and this one is to %s: use one of those names in the base URL, or start patrol with --allow-host.", strings.Join(g.hosts, ", "), host)
-	case reasonOrigin, reasonFetchSite:
-		origin, _ := originAuthority(r.Header["Origin"])
-		detail = slog.String("origin", displayAuthority(origin))
-		refusal.Message = "patrol takes no requests from web pages, browser extensions or apps that are built as web pages, only from programs: this one says that a page of another origin made it (Origin, Sec-Fetch-Site)."
+	case reasonOrigin, reasonFetchSite, reasonWorker:
+		detail = slog.String("origin", displayAuthority(originHost(r.Header["Origin"])))
+		refusal.Message = "patrol takes no requests from web pages, browser extensions or apps that are built as web pages, only from programs: this one says that a page made it (Origin, Sec-Fetch-Site, Service-Worker)."
+	case reasonNavigation:
+		refusal.Message = "A browser reaches patrol's own page only, which is /: this address is for programs."
 	case reasonForeign:
 		detail = slog.Uint64("uid", uint64(p.uid))
 		refusal.Close = true
-		refusal.Message = fmt.Sprintf("This connection belongs to the user with id %d, and this patrol serves id %s: run the client as that user, start patrol with --allow-user %d, or run a patrol of your own on another port.", p.uid, listOf(g.users), p.uid)
+		refusal.Message = g.foreignMessage(p.uid)
 	case reasonGone:
 		refusal.Close = true
 		refusal.Message = "The client closed its connection before patrol could see whose it was: keep it open until the answer has come."
+	case reasonRevoked:
+		detail = slog.String("key", by.revoked)
+		refusal.Status = http.StatusUnauthorized
+		refusal.Message = fmt.Sprintf("The client key %q that this client sent was revoked: give it another, which `patrol keys new NAME` prints where patrol runs, and start it again.", by.revoked)
 	case reasonUnknown:
 		refusal.Status = http.StatusUnauthorized
 		refusal.Close = true // on a new connection the kernel may know the user
-		refusal.Message = credentialMessage(r, "patrol can't see which user this connection belongs to")
+		refusal.Message = keyMessage(by, "patrol can't see which user this connection belongs to") +
+			" What `patrol exec` and `patrol env` start has one."
 	default:
 		refusal.Status = http.StatusUnauthorized
-		refusal.Message = credentialMessage(r, "this connection doesn't come over loopback but from another machine or container, or by this machine's address in a network")
+		refusal.Message = keyMessage(by, "this connection comes from another machine or container")
 	}
 	if attrs, ok := g.record(why, r.RemoteAddr); ok {
 		g.log.LogAttrs(r.Context(), slog.LevelWarn, "request refused", append(attrs, detail)...)
 	}
-	return refusal
+	return Client{}, refusal
+}
+
+// foreignMessage tells another user how to be let in.
+func (g *Guard) foreignMessage(uid uint32) string {
+	whose, allow := fmt.Sprintf("the user with id %d,", uid), strconv.FormatUint(uint64(uid), 10)
+	if uid == 0 {
+		whose, allow = "root, who is a user like any other here (some forwarders run as root),", "root"
+	}
+	return fmt.Sprintf("This connection belongs to %s and this patrol serves id %s: run the client as that user, start patrol with --allow-user %s, or run a patrol of your own on another port.", whose, listOf(g.users), allow)
 }
 
 // listOf returns a list of users for a message.
@@ -89,14 +108,14 @@ func listOf(ids []uint32) string {
 	return strings.Join(list, ", ")
 }
 
-// credentialMessage asks for a credential, and says why one is needed.
-func credentialMessage(r *http.Request, because string) string {
+// keyMessage asks for a key, and says why one is needed.
+func keyMessage(by shown, because string) string {
 	sent := "sent none"
-	if sendsCredential(r.Header) {
-		sent = "sent one that patrol doesn't know"
+	if by.name() != None {
+		sent = "sent something else"
 	}
-	return "A credential is needed, since " + because + ", and the client " + sent +
-		": send what `patrol token` prints, or a key of the file given to patrol with --client-key-file, as Authorization: Bearer, x-api-key or x-goog-api-key."
+	return "A client key is needed, since " + because + ", and the client " + sent +
+		": run `patrol keys new NAME` where patrol runs, and send what it prints as Authorization: Bearer, x-api-key, x-goog-api-key or the password of Basic."
 }
 
 // displayAuthority returns an authority that the client sent for a log or an

@@ -33,7 +33,7 @@ func TestLog(t *testing.T) {
 				case 2:
 					r.Header["Origin"] = []string{"http://user:" + canary + "@evil.com"}
 				}
-				if refusal := g.Check(r); refusal == nil || strings.Contains(refusal.Message, canary) {
+				if _, refusal := g.Check(r, Upstream); refusal == nil || strings.Contains(refusal.Message, canary) {
 					t.Fatalf("Check = %v", refusal)
 				}
 			}

@@ -84,10 +84,11 @@ func playServer(arg []string) int {
 	if err := json.Unmarshal([]byte(arg[0]), &args); err != nil {
 		panic(err)
 	}
-	g, err := New(Config{AllowUsers: args.AllowUsers, Known: knowsKey})
+	g, err := New(Config{AllowUsers: args.AllowUsers})
 	if err != nil {
 		panic(err)
 	}
+	g.SetKeys(testKeys())
 	l, err := net.Listen("tcp4", "127.0.0.1:0")
 	if err != nil {
 		panic(err)

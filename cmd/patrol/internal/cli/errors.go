@@ -98,7 +98,7 @@ func Report(w io.Writer, err error, flags ProfileFlags) int {
 type ProfileFlags string
 
 // profileCommand matches a command of patrol's that is about one profile.
-var profileCommand = regexp.MustCompile(`\bpatrol (serve|rotate|login|logout|status|doctor|token|exec|env)\b(?: --(?:profile|help)\b)?`)
+var profileCommand = regexp.MustCompile(`\bpatrol (serve|rotate|login|logout|status|doctor|token|exec|env|keys(?: (?:new|replace|revoke) [A-Za-z0-9_.-]+)?)\b(?: --(?:profile|help)\b)?`)
 
 // Advise makes a message ready for its reader: redacted, and with the flags in
 // the commands that it tells to type next.

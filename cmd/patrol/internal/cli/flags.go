@@ -28,7 +28,7 @@ func flagDefs(o *Options) []flagDef {
 	return []flagDef{
 		newFlag("host", "url", "", &o.Host, asGiven, "the workspace, https://…; wins over DATABRICKS_HOST and the profile's"),
 		newFlag("profile", "name", "", &o.Profile, asGiven, "the profile in .databrickscfg that is kept fresh; wins over DATABRICKS_CONFIG_PROFILE"),
-		repeated(newFlag("listen", "host:port", "localhost:4000", &o.Listen, o.parseListen, "address of the proxy, localhost is 127.0.0.1 and [::1]; whoever doesn't come over loopback needs a key of --client-key-file or a token of patrol's; may be repeated")),
+		repeated(newFlag("listen", "host:port", "localhost:4000", &o.Listen, o.parseListen, "address of the proxy, localhost is 127.0.0.1 and [::1]; whoever doesn't come from this machine needs a client key (patrol keys); may be repeated")),
 		newFlag("schedule", "cron", "0 */3 * * *", &o.Schedule, o.parseSchedule, "when to rotate: five fields of cron, @hourly, @every 90m …; in UTC unless it starts with CRON_TZ=Zone"),
 		newFlag("lifetime", "duration", "4h", &o.Lifetime, parseLifetime, "lifetime of each token"),
 		newFlag("grace", "duration", "5m", &o.Grace, parseGrace, "how long a replaced token lives on after the files are written"),
@@ -57,9 +57,10 @@ func flagDefs(o *Options) []flagDef {
 		newFlag("replay-limit", "bytes", "16777216", &o.Proxy.ReplayLimit, parseReplayLimit, "the longest request that is kept in memory, to be sent again if its token died on the way"),
 		newFlag("harden", kindBool, "false", &o.Harden, parseBool, "hide the service from other processes of the same user, and so from debuggers and ss -p (Linux)"),
 		newFlag("replay-memory", "bytes", "", &o.Proxy.ReplayMemory, parseReplayMemory, "the memory for all requests that are kept (default 268435456, or a quarter of what the cgroup or GOMEMLIMIT allows)"),
-		repeated(newFlag("allow-user", "user", "", &o.Guard.AllowUsers, parseList, "a further user of this machine who may use the proxy, by name or number; may be repeated")),
+		repeated(newFlag("allow-user", "user", "", &o.Guard.AllowUsers, parseList, "a further user of this machine who may use the proxy, by name or number, root too; may be repeated")),
 		repeated(newFlag("allow-host", "name", "", &o.Guard.AllowHosts, parseList, "a further name by which the proxy may be asked, besides localhost; may be repeated")),
-		newFlag("client-key-file", "file", "", &o.Guard.KeyFile, parseText, "keys, one a line, that let in clients whose user can't be known: not on this machine, or not on Linux"),
+		newFlag("client-key-file", "file", "", &o.Guard.KeyFile, parseText, "further client keys, one a line, besides those of patrol keys: they let in clients whose user can't be known, not on this machine or not on Linux"),
+		newFlag("old-tokens", "duration", "24h", &o.OldTokens, parseOldTokens, "for how long a running agent is let in by a token of patrol's that was replaced, over loopback, where the client's user can't be known"),
 	}
 }
 

@@ -125,6 +125,10 @@ func parseGrace(s Setting) (time.Duration, error) {
 	return parseNotNegative(s, "--grace 0s revokes a token as soon as its requests have ended")
 }
 
+func parseOldTokens(s Setting) (time.Duration, error) {
+	return parseNotNegative(s, "--old-tokens 0s lets none in that was replaced")
+}
+
 // parseNotNegative reads a duration that may be 0. The hint says what that does.
 func parseNotNegative(s Setting, hint string) (time.Duration, error) {
 	d, err := parseDuration(s)

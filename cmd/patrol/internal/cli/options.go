@@ -26,14 +26,15 @@ type Options struct {
 	ProfileFlags        // for what is said in return
 	Command      string // its name: "rotate"
 
-	Host          Setting      // see target.Resolve
-	Profile       Setting      // see target.SelectProfile
-	Listen        []ListenAddr // at least one
-	ListenGiven   bool         // Listen isn't the default
-	Proxy         proxy.Config // what flags say of it
-	CAFile        string       // which Proxy.RootCAs are from; "": none
-	Guard         guard.Config // as Proxy
-	MintProfile   string       // "": none
+	Host          Setting       // see target.Resolve
+	Profile       Setting       // see target.SelectProfile
+	Listen        []ListenAddr  // at least one
+	ListenGiven   bool          // Listen isn't the default
+	Proxy         proxy.Config  // what flags say of it
+	CAFile        string        // which Proxy.RootCAs are from; "": none
+	Guard         guard.Config  // as Proxy
+	OldTokens     time.Duration // for how long a token that was replaced lets a client in
+	MintProfile   string        // "": none
 	KeepBootstrap bool
 	Schedule      cron.Schedule // fires at least once
 	CronSpec      string        // what Schedule was made of

@@ -18,6 +18,8 @@ import (
 type Process struct {
 	Env
 	Streams
+
+	NoOwners bool // guard.Config's, of serve; tests alone set it
 }
 
 // Streams is where a command reads and writes.

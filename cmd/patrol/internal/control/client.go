@@ -118,6 +118,12 @@ func (c *Client) Logout(ctx context.Context) (rotator.LogoutResult, error) {
 	return call[rotator.LogoutResult](ctx, c, http.MethodPost, "/logout", nil)
 }
 
+// ReloadKeys has the service take up the client keys that stand in the state folder.
+func (c *Client) ReloadKeys(ctx context.Context) error {
+	_, err := call[struct{}](ctx, c, http.MethodPost, "/keys", nil)
+	return err
+}
+
 // dial connects and makes sure that the other end is who it should be. Root may ask
 // any user's service.
 func (c *Client) dial(ctx context.Context, _, _ string) (net.Conn, error) {

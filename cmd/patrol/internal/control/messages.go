@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"patrol/proxy"
+	"patrol/proxy/guard"
 	"patrol/rotator"
 	"patrol/rotator/pat"
 )
 
 // Version is which questions the control socket answers: it grows with each new
 // one. Version 1 does not say it.
-const Version = 2
+const Version = 3
 
 // StartAgain is what to do about an older service.
 const StartAgain = "start it again, to have it run what is installed: systemctl --user restart patrol; or end it, and: patrol serve"
@@ -77,6 +78,12 @@ type Proxy struct {
 	// Refused counts whom the guard turned away, or made wait ("full"), by the
 	// reason that the log gives.
 	Refused map[string]uint64 `json:"refused"`
+
+	// Clients counts the requests that the guard let in, by the client's key.
+	Clients []guard.ClientUse `json:"clients"`
+
+	// ReplacedTokenAt is when an agent was let in last by a token that was replaced.
+	ReplacedTokenAt time.Time `json:"replaced_token_at,omitzero"`
 }
 
 // Problems says what is wrong, one sentence each; nothing if all is well.

@@ -139,6 +139,7 @@ type API interface {
 	Status() Status
 	Upstreams() []proxy.Upstream
 	Token() (pat.Token, error)
+	ReloadKeys() error
 }
 
 // Handler returns what serves api. Its other end is Client.
@@ -157,6 +158,7 @@ func Handler(api API, log *slog.Logger) http.Handler {
 		t, err := api.Token()
 		return secret{t.Expose()}, err
 	})
+	handle("POST /keys", func(*http.Request) (any, error) { return struct{}{}, api.ReloadKeys() })
 	handle("POST /rotate", func(r *http.Request) (any, error) { return api.Rotate(r.Context()) })
 	handle("POST /login", func(r *http.Request) (any, error) {
 		var s secret

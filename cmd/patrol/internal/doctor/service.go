@@ -44,6 +44,10 @@ func checkService(_ context.Context, in *input, f *findings) {
 		f.name = "rotation"
 		f.fail("patrol rotate tries at once, and says what is wrong", "the last rotation failed: %s", s.Last.Error)
 	}
+	if p := s.Proxy; p != nil && !p.ReplacedTokenAt.IsZero() {
+		f.name = "old token"
+		f.warn("restart that agent: patrol serve's log has its address", "an agent still sends a token that was replaced, the last time %s", cli.When(p.ReplacedTokenAt, time.Now()))
+	}
 	f.name = "files"
 	for _, file := range s.Files {
 		if file.Error != "" {

@@ -18,6 +18,7 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
+	"patrol/cmd/patrol/internal/state"
 	"patrol/cmd/patrol/internal/target"
 	"patrol/proxy"
 	"patrol/proxy/guard"
@@ -38,6 +39,7 @@ type Service struct {
 	proxy     *proxy.Proxy
 	upstreams []proxy.Upstream
 	guard     *guard.Guard
+	keys      *state.Keys  // nil: the disk refuses them
 	control   net.Listener // nil: the disk refuses the control socket
 	profile   string       // the path of the profile's file
 	log       *slog.Logger
@@ -109,12 +111,19 @@ func newService(ctx context.Context, o cli.Options, open *session.Session, t tar
 		s.log.Error("the control socket can't be made: patrol's commands don't find this service until it can be", "err", err)
 		err = nil
 	}
+	if err == nil && s.keys != nil {
+		// A command that changed them before there was a socket could tell nobody.
+		err = s.ReloadKeys()
+	}
 	return s, err
 }
 
 // newProxy makes the proxy and who may use it known.
 func (s *Service) newProxy(ctx context.Context, handovers <-chan pat.Handover) (err error) {
-	if s.guard, err = s.newGuard(); err != nil {
+	if s.guard, err = s.newGuard(); err == nil {
+		err = s.openKeys()
+	}
+	if err != nil {
 		return err
 	}
 	cfg := s.o.Proxy
@@ -173,12 +182,12 @@ func (s *Service) runControl(ctx context.Context) error {
 // newGuard makes who may use the proxy known.
 func (s *Service) newGuard() (*guard.Guard, error) {
 	cfg := s.o.Guard
-	cfg.Known, cfg.Log = s.Ledger.Knows, s.log
+	cfg.Token, cfg.NoOwners, cfg.Log = s.tokenUse, s.o.NoOwners, s.log
 	for _, ln := range s.lns {
 		ip := addrOf(ln).Addr()
 		if !ip.IsLoopback() {
-			s.log.Warn("listening beyond this machine: clients there need a credential, and it travels in clear text",
-				"listen", ln.Addr(), "keys", cfg.KeyFile)
+			s.log.Warn("listening beyond this machine: clients there need a client key (patrol keys new NAME), and it travels in clear text",
+				"listen", ln.Addr())
 		}
 		switch ip {
 		case netip.IPv4Unspecified(), netip.IPv6Unspecified(), netip.AddrFrom4([4]byte{127, 0, 0, 1}), netip.IPv6Loopback():

@@ -23,7 +23,10 @@ func (s *Service) Status() control.Status {
 		NeedsLogin: errors.Is(s.Rotator.Ready(), rotator.ErrNeedsLogin),
 		Service:    &s.info,
 		Status:     status,
-		Proxy:      &control.Proxy{Stats: s.proxy.Stats(), Refused: s.guard.Counters()},
+		Proxy: &control.Proxy{
+			Stats: s.proxy.Stats(), Refused: s.guard.Counters(),
+			Clients: s.guard.Clients(), ReplacedTokenAt: s.guard.ReplacedTokenAt(),
+		},
 	}
 }
 

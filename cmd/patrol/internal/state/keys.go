@@ -127,8 +127,7 @@ func (k *Keys) New(name string) (key string, err error) {
 	if err := checkKeyName(name); err != nil {
 		return "", err
 	}
-	key = newKey()
-	return key, k.edit(func(f *keysFile) error {
+	return k.make(func(f *keysFile, key string) error {
 		l, ok := f.find(name)
 		switch {
 		case !ok:
@@ -142,8 +141,7 @@ func (k *Keys) New(name string) (key string, err error) {
 
 // Replace revokes the key of this name and returns a new one.
 func (k *Keys) Replace(name string) (key string, err error) {
-	key = newKey()
-	return key, k.edit(func(f *keysFile) error {
+	return k.make(func(f *keysFile, key string) error {
 		l, ok := f.find(name)
 		switch {
 		case !ok:
@@ -154,6 +152,15 @@ func (k *Keys) Replace(name string) (key string, err error) {
 		}
 		return nil
 	})
+}
+
+// make makes a key and has change put it into the file.
+func (k *Keys) make(change func(f *keysFile, key string) error) (key string, err error) {
+	key = newKey()
+	if err := k.edit(func(f *keysFile) error { return change(f, key) }); err != nil {
+		return "", err
+	}
+	return key, nil
 }
 
 // Revoke ends the key of this name. Who asks with it is refused from then on, even

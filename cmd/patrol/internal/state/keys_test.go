@@ -46,8 +46,11 @@ func TestKeys(t *testing.T) {
 	if err != nil || laptop == first {
 		t.Fatal(err)
 	}
-	if _, err := k.New("laptop"); !cli.IsUsage(err) {
-		t.Errorf("a second one of the name: %v", err)
+	if key, err := k.New("laptop"); !cli.IsUsage(err) || key != "" {
+		t.Errorf("a second one of the name: %q, %v", key, err)
+	}
+	if key, err := k.Replace("phone"); !cli.IsUsage(err) || key != "" {
+		t.Errorf("one in place of none: %q, %v", key, err)
 	}
 	again, err := k.Replace("laptop")
 	if err != nil || again == laptop {
