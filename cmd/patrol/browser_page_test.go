@@ -49,6 +49,7 @@ const tries = {
 	"fetch no-cors get": url => text(url("/v1/models"), {mode: "no-cors"}),
 	"fetch referrer": url => text(url("/v1/chat/completions"), post("text/plain", {mode: "no-cors", referrerPolicy: "no-referrer"})),
 	"fetch put": url => text(url("/v1/models"), {method: "PUT", body: question}),
+	"fetch health": url => text(url("/healthz")),
 	"fetch status": url => text(url("/")),
 	"fetch token api": url => text(url("/api/2.0/token/list")),
 	"beacon": url => void navigator.sendBeacon(url("/v1/chat/completions"), new Blob([question], {type: "text/plain"})),

@@ -14,6 +14,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,8 +23,9 @@ import (
 	"patrol/rotator/workspacetest"
 )
 
-// TestBrowser: no web page gets a request through, wherever it comes from. The
-// same pages do where there is no guard.
+// TestBrowser: no web page gets a request through, wherever it comes from, nor if it
+// comes from whatever had patrol's own address before. The same pages do where there is
+// no guard.
 func TestBrowser(t *testing.T) {
 	browser := debian(t, "chromium", "chromium")
 	for _, site := range []struct{ name, host string }{
@@ -53,33 +55,38 @@ func TestBrowser(t *testing.T) {
 			v.wantUnread(t, "") // browsers see to that
 		})
 	}
-	// The page's own name comes to mean this machine once it is loaded, and its
-	// port patrol's: to the browser, patrol then is where the page came from.
-	rebound := func(t *testing.T, upstream string) *visit {
+	// Once the page is loaded its port becomes patrol's, and its name, where that is
+	// another's, this machine's: to the browser, patrol then is where the page came from.
+	taken := func(t *testing.T, host, upstream string) *visit {
 		v := newVisit(t)
 		ln := v.listen(t)
-		v.open(t, browser, "evil.test", ln)
+		v.open(t, browser, host, ln)
 		v.stopPage()
 		v.tap = newTap(t, ln.Addr().String(), upstream)
-		v.goOn("http://evil.test:" + portOf(ln))
+		v.goOn("http://" + host + ":" + portOf(ln))
 		v.wait(t)
 		return v
 	}
-	t.Run("rebound name", func(t *testing.T) {
-		svc := newTestService(t, workspacetest.Config{})
-		svc.serve(t)
-		v := rebound(t, svc.proxy)
-		v.wantNothing(t, svc.ws)
-		v.wantUnread(t, "or start patrol with --allow-host")
-	})
-	t.Run("rebound name, no guard", func(t *testing.T) {
-		ws, bare := unguarded(t)
-		v := rebound(t, bare)
-		v.wantThrough(t, ws, append([]string{"fetch json", "fetch with key", "fetch put"}, simpleTries...))
-		if read := v.read["http://evil.test:"+portOf(v.page)+" fetch json"]; !strings.HasPrefix(read, "200 ") {
-			t.Errorf("the page has read %q", read)
-		}
-	})
+	for _, page := range []struct{ name, host, refusal string }{
+		{"rebound name", "evil.test", "patrol"},
+		{"our own address", "127.0.0.1", "no requests from web pages"},
+	} {
+		t.Run(page.name, func(t *testing.T) {
+			svc := newTestService(t, workspacetest.Config{})
+			svc.serve(t)
+			v := taken(t, page.host, svc.proxy)
+			v.wantNothing(t, svc.ws)
+			v.wantUnread(t, page.refusal)
+		})
+		t.Run(page.name+", no guard", func(t *testing.T) {
+			ws, bare := unguarded(t)
+			v := taken(t, page.host, bare)
+			v.wantThrough(t, ws, append([]string{"fetch json", "fetch with key", "fetch put"}, simpleTries...))
+			if read := v.read["http://"+page.host+":"+portOf(v.page)+" fetch json"]; !strings.HasPrefix(read, "200 ") {
+				t.Errorf("the page has read %q", read)
+			}
+		})
+	}
 }
 
 func portOf(ln net.Listener) string {
@@ -114,9 +121,12 @@ func unguarded(t *testing.T) (*workspacetest.Server, string) {
 // A visit is a browser that shows the page.
 type visit struct {
 	home     string // where the page reports to
+	profile  string // the browser's
 	page     net.Listener
 	stopPage func()
 	tap      *tap
+
+	closeBrowser func()
 
 	loaded  chan struct{}
 	targets chan []string
@@ -126,7 +136,7 @@ type visit struct {
 
 func newVisit(t *testing.T) *visit {
 	t.Helper()
-	v := &visit{loaded: make(chan struct{}, 1), targets: make(chan []string, 1), report: make(chan map[string]string, 1)}
+	v := &visit{profile: t.TempDir(), loaded: make(chan struct{}, 1), targets: make(chan []string, 1), report: make(chan map[string]string, 1)}
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /loaded", func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Access-Control-Allow-Origin", "*")
@@ -158,12 +168,13 @@ func (v *visit) listen(t *testing.T) net.Listener {
 	}
 	v.page = ln
 	v.stopPage = serveOn(t, ln, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path != "/" {
+		text, ok := map[string]string{"/": attackPage, "/install": workerPage, "/worker.js": oldWorker}[r.URL.Path]
+		if !ok {
 			http.NotFound(w, r)
 			return
 		}
-		w.Header().Set("Content-Type", "text/html")
-		_, _ = io.WriteString(w, strings.Replace(attackPage, "HOME", v.home, 1))
+		w.Header().Set("Content-Type", map[bool]string{false: "text/html", true: "text/javascript"}[r.URL.Path == "/worker.js"])
+		_, _ = io.WriteString(w, strings.Replace(text, "HOME", v.home, 1))
 	}))
 	return ln
 }
@@ -173,7 +184,19 @@ const browserPatience = 90 * time.Second
 // open starts the browser and waits until it shows the page.
 func (v *visit) open(t *testing.T, browser, host string, ln net.Listener) {
 	t.Helper()
-	home, strays := t.TempDir(), newStrays(t)
+	ended, out := v.start(t, browser, "http://"+host+":"+portOf(ln)+"/")
+	select {
+	case <-v.loaded:
+	case <-ended:
+		t.Fatalf("the browser has ended, or didn't load the page in time; it printed:\n%s", *out)
+	}
+}
+
+// start starts the browser as if a person had typed the URL. It is ended with the test,
+// or by closing the visit's browser; out is what it has printed by then.
+func (v *visit) start(t *testing.T, browser, url string) (ended <-chan struct{}, out *string) {
+	t.Helper()
+	home, strays := v.profile, newStrays(t)
 	args := []string{
 		browser, "--headless", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
 		"--disable-component-update", "--disable-sync", "--disable-popup-blocking", "--disable-dev-shm-usage",
@@ -184,24 +207,21 @@ func (v *visit) open(t *testing.T, browser, host string, ln net.Listener) {
 		args = append(args, "--no-sandbox") // it refuses to start as root without
 	}
 	ctx, cancel := context.WithCancel(beforeDeadline(t))
-	ended := make(chan struct{})
-	var out string
+	end := make(chan struct{})
+	out = new(string)
 	go func() {
-		defer close(ended)
-		out, _ = program{args: append(args, "http://"+host+":"+portOf(ln)+"/"), env: machineEnviron(home), patience: browserPatience}.do(ctx)
+		defer close(end)
+		*out, _ = program{args: append(args, url), env: machineEnviron(home), patience: browserPatience}.do(ctx)
 	}()
-	t.Cleanup(func() {
+	v.closeBrowser = sync.OnceFunc(func() {
 		cancel()
-		<-ended
+		<-end
 		if asked := strays.hosts(); len(asked) > 0 {
 			t.Logf("the browser tried to reach %q", asked)
 		}
 	})
-	select {
-	case <-v.loaded:
-	case <-ended:
-		t.Fatalf("the browser has ended, or didn't load the page in time; it printed:\n%s", out)
-	}
+	t.Cleanup(v.closeBrowser)
+	return end, out
 }
 
 // goOn has the page try all that it knows on these.

@@ -17,6 +17,7 @@ import (
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/proxy"
+	"patrol/rotator"
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
 	"patrol/rotator/workspace"
@@ -275,6 +276,25 @@ func TestOwnListener(t *testing.T) {
 		}
 		if got := isOwnListener(u, addrs); got != want {
 			t.Errorf("%s: %v, want %v", raw, got, want)
+		}
+	}
+}
+
+func TestCheckServiceOldToken(t *testing.T) {
+	in := new(input)
+	in.service.status = control.Status{
+		Running: true, Status: rotator.Status{Ready: true},
+		Service: &control.Ping{Control: control.Version, Version: cli.Version()}, Proxy: &control.Proxy{},
+	}
+	for at, want := range map[time.Time]string{{}: gradeOK, time.Now().Add(-time.Hour): gradeOK + " " + gradeWarn} {
+		in.service.status.Proxy.ReplacedTokenAt = at
+		var found findings
+		checkService(t.Context(), in, &found)
+		if grades(found) != want {
+			t.Errorf("an agent with an old token at %v: %+v, want %s", at, found, want)
+		}
+		if last := found.list[len(found.list)-1]; want != gradeOK && !strings.Contains(last.Fix, "restart that agent") {
+			t.Errorf("%+v", last)
 		}
 	}
 }

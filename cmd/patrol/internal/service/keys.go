@@ -1,10 +1,8 @@
 package service
 
 import (
-	"errors"
 	"time"
 
-	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/state"
 	"patrol/proxy/guard"
 	"patrol/rotator/atomicfile"
@@ -16,20 +14,15 @@ import (
 func (s *Service) openKeys() (err error) {
 	s.keys, err = state.OpenKeys(s.info.State)
 	if atomicfile.IsDiskError(err) {
-		s.log.Error("the client keys can't be read or made: until patrol is started again, no key lets anybody in", "err", err)
-		return nil
+		s.log.Error("the client keys can't be read or made: what isn't in force lets nobody in until `patrol keys new NAME` works, or patrol is started again", "err", err)
+		err = nil
 	}
-	if err == nil {
-		s.setKeys()
-	}
+	s.setKeys()
 	return err
 }
 
 // ReloadKeys takes up what stands in the state folder now.
 func (s *Service) ReloadKeys() error {
-	if s.keys == nil {
-		return cli.Hinted(errors.New("the service could not read the client keys when it began"), "start it again")
-	}
 	if err := s.keys.Reload(); err != nil {
 		return err
 	}

@@ -39,7 +39,7 @@ type Service struct {
 	proxy     *proxy.Proxy
 	upstreams []proxy.Upstream
 	guard     *guard.Guard
-	keys      *state.Keys  // nil: the disk refuses them
+	keys      *state.Keys
 	control   net.Listener // nil: the disk refuses the control socket
 	profile   string       // the path of the profile's file
 	log       *slog.Logger
@@ -111,11 +111,14 @@ func newService(ctx context.Context, o cli.Options, open *session.Session, t tar
 		s.log.Error("the control socket can't be made: patrol's commands don't find this service until it can be", "err", err)
 		err = nil
 	}
-	if err == nil && s.keys != nil {
-		// A command that changed them before there was a socket could tell nobody.
-		err = s.ReloadKeys()
+	if err != nil {
+		return nil, err
 	}
-	return s, err
+	// A command that changed them before there was a socket could tell nobody.
+	if err := s.ReloadKeys(); err != nil {
+		s.log.Error("the client keys stay those of the start", "err", err)
+	}
+	return s, nil
 }
 
 // newProxy makes the proxy and who may use it known.

@@ -57,11 +57,11 @@ type ClientKey struct {
 }
 
 // OpenKeys reads the client keys of a state folder. Where it has no default key, one is
-// made, and the folder if that is missing.
+// made, and the folder if that is missing. With an error the Keys are fit for Reload.
 func OpenKeys(dir string) (*Keys, error) {
 	k, err := ReadKeys(dir)
 	if err != nil {
-		return nil, err
+		return k, err
 	}
 	if _, ok := k.Key(DefaultKey); ok {
 		return k, nil // the disk may be read-only
