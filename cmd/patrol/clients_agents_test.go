@@ -32,6 +32,14 @@ func TestClientOpenCode(t *testing.T) {
 			t.Errorf("OpenCode's file doesn't hold the current token (%v)", err)
 		}
 	})
+	t.Run("by a client key", func(t *testing.T) {
+		e := newErrand(t)
+		e.scriptOpenCode()
+		key := e.serveByKey(t)
+		e.write(t, ".local/share/opencode/auth.json", jsonText(map[string]any{"databricks": map[string]any{"type": "api", "key": key}}))
+		e.wantDone(t, e.send(t, e.configureOpenCode(t), command, "run", errandPrompt), key)
+		e.wantRotated(t)
+	})
 	// The same answers, as they are, are too much for it: the filter is what
 	// the test above tests.
 	t.Run("filter off", func(t *testing.T) {
@@ -52,14 +60,24 @@ func (e *errand) openCodeAuth() string {
 // find and the environment that it needs.
 func (e *errand) setUpOpenCode(t *testing.T, flags ...string) (token string, environ []string) {
 	t.Helper()
+	e.scriptOpenCode()
+	e.write(t, ".local/share/opencode/auth.json", jsonText(map[string]any{"databricks": map[string]any{"type": "api", "key": e.first.Value}}))
+	token = e.serve(t, flags...)
+	return token, e.configureOpenCode(t)
+}
+
+func (e *errand) scriptOpenCode() {
 	write := call("write", map[string]any{"filePath": e.target(), "content": e.word})
 	e.script = []workspacetest.ModelReply{
 		{Calls: []workspacetest.ToolCall{call("read", map[string]any{"filePath": e.source()})}},
 		{Calls: []workspacetest.ToolCall{write}, Raw: wrappedCall(write)},
 		{Raw: listContent(e.report())},
 	}
-	e.write(t, ".local/share/opencode/auth.json", jsonText(map[string]any{"databricks": map[string]any{"type": "api", "key": e.first.Value}}))
-	token = e.serve(t, flags...)
+}
+
+// configureOpenCode has OpenCode ask the proxy, and returns the environment that it needs.
+func (e *errand) configureOpenCode(t *testing.T) (environ []string) {
+	t.Helper()
 	e.write(t, ".config/opencode/opencode.json", jsonText(map[string]any{
 		"autoupdate": false,
 		"share":      "disabled",
@@ -71,7 +89,7 @@ func (e *errand) setUpOpenCode(t *testing.T, flags ...string) (token string, env
 			"models":  map[string]any{"some-model": map[string]any{}},
 		}},
 	}))
-	return token, []string{
+	return []string{
 		"OPENCODE_DISABLE_AUTOUPDATE=1", "OPENCODE_DISABLE_MODELS_FETCH=1", "OPENCODE_DISABLE_LSP_DOWNLOAD=1",
 		"OPENCODE_DISABLE_DEFAULT_PLUGINS=1",
 	}
@@ -117,7 +135,13 @@ func TestClientClaude(t *testing.T) {
 	t.Run("rotated", func(t *testing.T) {
 		e := newErrand(t)
 		e.serve(t)
-		e.wantDone(t, e.sendClaude(t, command), dummyKey)
+		e.wantDone(t, e.sendClaude(t, command, dummyKey), dummyKey)
+		e.wantRotated(t)
+	})
+	t.Run("by a client key", func(t *testing.T) {
+		e := newErrand(t)
+		key := e.serveByKey(t)
+		e.wantDone(t, e.sendClaude(t, command, key), key)
 		e.wantRotated(t)
 	})
 	// Somebody else revokes the token: patrol learns of it from the refusal of
@@ -134,7 +158,7 @@ func TestClientClaude(t *testing.T) {
 			}
 			return nil
 		}
-		e.wantDone(t, e.sendClaude(t, command), dummyKey)
+		e.wantDone(t, e.sendClaude(t, command, dummyKey), dummyKey)
 		var valid []bool
 		for _, r := range e.ws.Requests() {
 			if strings.HasSuffix(r.Path, "/v1/messages") {
@@ -147,7 +171,7 @@ func TestClientClaude(t *testing.T) {
 	})
 }
 
-func (e *errand) sendClaude(t *testing.T, command string) string {
+func (e *errand) sendClaude(t *testing.T, command, key string) string {
 	t.Helper()
 	e.script = []workspacetest.ModelReply{
 		{Text: "I read it.", Calls: []workspacetest.ToolCall{call("Read", map[string]any{"file_path": e.source()})}},
@@ -155,7 +179,7 @@ func (e *errand) sendClaude(t *testing.T, command string) string {
 		{Text: e.report()},
 	}
 	return e.send(t, []string{
-		"ANTHROPIC_BASE_URL=" + e.tap.url, "ANTHROPIC_AUTH_TOKEN=" + dummyKey, "ANTHROPIC_MODEL=some-model",
+		"ANTHROPIC_BASE_URL=" + e.tap.url, "ANTHROPIC_AUTH_TOKEN=" + key, "ANTHROPIC_MODEL=some-model",
 		"CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1", "DISABLE_AUTOUPDATER=1", "DISABLE_TELEMETRY=1", "DISABLE_ERROR_REPORTING=1",
 	}, command, "-p", errandPrompt, "--allowedTools", "Read", "Write")
 }
@@ -163,7 +187,22 @@ func (e *errand) sendClaude(t *testing.T, command string) string {
 // TestClientCodex: it holds the token of its environment.
 func TestClientCodex(t *testing.T) {
 	command := codexPackage.install(t)
-	e := newErrand(t)
+	t.Run("rotated", func(t *testing.T) {
+		e := newErrand(t)
+		token := e.serve(t)
+		e.wantDone(t, e.sendCodex(t, command, token), token)
+		e.wantRotated(t)
+	})
+	t.Run("by a client key", func(t *testing.T) {
+		e := newErrand(t)
+		key := e.serveByKey(t)
+		e.wantDone(t, e.sendCodex(t, command, key), key)
+		e.wantRotated(t)
+	})
+}
+
+func (e *errand) sendCodex(t *testing.T, command, credential string) string {
+	t.Helper()
 	shell := func(line string) []workspacetest.ToolCall {
 		return []workspacetest.ToolCall{call("exec_command", map[string]any{"cmd": line})}
 	}
@@ -172,7 +211,6 @@ func TestClientCodex(t *testing.T) {
 		{Calls: shell("printf %s " + e.word + " > done.txt")},
 		{Text: e.report()},
 	}
-	token := e.serve(t)
 	e.write(t, ".codex/config.toml", `
 model = "some-model"
 model_provider = "databricks"
@@ -185,16 +223,29 @@ base_url = "`+e.tap.url+`/v1"
 env_key = "DATABRICKS_TOKEN"
 wire_api = "responses"
 `)
-	out := e.send(t, []string{"DATABRICKS_TOKEN=" + token},
+	return e.send(t, []string{"DATABRICKS_TOKEN=" + credential},
 		command, "exec", "--skip-git-repo-check", "--sandbox", "danger-full-access", errandPrompt)
-	e.wantDone(t, out, token)
-	e.wantRotated(t)
 }
 
 // TestClientGemini: it holds a dummy.
 func TestClientGemini(t *testing.T) {
 	command := geminiPackage.install(t)
-	e := newErrand(t)
+	t.Run("rotated", func(t *testing.T) {
+		e := newErrand(t)
+		e.serve(t)
+		e.wantDone(t, e.sendGemini(t, command, dummyKey), dummyKey)
+		e.wantRotated(t)
+	})
+	t.Run("by a client key", func(t *testing.T) {
+		e := newErrand(t)
+		key := e.serveByKey(t)
+		e.wantDone(t, e.sendGemini(t, command, key), key)
+		e.wantRotated(t)
+	})
+}
+
+func (e *errand) sendGemini(t *testing.T, command, key string) string {
+	t.Helper()
 	e.script = []workspacetest.ModelReply{
 		{Calls: []workspacetest.ToolCall{call("read_file", map[string]any{"file_path": e.source()})}},
 		{Calls: []workspacetest.ToolCall{call("write_file", map[string]any{"file_path": e.target(), "content": e.word})}},
@@ -206,9 +257,6 @@ func TestClientGemini(t *testing.T) {
 		"telemetry": map[string]any{"enabled": false},
 		"security":  map[string]any{"auth": map[string]any{"selectedType": "gemini-api-key"}},
 	}))
-	e.serve(t)
-	out := e.send(t, []string{"GOOGLE_GEMINI_BASE_URL=" + e.tap.url, "GEMINI_API_KEY=" + dummyKey},
+	return e.send(t, []string{"GOOGLE_GEMINI_BASE_URL=" + e.tap.url, "GEMINI_API_KEY=" + key},
 		command, "--model", "gemini-2.5-pro", "--approval-mode", "auto_edit", "--skip-trust", "--prompt", errandPrompt)
-	e.wantDone(t, out, dummyKey)
-	e.wantRotated(t)
 }

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/state"
 	"patrol/rotator/workspacetest"
 )
 
@@ -107,6 +108,20 @@ func (e *errand) serve(t *testing.T, flags ...string) (token string) {
 	e.testService.serve(t, append([]string{"--grace", "0s"}, flags...)...)
 	e.tap = newTap(t, "127.0.0.1:0", e.proxy)
 	return e.minted(t)
+}
+
+// serveByKey serves as where nobody can tell who owns a socket, and returns the default
+// client key.
+func (e *errand) serveByKey(t *testing.T) (key string) {
+	t.Helper()
+	e.environ = append(e.environ, noOwnersVariable+"=1")
+	e.serve(t)
+	keys, err := state.ReadKeys(e.state())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ = keys.Key(state.DefaultKey)
+	return key
 }
 
 // send sends the agent on the errand and returns what it printed.

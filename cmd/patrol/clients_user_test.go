@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/state"
 	"patrol/rotator/workspacetest"
 )
 
@@ -47,9 +48,15 @@ func TestClientAnotherUser(t *testing.T) {
 			"-d", `{"model":"m","messages":[{"role":"user","content":"hello"}]}`)
 	}
 
+	keys, err := state.ReadKeys(svc.state())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, _ := keys.Key(state.DefaultKey)
+
 	t.Run("proxy", func(t *testing.T) {
 		for _, addr := range p.Listen {
-			for name, credential := range map[string]string{"none": "", "a wrong one": "guess", "the current one": svc.minted(t)} {
+			for name, credential := range map[string]string{"none": "", "a wrong one": "guess", "the current one": svc.minted(t), "a client key": key} {
 				out, err := ask(addr, credential)
 				want := "--allow-user " + strconv.Itoa(stranger)
 				if err != nil || !strings.HasSuffix(out, "\n403") || !strings.Contains(out, want) {

@@ -55,7 +55,8 @@ func basic(user, password string) string {
 func TestKeys(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "keys")
 	writeKeys(t, file, "first-client-key-0001\nsecond-client-key-002\n")
-	g := newGuard(t, Config{KeyFile: file, NoOwners: true})
+	var buf bytes.Buffer
+	g := newGuard(t, Config{KeyFile: file, NoOwners: true, Log: slog.New(slog.NewTextHandler(&buf, nil))})
 	tooLong := strings.Repeat("x", 1<<20)
 	type headers map[string][]string
 	tests := []struct {
@@ -101,10 +102,22 @@ func TestKeys(t *testing.T) {
 				t.Errorf("%s, %v: %+v, %v", remote, test.headers, client, refusal)
 			case test.name == "" && (refusal == nil || refusal.Status != 401 || refusal.Reason != reason):
 				t.Errorf("%s, %v: %v, want 401 %s", remote, test.headers, refusal, reason)
-			case test.name == "" && !strings.Contains(refusal.Message, "patrol keys new"):
+			case test.name == "" && !strings.Contains(refusal.Message, "patrol keys new NAME"):
 				t.Errorf("the message doesn't say how to get a key: %s", refusal.Message)
 			}
 		}
+	}
+	// Wrong keys are logged, a few a minute, and lock nobody out.
+	for range 10_000 {
+		if _, refusal := check(g, afar, Upstream, http.Header{"X-Api-Key": {"wrong"}}); refusal == nil {
+			t.Fatal("a wrong key lets in")
+		}
+	}
+	if lines := strings.Count(buf.String(), "reason=remote"); lines != logBurst || !strings.Contains(buf.String(), "sent="+Unknown) || strings.Contains(buf.String(), key) {
+		t.Errorf("%d lines of log, want %d:\n%s", lines, logBurst, buf.String())
+	}
+	if _, refusal := check(g, afar, Upstream, http.Header{"X-Api-Key": {key}}); refusal != nil {
+		t.Errorf("after many wrong keys: %v", refusal)
 	}
 	// A key mends nothing else.
 	r := httptest.NewRequest(http.MethodGet, "/", nil)

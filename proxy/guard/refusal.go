@@ -76,11 +76,13 @@ func (g *Guard) refuse(r *http.Request, why reason, p *peer, by shown) (Client, 
 		refusal.Status = http.StatusUnauthorized
 		refusal.Message = fmt.Sprintf("The client key %q that this client sent was revoked: give it another, which `patrol keys new NAME` prints where patrol runs, and start it again.", by.revoked)
 	case reasonUnknown:
+		detail = slog.String("sent", by.name())
 		refusal.Status = http.StatusUnauthorized
 		refusal.Close = true // on a new connection the kernel may know the user
 		refusal.Message = keyMessage(by, "patrol can't see which user this connection belongs to") +
 			" What `patrol exec` and `patrol env` start has one."
 	default:
+		detail = slog.String("sent", by.name())
 		refusal.Status = http.StatusUnauthorized
 		refusal.Message = keyMessage(by, "this connection comes from another machine or container")
 	}
@@ -110,11 +112,11 @@ func listOf(ids []uint32) string {
 
 // keyMessage asks for a key, and says why one is needed.
 func keyMessage(by shown, because string) string {
-	sent := "sent none"
+	sent := "the client sent none"
 	if by.name() != None {
-		sent = "sent something else"
+		sent = "what the client sent is none that is in force"
 	}
-	return "A client key is needed, since " + because + ", and the client " + sent +
+	return "A client key is needed, since " + because + ", and " + sent +
 		": run `patrol keys new NAME` where patrol runs, and send what it prints as Authorization: Bearer, x-api-key, x-goog-api-key or the password of Basic."
 }
 
