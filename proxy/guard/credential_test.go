@@ -29,6 +29,7 @@ type from struct {
 func (f from) LocalAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort("192.0.2.1:4000"))
 }
+
 func (f from) RemoteAddr() net.Addr {
 	return net.TCPAddrFromAddrPort(netip.MustParseAddrPort(f.remote))
 }
@@ -145,8 +146,12 @@ func TestTokens(t *testing.T) {
 		remote, token string
 		in            bool
 	}{
-		{loopback, "live-token", true}, {loopback, "dead-token", false}, {loopback, "x", false},
-		{ownAddr, "live-token", false}, {afar, "live-token", false}, {afar, "replaced-token", false},
+		{loopback, "live-token", true},
+		{loopback, "dead-token", false},
+		{loopback, "x", false},
+		{ownAddr, "live-token", false},
+		{afar, "live-token", false},
+		{afar, "replaced-token", false},
 		{loopback, "replaced-token", true},
 	} {
 		if strings.Contains(buf.String(), "restart that agent") || !g.ReplacedTokenAt().IsZero() {

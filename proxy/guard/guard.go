@@ -92,6 +92,7 @@ const (
 // Asked says what a request is for. The proxy knows, by its path and method.
 type Asked int
 
+// What a request may be for.
 const (
 	Upstream Asked = iota // what is sent on with the token, and any page that isn't
 	OwnPage               // a page of patrol's own: a person may look at it in a browser

@@ -303,8 +303,11 @@ func TestLocalAddress(t *testing.T) {
 	all := serve(t, g, "tcp", ":0")
 	_, allPort, _ := net.SplitHostPort(all)
 	for _, from := range []struct{ source, addr string }{
-		{"", ip + ":" + port}, {ip + ":0", ip + ":" + port}, {"127.0.0.1:0", ip + ":" + port},
-		{ip + ":0", "127.0.0.1:" + allPort}, {"", ip + ":" + allPort},
+		{"", ip + ":" + port},
+		{ip + ":0", ip + ":" + port},
+		{"127.0.0.1:0", ip + ":" + port},
+		{ip + ":0", "127.0.0.1:" + allPort},
+		{"", ip + ":" + allPort},
 	} {
 		for _, uid := range []uint32{uint32(os.Geteuid()), mallory} {
 			answer := clientAs(t, uid, clientArgs{Addr: from.addr, Source: from.source, Request: get})
