@@ -12,7 +12,8 @@
 //     or the host beside it is this workspace, its gateway or our proxy.
 //     Anything else is left alone and reported.
 //   - A token is put only beside the host that it came with, or where its
-//     user has put one of ours before.
+//     user has put one of ours before. Beside our own proxy's URL a token never
+//     stands: there a client key does, which opens that proxy and nothing else.
 //
 // A File is the disk side, and the same for all: atomicfile replaces the file,
 // takes over what other programs write to it meanwhile, and says what that means
@@ -60,6 +61,18 @@ type File struct {
 	create     bool   // the file if it is missing
 	blank      string // what a new file is made from
 	format     Format
+
+	// look, if not nil, is called for the format and for create each time: they
+	// depend on another file.
+	look func() (f Format, create bool)
+}
+
+// current returns the format, and whether a file that is missing is made.
+func (f *File) current() (format Format, create bool) {
+	if f.look != nil {
+		return f.look()
+	}
+	return f.format, f.create
 }
 
 // Name returns the file's short name, as --write takes it.
@@ -93,7 +106,8 @@ func (f *File) Clear(gone func(hash string) bool) (cleared bool, left []string, 
 		if !exists {
 			return Edit{}, nil
 		}
-		return f.format.Remove(old, gone)
+		format, _ := f.current()
+		return format.Remove(old, gone)
 	})
 }
 
@@ -104,7 +118,8 @@ func (f *File) Holds(hash string) (bool, error) {
 	if err != nil || !exists {
 		return false, err
 	}
-	values, err := f.format.Values(text)
+	format, _ := f.current()
+	values, err := format.Values(text)
 	if err != nil {
 		return false, fmt.Errorf("reading %s: %w", f.path, err)
 	}
@@ -127,13 +142,17 @@ func (f *File) Left() ([]string, error) {
 // set returns the edit that puts t into the file.
 func (f *File) set(old []byte, exists bool, t pat.Token, mayReplace func(hash string) bool) (Edit, error) {
 	token, err := f.owner.checkToken(t)
-	switch {
-	case err != nil, !exists && !f.create:
+	if err != nil {
 		return Edit{}, err
+	}
+	format, create := f.current()
+	switch {
+	case !exists && !create:
+		return Edit{}, nil
 	case !exists:
 		old = []byte(f.blank)
 	}
-	return f.format.Set(old, token, mayReplace)
+	return format.Set(old, token, mayReplace)
 }
 
 // edit brings the file to what change makes of it.

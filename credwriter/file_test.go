@@ -15,7 +15,7 @@ func files(dir string) []*File {
 	return []*File{
 		NewDatabrickscfg(filepath.Join(dir, ".databrickscfg"), "DEFAULT", owner()),
 		NewClaude(filepath.Join(dir, "settings.json"), true, owner()),
-		NewOpenCode(filepath.Join(dir, "auth.json"), true, owner()),
+		NewOpenCode(filepath.Join(dir, "auth.json"), nil, true, owner()),
 		NewDotenv(filepath.Join(dir, ".env"), "TOKEN", owner()),
 		NewTokenFile(filepath.Join(dir, "token"), owner()),
 	}
@@ -47,6 +47,11 @@ func TestFile(t *testing.T) {
 		}
 		if _, err := os.Stat(f.Path()); err == nil || isIn(t, f, newValue) {
 			t.Errorf("%s was made by who asked", f.Name())
+		}
+		if f.Name() == "claude" { // what is made anew gets a client key, and no token
+			if err := os.WriteFile(f.Path(), []byte(`{"env":{"ANTHROPIC_BASE_URL":"`+host+`"}}`), 0o600); err != nil {
+				t.Fatal(err)
+			}
 		}
 		for _, value := range []string{oldValue, newValue, newValue, oldValue} {
 			before, _ := os.Stat(f.Path())
@@ -103,7 +108,7 @@ func TestFileThatIsBroken(t *testing.T) {
 // TestFileNamesWhatItLeft: with the file's path, from Write, Left and Clear.
 func TestFileNamesWhatItLeft(t *testing.T) {
 	path := put(t, "auth.json", `{"databricks":{"type":"api","key":"x"}}`)
-	f := NewOpenCode(path, false, owner())
+	f := NewOpenCode(path, nil, false, owner())
 	written, err := f.Write(newToken, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -126,7 +131,7 @@ func TestFileNamesWhatItLeft(t *testing.T) {
 // TestMissingAgentFile: without create, it is nothing to do.
 func TestMissingAgentFile(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "none", "file.json")
-	for _, f := range []*File{NewClaude(path, false, owner()), NewOpenCode(path, false, owner())} {
+	for _, f := range []*File{NewClaude(path, false, owner()), NewOpenCode(path, nil, false, owner())} {
 		if left, err := f.Write(newToken, nil); err != nil || left != nil {
 			t.Errorf("%s: Write: %q, %v", f.Name(), left, err)
 		}

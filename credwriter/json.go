@@ -24,7 +24,8 @@ type jsonEdit struct {
 	root    value
 	token   string                  // to put; "" if tokens are removed
 	ours    func(value string) bool // what is to be replaced, or removed
-	applies bool                    // some place holds the token or will, or one is removed
+	applies bool                    // some place holds what belongs there or will, or one is removed
+	told    []int                   // the ends of values that were left alone, of which that is said
 	edits
 }
 
@@ -45,7 +46,7 @@ func editJSON(text []byte, blank jsonEdit, plan func(*jsonEdit) error) (Edit, er
 		return Edit{}, err
 	}
 	e.root.walk("", func(path string, v value) {
-		if e.isOurs(v) && v.str != e.token && !e.replaces(v.end) {
+		if e.isOurs(v) && v.str != e.token && !e.replaces(v.end) && !slices.Contains(e.told, v.end) {
 			e.leaveElsewhere(pat.Redact(path))
 		}
 	})
@@ -78,12 +79,18 @@ func (e *jsonEdit) replace(start, end int, text string) {
 	e.edits.replace(start, end, text)
 }
 
-// putToken puts the token in place of v.
-func (e *jsonEdit) putToken(v value) {
+// put puts a text in place of v.
+func (e *jsonEdit) put(v value, text string) {
 	e.applies = true
-	if v.str != e.token {
-		e.replace(v.start, v.end, quote(e.token))
+	if v.str != text {
+		e.replace(v.start, v.end, quote(text))
 	}
+}
+
+// leaveValue leaves v alone and says why.
+func (e *jsonEdit) leaveValue(v value, format string, args ...any) {
+	e.told = append(e.told, v.end)
+	e.leave(format, args...)
 }
 
 // remove takes members out of an object, and the commas that they leave over.
@@ -143,6 +150,9 @@ func (v value) last(name string) (value, bool) {
 
 // isString reports whether v is a string that isn't empty.
 func (v value) isString() bool { return v.kind == '"' && v.str != "" }
+
+// isText reports whether v is a string or null, in place of which a string may stand.
+func (v value) isText() bool { return v.kind == '"' || v.kind == 'n' }
 
 // parseJSON reads a JSON text that is an object. What no JSON.parse takes, such
 // as comments, is refused: Claude Code and OpenCode ignore such a file whole. Its

@@ -3,6 +3,7 @@ package credwriter
 import (
 	"cmp"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,8 @@ const (
 	host     = "https://dbc-1.cloud.databricks.com"
 	oldValue = "dapi0ld0ld0ld0ld0ld0ld0ld0ld0ld0ld"
 	newValue = "dapinewnewnewnewnewnewnewnewnewnew-2"
+	keyValue = "patrol-keykeykeykeykeykeykeykeyke"
+	ownValue = "patrol-ownownownownownownownownow" // a client key that its user has put there
 )
 
 var newToken = pat.New(newValue, host)
@@ -24,17 +27,29 @@ var newToken = pat.New(newValue, host)
 func owner(more ...string) Owner {
 	known := append([]string{oldValue, newValue}, more...)
 	return Owner{
-		Host:     newToken.Host,
-		ProxyURL: "http://127.0.0.1:4000",
+		Host:        newToken.Host,
+		ProxyURL:    "http://127.0.0.1:4000",
+		Proxies:     addrs("127.0.0.1:4000", "[::1]:4000"),
+		Others:      []OtherProxy{{addrs("127.0.0.1:4001")[0], "work"}},
+		ClientKey:   func() string { return keyValue },
+		IsClientKey: func(value string) bool { return value == ownValue },
 		Ours: func(hash string) bool {
 			return slices.ContainsFunc(known, func(v string) bool { return pat.Hash(v) == hash })
 		},
 	}
 }
 
-// fill writes the old token for OLD, the new one for NEW and the host for HOST.
+func addrs(texts ...string) (all []netip.AddrPort) {
+	for _, text := range texts {
+		all = append(all, netip.MustParseAddrPort(text))
+	}
+	return all
+}
+
+// fill writes the old token for OLD, the new one for NEW, the client key for CLIENT, one
+// that its user has put there for OWN, and the host for HOST.
 func fill(s string) string {
-	return strings.NewReplacer("OLD", oldValue, "NEW", newValue, "HOST", host).Replace(s)
+	return strings.NewReplacer("OLD", oldValue, "NEW", newValue, "CLIENT", keyValue, "OWN", ownValue, "HOST", host).Replace(s)
 }
 
 // row is a row of a format's table: what an edit makes of a text.

@@ -3,7 +3,7 @@ package credwriter
 import (
 	"errors"
 	"fmt"
-	"slices"
+	"net/netip"
 	"strings"
 
 	"patrol/rotator/pat"
@@ -16,9 +16,26 @@ type Owner struct {
 	// (Azure, ?o=); a gateway that can't be tied to this workspace isn't ours.
 	Host pat.Host
 
-	// ProxyURL is where agents reach our proxy, "http://127.0.0.1:4000";
-	// empty if it isn't known.
+	// ProxyURL is what agents are pointed at where their files are made anew,
+	// "http://127.0.0.1:4000"; empty if it isn't known. It is one of Proxies.
 	ProxyURL string
+
+	// Proxies are the addresses of our own proxy. Beside its URL a token never
+	// stands: whoever takes the port while patrol is down would be sent it.
+	Proxies []netip.AddrPort
+
+	// Others are the addresses of other profiles' proxies. What stands beside
+	// their URLs is left to their services.
+	Others []OtherProxy
+
+	// ClientKey returns what stands beside our own proxy's URL: it opens that
+	// proxy and nothing else. nil, or "": it isn't known, and nothing is written
+	// there.
+	ClientKey func() string
+
+	// IsClientKey reports whether a value is another valid key of our proxy,
+	// which its user has put there; nil: none is.
+	IsClientKey func(value string) bool
 
 	// Ours reports whether the value with this pat.Hash is or was one of our
 	// tokens. nil: none is.
@@ -28,6 +45,19 @@ type Owner struct {
 // ours reports whether a value is known as one of our tokens.
 func (o Owner) ours(value string) bool {
 	return value != "" && o.Ours != nil && o.Ours(pat.Hash(value))
+}
+
+// clientKey returns the client key, "" if it isn't known.
+func (o Owner) clientKey() string {
+	if o.ClientKey == nil {
+		return ""
+	}
+	return o.ClientKey()
+}
+
+// isKey reports whether a value is a valid key of our proxy.
+func (o Owner) isKey(value string) bool {
+	return value != "" && (value == o.clientKey() || o.IsClientKey != nil && o.IsClientKey(value))
 }
 
 // checkToken returns the value that is to be written, if it may be.
@@ -59,27 +89,6 @@ func readAlike(value string) bool {
 func (o Owner) dummyToken() pat.Token {
 	return pat.New("dapi"+strings.Repeat("0", 32), o.Host.String())
 }
-
-// serves reports whether requests to this base URL reach this workspace
-// alone: it is the workspace, its gateway or our proxy.
-func (o Owner) serves(base string) bool {
-	b, err := pat.ParseHost(base)
-	if err != nil || !strings.Contains(base, "://") {
-		return false
-	}
-	if b.MaySame(o.Host) || o.isGateway(b) {
-		return true
-	}
-	proxy, err := pat.ParseHost(o.ProxyURL)
-	if err != nil || b.Scheme != proxy.Scheme || b.Port != proxy.Port {
-		return false
-	}
-	return b.Name == proxy.Name || slices.Contains(proxyNames, b.Name) && slices.Contains(proxyNames, proxy.Name)
-}
-
-// proxyNames are the spellings under which our proxy listens. Other addresses
-// of 127.0.0.0/8 may be another program's.
-var proxyNames = []string{"localhost", "127.0.0.1", "::1"}
 
 // isGateway reports whether b is this workspace's dedicated AI gateway,
 // ID.ai-gateway.cloud.databricks.com or ID.N.ai-gateway.azuredatabricks.net.

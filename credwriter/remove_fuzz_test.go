@@ -184,7 +184,7 @@ func checkClearJSON(t *testing.T, text []byte) {
 			t.Errorf("claude: %q became %q", text, after)
 		}
 	}
-	if after := clearText(t, openCode{owner(), true}, text); after != nil {
+	if after := clearText(t, openCode{owner(), true, openCodeConfig{}}, text); after != nil {
 		was, is := decode(t, text), decode(t, after)
 		for id, entry := range was {
 			if !ourProvider(id, entry) {

@@ -175,7 +175,7 @@ func TestBrokenAgentOfDeadToken(t *testing.T) {
 		h.issue(24 * time.Hour)
 		h.serve()
 		h.pass(10 * time.Minute)
-		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000"`)
+		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "`+h.host()+`"`)
 		h.ws.Revoke(h.inUse().ID)
 		_, _ = h.r.Refused(h.Context(), h.proxy.token())
 		if err := h.r.Ready(); err != nil || !h.isLive(h.proxy.token().ID) {

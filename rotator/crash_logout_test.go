@@ -28,7 +28,7 @@ func logoutSteps() []string {
 func blanks(host string) map[string]string {
 	return map[string]string{
 		".databrickscfg": "# mine\n[DEFAULT]\nhost = " + host + "\n\n[other]\ntoken = dapi-other\n",
-		"settings.json":  `{"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:4000"},"n":1e400}`,
+		"settings.json":  `{"env":{"ANTHROPIC_BASE_URL":"` + host + `"},"n":1e400}`,
 		"auth.json":      `{"openai":{"type":"api","key":"sk-real"}}`,
 	}
 }

@@ -87,10 +87,10 @@ func parseHost(s string) pat.Host {
 }
 
 func (m machine) files(ours func(string) bool) (profile rotator.File, agents []rotator.File) {
-	owner := credwriter.Owner{Host: parseHost(m.host), ProxyURL: "http://127.0.0.1:4000", Ours: ours}
+	owner := credwriter.Owner{Host: parseHost(m.host), Ours: ours}
 	return credwriter.NewDatabrickscfg(filepath.Join(m.dir, ".databrickscfg"), "DEFAULT", owner), []rotator.File{
 		credwriter.NewClaude(filepath.Join(m.dir, "settings.json"), false, owner),
-		credwriter.NewOpenCode(filepath.Join(m.dir, "auth.json"), false, owner),
+		credwriter.NewOpenCode(filepath.Join(m.dir, "auth.json"), nil, false, owner),
 	}
 }
 
@@ -106,7 +106,7 @@ func (m machine) candidates() ([]rotator.Candidate, error) {
 func (m machine) contents(token string) map[string]string {
 	return map[string]string{
 		".databrickscfg": "# mine\n[DEFAULT]\nhost = " + m.host + "\ntoken = " + token + "\n\n[other]\ntoken = dapi-other\n",
-		"settings.json":  `{"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:4000","ANTHROPIC_AUTH_TOKEN":"` + token + `"},"n":1e400}`,
+		"settings.json":  `{"env":{"ANTHROPIC_BASE_URL":"` + m.host + `","ANTHROPIC_AUTH_TOKEN":"` + token + `"},"n":1e400}`,
 		"auth.json":      `{"openai":{"type":"api","key":"sk-real"},"databricks":{"type":"api","key":"` + token + `"}}`,
 	}
 }

@@ -189,7 +189,7 @@ func (h *house) open() {
 	if h.ledger, err = ledger.Open(ledger.Config{Dir: h.stateDir(), Now: h.now, Log: log}); err != nil {
 		h.Fatal(err)
 	}
-	owner := credwriter.Owner{Host: parseHost(h.host()), ProxyURL: "http://127.0.0.1:4000", Ours: h.ledger.Knows}
+	owner := credwriter.Owner{Host: parseHost(h.host()), Ours: h.ledger.Knows}
 	h.proxy = &receiver{ch: make(chan pat.Handover)}
 	h.r, err = rotator.New(rotator.Config{
 		Workspace: h.client(),
@@ -199,7 +199,7 @@ func (h *house) open() {
 		Profile:   credwriter.NewDatabrickscfg(h.cfgPath(), "DEFAULT", owner),
 		Agents: []rotator.File{
 			credwriter.NewClaude(h.claudePath(), false, owner),
-			credwriter.NewOpenCode(h.openCodePath(), false, owner),
+			credwriter.NewOpenCode(h.openCodePath(), nil, false, owner),
 		},
 		Candidates: h.candidates,
 		Schedule:   h.schedule,

@@ -17,7 +17,7 @@ import (
 func TestRotateReplacesTheBootstrapToken(t *testing.T) {
 	inHouse(t, func(h *house) {
 		boot := h.issue(90 * 24 * time.Hour)
-		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000", "ANTHROPIC_AUTH_TOKEN": "`+boot.Value+`"}}`)
+		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "`+h.host()+`", "ANTHROPIC_AUTH_TOKEN": "`+boot.Value+`"}}`)
 		h.write(h.openCodePath(), `{"databricks": {"type": "api", "key": "`+boot.Value+`"}, "openai": {"type": "api", "key": "sk-real"}}`)
 		h.serve()
 		if len(h.live()) != 2 {
@@ -32,7 +32,7 @@ func TestRotateReplacesTheBootstrapToken(t *testing.T) {
 		if tok.ID == boot.ID || !strings.HasPrefix(tok.Comment, "patrol/"+h.ledger.Instance()+"/") {
 			h.Errorf("the token that lives is %s, %q", tok.ID, tok.Comment)
 		}
-		if got, want := h.read(h.claudePath()), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000", "ANTHROPIC_AUTH_TOKEN": "`+tok.Value+`"}}`; got != want {
+		if got, want := h.read(h.claudePath()), `{"env": {"ANTHROPIC_BASE_URL": "`+h.host()+`", "ANTHROPIC_AUTH_TOKEN": "`+tok.Value+`"}}`; got != want {
 			h.Errorf("claude: %s", got)
 		}
 		if got, want := h.read(h.openCodePath()), `{"databricks": {"type": "api", "key": "`+tok.Value+`"}, "openai": {"type": "api", "key": "sk-real"}}`; got != want {
@@ -112,7 +112,7 @@ func TestRotateGoesOnWithoutItsAsker(t *testing.T) {
 func TestPreflight(t *testing.T) {
 	inHouse(t, func(h *house) {
 		h.issue(4 * time.Hour)
-		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000"`)
+		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "`+h.host()+`"`)
 		h.serve()
 		if n := len(h.ws.Tokens()); n != 1 {
 			h.Fatalf("%d tokens minted while a file was broken and there was time", n-1)
@@ -125,7 +125,7 @@ func TestPreflight(t *testing.T) {
 		if n := len(h.ws.Tokens()); n < 2 {
 			h.Fatalf("a quarter of the life was left and nothing was minted:\n%s", h.story())
 		}
-		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000"}}`)
+		h.write(h.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "`+h.host()+`"}}`)
 		h.pass(6 * time.Minute)
 		if tok := h.wantOne(); !strings.Contains(h.read(h.claudePath()), tok.Value) {
 			h.Error("the file was mended and not written")

@@ -246,9 +246,9 @@ func (s *simulation) mishap() {
 		s.off(s.upTo(6 * time.Hour))
 	case 8, 9: // an agent's file is broken, and mended
 		s.note("Claude's file is broken", 0)
-		s.write(s.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000", "ANTHROPIC_AUTH_TOKEN": "`+s.tokenInFile())
+		s.write(s.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "`+s.host()+`", "ANTHROPIC_AUTH_TOKEN": "`+s.tokenInFile())
 		s.awake(s.upTo(time.Hour))
-		s.write(s.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "http://localhost:4000"}}`)
+		s.write(s.claudePath(), `{"env": {"ANTHROPIC_BASE_URL": "`+s.host()+`"}}`)
 	case 10, 11: // the profile can't be replaced
 		s.note("the profile can't be written", 0)
 		s.write(s.cfgPath(), s.read(s.cfgPath())+otherAuth)

@@ -28,7 +28,7 @@ func TestClientAnotherUser(t *testing.T) {
 	}
 	curl := debian(t, "curl", "curl")
 	svc := newTestService(t, workspacetest.Config{})
-	svc.serve(t, "--listen", "[::1]:0", "--grace", "0s")
+	svc.serve(t, "--grace", "0s") // on both loopback addresses
 	openPath(t, svc.home)
 	as := func(args ...string) (string, error) {
 		const patience = 20 * time.Second

@@ -5,8 +5,10 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -90,8 +92,17 @@ func (b *realBinary) write(t *testing.T, name, content string) (path string) {
 	return path
 }
 
-func (b *realBinary) addresses() []string { return b.listen }
-func (b *realBinary) log() string         { return b.testService.log.String() }
+// addresses leaves out the other loopback address that goes with one: it has its port.
+func (b *realBinary) addresses() (all []string) {
+	for _, address := range b.listen {
+		_, port, _ := net.SplitHostPort(address)
+		if !slices.ContainsFunc(all, func(a string) bool { return strings.HasSuffix(a, ":"+port) }) {
+			all = append(all, address)
+		}
+	}
+	return all
+}
+func (b *realBinary) log() string { return b.testService.log.String() }
 
 // do runs one of patrol's commands and returns what it printed.
 func (b *realBinary) do(t *testing.T, input, command string, flags ...string) string {

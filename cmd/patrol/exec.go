@@ -33,7 +33,7 @@ func execute(p cli.Process, cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	changes, addr, err := environ.SignIn(cmd.Context(), o)
+	changes, proxy, err := environ.SignIn(cmd.Context(), o)
 	if err != nil {
 		return err
 	}
@@ -41,8 +41,8 @@ func execute(p cli.Process, cmd *cobra.Command, args []string) error {
 	if err != nil {
 		return err
 	}
-	if o.WaitReady == 0 {
-		environ.WarnIfClosed(cmd.Context(), o, addr)
+	if proxy.Closed != "" { // it is no error: the command may not need it, or may start before it
+		o.Complain("patrol: warning", proxy.Closed)
 	}
 	return environ.Exec(p, path, args, changes)
 }

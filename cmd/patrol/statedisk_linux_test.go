@@ -45,7 +45,7 @@ func TestServeOnBrokenDisk(t *testing.T) {
 			before := s.minted()
 			p := s.patrol(t, "serve", "--listen", "127.0.0.1:0")
 			await(t, func() bool { return strings.Contains(p.output(), "the rotation failed") })
-			listen := regexp.MustCompile(`listen=\[([^]]+)\]`).FindStringSubmatch(p.output())
+			listen := regexp.MustCompile(`listen="?\[([0-9.:]+)`).FindStringSubmatch(p.output())
 			if listen == nil {
 				t.Fatal(p.output())
 			}

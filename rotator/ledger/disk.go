@@ -199,6 +199,9 @@ func (l *Ledger) lockLocked() error {
 	if err := os.MkdirAll(l.dir, 0o700); err != nil {
 		return fmt.Errorf("making the state folder: %w", err)
 	}
+	if err := l.checkOwner(); err != nil {
+		return err
+	}
 	lock := flock.New(filepath.Join(l.dir, lockName), flock.SetPermissions(0o600))
 	switch got, err := lock.TryLock(); {
 	case err != nil:
@@ -210,6 +213,21 @@ func (l *Ledger) lockLocked() error {
 		_ = old.Close() // of a file that is gone
 	}
 	l.disk.lock = lock
+	return nil
+}
+
+// checkOwner makes sure that the folder that stands there now, and the ledger in it, are
+// ours. What can't be seen fails later, with a better error.
+func (l *Ledger) checkOwner() error {
+	for _, path := range []string{l.dir, filepath.Join(l.dir, fileName)} {
+		info, err := os.Stat(path)
+		if err != nil {
+			continue
+		}
+		if err := checkOwner(path, info); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

@@ -28,7 +28,7 @@ func flagDefs(o *Options) []flagDef {
 	return []flagDef{
 		newFlag("host", "url", "", &o.Host, asGiven, "the workspace, https://…; wins over DATABRICKS_HOST and the profile's"),
 		newFlag("profile", "name", "", &o.Profile, asGiven, "the profile in .databrickscfg that is kept fresh; wins over DATABRICKS_CONFIG_PROFILE"),
-		repeated(newFlag("listen", "host:port", "localhost:4000", &o.Listen, o.parseListen, "address of the proxy, localhost is 127.0.0.1 and [::1]; whoever doesn't come from this machine needs a client key (patrol keys); may be repeated")),
+		repeated(newFlag("listen", "host:port", "localhost:4000", &o.Listen, o.parseListen, "address of the proxy; either loopback address takes both, and 0.0.0.0 takes [::1] too; whoever doesn't come from this machine needs a client key (patrol keys); may be repeated")),
 		newFlag("schedule", "cron", "0 */3 * * *", &o.Schedule, o.parseSchedule, "when to rotate: five fields of cron, @hourly, @every 90m …; in UTC unless it starts with CRON_TZ=Zone"),
 		newFlag("lifetime", "duration", "4h", &o.Lifetime, parseLifetime, "lifetime of each token"),
 		newFlag("grace", "duration", "5m", &o.Grace, parseGrace, "how long a replaced token lives on after the files are written"),

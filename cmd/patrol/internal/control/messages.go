@@ -1,9 +1,12 @@
 package control
 
 import (
+	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"patrol/cmd/patrol/internal/cli"
 	"patrol/proxy"
 	"patrol/proxy/guard"
 	"patrol/rotator"
@@ -28,6 +31,10 @@ type Ping struct {
 	Profile string    `json:"profile"`
 	State   string    `json:"state_dir"`
 
+	// Network is the service's network namespace, "" where the owner of a client's
+	// socket can't be looked up.
+	Network string `json:"network,omitempty"`
+
 	Schedule    string `json:"schedule,omitempty"`     // of --schedule
 	MintProfile string `json:"mint_profile,omitempty"` // of --mint-profile
 }
@@ -35,6 +42,19 @@ type Ping struct {
 // Older reports whether a command of this version may ask what the service can't
 // answer.
 func (p Ping) Older() bool { return p.Control < Version }
+
+// KnowsOwner reports whether the service can look up that a client in this process's
+// network belongs to its user, who then needs no key.
+func (p Ping) KnowsOwner() bool { return p.Network != "" && p.Network == Network() }
+
+// ListensOn reports whether a program in the service's network that asks for addr gets
+// to its proxy.
+func (p Ping) ListensOn(addr netip.AddrPort) bool {
+	return slices.ContainsFunc(p.Listen, func(l string) bool {
+		ln, err := netip.ParseAddrPort(l)
+		return err == nil && cli.Reaches(addr, ln)
+	})
+}
 
 // Addresses names where the proxy listens, for people.
 func (p Ping) Addresses() string { return strings.Join(p.Listen, " and ") }

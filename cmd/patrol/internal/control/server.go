@@ -11,6 +11,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"net/http"
@@ -41,7 +42,8 @@ func Listen(stateDir string, log *slog.Logger) (net.Listener, error) {
 	if err != nil {
 		return nil, cli.Hinted(fmt.Errorf("opening the control socket: %w", err), "choose another folder with --state-dir")
 	}
-	l.SetUnlinkOnClose(false) // Close does: that path may be gone
+	l.SetUnlinkOnClose(false)    // Close does: that path may be gone
+	l.made, _ = os.Lstat(l.path) // without, it is left behind
 	// Until here the folder's mode keeps others out.
 	if err := os.Chmod(l.path, 0o600); err != nil {
 		_ = l.Close()
@@ -54,12 +56,16 @@ func Listen(stateDir string, log *slog.Logger) (net.Listener, error) {
 type peerListener struct {
 	*net.UnixListener
 	path string
+	made fs.FileInfo // the socket at that path
 	log  *slog.Logger
 }
 
-// Close removes the socket, too.
+// Close removes the socket, too, unless another one stands in its place: the folder may
+// be another patrol's by now.
 func (l *peerListener) Close() error {
-	_ = os.Remove(l.path) // a stale one does no harm
+	if there, err := os.Lstat(l.path); err == nil && l.made != nil && os.SameFile(there, l.made) {
+		_ = os.Remove(l.path) // a stale one does no harm
+	}
 	return l.UnixListener.Close()
 }
 

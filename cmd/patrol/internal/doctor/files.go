@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 
-	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/session"
 	"patrol/cmd/patrol/internal/state"
 	"patrol/credwriter"
@@ -24,8 +23,11 @@ func checkFiles(_ context.Context, in *input, f *findings) {
 	if in.client == nil { // whose tokens belong there isn't known: checkProfile says so
 		return
 	}
-	owner := credwriter.Owner{Host: in.client.Host(), ProxyURL: cli.ProxyURL(in.o.Listen[0].AddrPort), Ours: in.knows}
-	files, err := session.Files(in.o, in.profile.Profile, owner)
+	keys, err := state.ReadKeys(in.dir)
+	if err != nil {
+		f.err(err)
+	}
+	files, err := session.Files(in.o, in.profile.Profile, session.Owner(in.o, in.dir, nil, keys, in.client.Host(), in.knows))
 	if err != nil {
 		f.err(err)
 		return
@@ -88,6 +90,9 @@ func checkState(_ context.Context, in *input, f *findings) {
 	if err != nil {
 		f.err(err)
 		return
+	}
+	for _, open := range state.OpenParents(in.dir) {
+		f.warn("do that, or name another state folder with --state-dir", "%s", open)
 	}
 	f.ok("the ledger in %s can be written", in.dir)
 	corrupt, _ := fs.Glob(os.DirFS(in.dir), "*.corrupt-*")

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -86,7 +87,7 @@ func checkPorts(ctx context.Context, in *input, f *findings) {
 		}
 		return
 	}
-	lns, err := service.Listen(ctx, in.o, in.dir)
+	lns, err := service.Listen(ctx, in.o, in.dir, slog.New(slog.DiscardHandler))
 	if err != nil {
 		f.err(err)
 	}

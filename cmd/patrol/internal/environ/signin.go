@@ -2,73 +2,126 @@ package environ
 
 import (
 	"context"
+	"errors"
 	"fmt"
-	"net"
 	"net/netip"
+	"strings"
 	"time"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
 	"patrol/cmd/patrol/internal/session"
+	"patrol/cmd/patrol/internal/state"
 	"patrol/cmd/patrol/internal/target"
 )
 
-// patience is how long a proxy on this machine may take to show that it is there.
-const patience = 250 * time.Millisecond
+// Access is how agents get to the proxy.
+type Access struct {
+	Addr netip.AddrPort
+	key  string // what they send as theirs
 
-// SignIn returns the changes that sign a process in, and the proxy's address.
-func SignIn(ctx context.Context, o cli.Options) (changes []Change, addr netip.AddrPort, err error) {
+	// Closed is why it isn't certain that a patrol of ours has the address, "" if its
+	// control socket says so.
+	Closed string
+
+	// needed is why keys that are set don't do, "" if they do: the proxy takes them off.
+	needed string
+}
+
+// SignIn returns the changes that sign a process in, and where the proxy is. It says on
+// stderr which keys that were set are replaced.
+func SignIn(ctx context.Context, o cli.Options) (changes []Change, a Access, err error) {
 	p, dir, err := session.Locate(o)
 	if err == nil {
 		err = p.MustExist()
 	}
 	if err != nil {
-		return nil, addr, err
+		return nil, a, err
 	}
 	if read, err := p.Read(); err == nil && !read.Exists {
 		o.Complain("patrol: warning", fmt.Sprintf("there is no %s: Databricks tools will not find a token; to make it: patrol login --host https://…", p))
 	}
-	if addr, err = proxyAddress(ctx, o, p, dir); err != nil {
-		return nil, addr, err
+	if a, err = findProxy(ctx, o, p, dir); err != nil {
+		return nil, a, err
 	}
-	if addr.Port() == 0 {
-		return nil, addr, cli.Usage("start it, or name its port", "--listen %s: no service runs that would say on which port it listens", addr)
+	if a.Addr.Port() == 0 {
+		return nil, a, cli.Usage("start it, or name its port", "--listen %s: no service runs that would say on which port it listens", a.Addr)
 	}
-	return changesFor(o.Env, p.Name, addr), addr, nil
+	changes, replaced := changesFor(o.Env, p.Name, a)
+	if len(replaced) > 0 {
+		o.Complain("patrol: warning", fmt.Sprintf("%s: the value that was set is not used, but a key of patrol's, since %s", strings.Join(replaced, " and "), a.needed))
+	}
+	return changes, a, nil
 }
 
-// proxyAddress returns where the profile's proxy is: what the user says counts,
-// unless it is to be chosen by the service. The default address is refused where
-// another profile's service has it: agents would be signed in as whoever that is
-// for.
-func proxyAddress(ctx context.Context, o cli.Options, p target.Profile, dir string) (netip.AddrPort, error) {
-	addr := o.Listen[0].AddrPort
-	if o.ListenGiven && addr.Port() != 0 {
-		return addr, nil
-	}
-	switch service, err := control.DialProfile(ctx, p.Name, dir, patience); {
+// findProxy finds the profile's proxy. Only a control socket, whose owner the kernel
+// names, says that an address is patrol's: anybody may listen on a port. What the user
+// says counts, unless the port is to be chosen by the service; without that and without
+// a service it is where that listened last, and where another profile's service has
+// that, agents would be signed in as whoever that one is for.
+func findProxy(ctx context.Context, o cli.Options, p target.Profile, dir string) (Access, error) {
+	given := o.ListenGiven && o.Listen[0].Port() != 0
+	service, err := control.DialProfile(ctx, p.Name, dir, control.Patience)
+	switch {
 	case cli.IsUsage(err):
-		return addr, err
+		return Access{}, err
+	case err == nil && (!given || service.ListensOn(o.Listen[0].AddrPort)):
+		return accessTo(o, service.Ping, given)
+	case err != nil && !errors.Is(err, control.ErrNoService):
+		o.Complain("patrol: warning", err.Error())
+	}
+	a := Access{Addr: o.Listen[0].AddrPort, key: clientKey(dir)}
+	if noted := state.ReadProxy(dir).Listen; !o.ListenGiven && len(noted) > 0 {
+		a.Addr = noted[0]
+	}
+	switch other := control.PortHolder(ctx, o.Env, dir, a.Addr); {
+	case other != nil && given:
+		return accessTo(o, *other, true)
+	case other != nil:
+		return a, cli.Hinted(fmt.Errorf("no patrol runs for profile %s, and %s is the proxy of the one for profile %s (pid %d)", p.Name, a.Addr, other.Profile, other.PID),
+			fmt.Sprintf("start one: patrol serve --profile %s --listen 127.0.0.1:4001; or, if that proxy is meant: --listen %s", cli.ShellWord(p.Name), a.Addr))
 	case err == nil:
-		return netip.ParseAddrPort(service.Listen[0])
+		a.Closed = fmt.Sprintf("no patrol of yours listens on %s: the one for profile %s listens on %s", a.Addr, p.Name, service.Addresses())
+	default:
+		a.Closed = fmt.Sprintf("no patrol of yours runs that would listen on %s; start it with: patrol serve", a.Addr)
 	}
-	if other := control.PortHolder(ctx, o.Env, dir, addr); other != nil {
-		return addr, cli.Hinted(fmt.Errorf("no patrol runs for profile %s, and %s is the proxy of the one for profile %s (pid %d)", p.Name, addr, other.Profile, other.PID),
-			fmt.Sprintf("start one: patrol serve --profile %s --listen 127.0.0.1:4001; or, if that proxy is meant: --listen %s", cli.ShellWord(p.Name), addr))
-	}
-	return addr, nil
+	a.needed, _, _ = strings.Cut(a.Closed, ";")
+	return a, nil
 }
 
-// WarnIfClosed says that the proxy isn't there. It is no error: the command may
-// not need it, or may start before it.
-func WarnIfClosed(ctx context.Context, o cli.Options, addr netip.AddrPort) {
-	d := net.Dialer{Timeout: patience}
-	conn, err := d.DialContext(ctx, "tcp", addr.String())
-	if err != nil {
-		o.Complain("patrol: warning", fmt.Sprintf("nothing listens on %s; start it with: patrol serve", addr))
-		return
+// accessTo is the access to a service that runs: by the address that the user gave, or
+// its first.
+func accessTo(o cli.Options, service control.Ping, given bool) (a Access, err error) {
+	a.key = clientKey(service.State)
+	if a.Addr = o.Listen[0].AddrPort; !given {
+		a.Addr, err = netip.ParseAddrPort(service.Listen[0])
 	}
-	_ = conn.Close()
+	switch {
+	case service.KnowsOwner():
+	case service.Network != "" && control.Network() != "":
+		a.Closed = fmt.Sprintf("the patrol for profile %s runs in another network namespace: who listens on %s in this one isn't known", service.Profile, a.Addr)
+		a.needed = a.Closed
+	default:
+		a.needed = "the proxy can't look up here which user a client belongs to"
+	}
+	return a, err
+}
+
+// dummyKey is what agents send, that refuse to start without a key, where no service has
+// made one yet.
+const dummyKey = "patrol"
+
+// clientKey returns the client key that agents are given; it makes none.
+func clientKey(dir string) string {
+	if state.CheckPrivate(dir) != nil {
+		return dummyKey // whose keys those are isn't known
+	}
+	if keys, err := state.ReadKeys(dir); err == nil {
+		if key, ok := keys.Key(state.DefaultKey); ok {
+			return key
+		}
+	}
+	return dummyKey
 }
 
 // Await waits as long as atMost until the profile's service has a token that works

@@ -4,7 +4,6 @@ package environ
 
 import (
 	"cmp"
-	"net/netip"
 	"slices"
 	"strings"
 
@@ -32,17 +31,20 @@ func Frozen() []string {
 	}
 }
 
-// dummyKey is what agents send that refuse to start without a key. The proxy
-// takes it off and puts the current token on.
-const dummyKey = "patrol"
+// keyVariables are those that agents take their key from, by what they are for. An agent
+// sends nothing at all without one of them.
+var keyVariables = [][]string{
+	{"OPENAI_API_KEY"},
+	{"ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_API_KEY"},
+}
 
 // changesFor returns what to change in an environment so that Databricks tools
-// read profile from the file, and agents talk to the proxy at addr.
+// read profile from the file, and agents talk to the proxy; and which keys that were set
+// it replaces.
 //
-// Keys that are set stay, whatever they are: the proxy takes them off, and a
-// tool with a base URL of its own may need them.
-func changesFor(env cli.Env, profile string, addr netip.AddrPort) []Change {
-	var changes []Change
+// Keys that are set stay where the proxy lets its user in without one: it takes them
+// off, and a tool with a base URL of its own may need them.
+func changesFor(env cli.Env, profile string, a Access) (changes []Change, replaced []string) {
 	for _, name := range Frozen() {
 		changes = append(changes, Change{Name: name, Unset: true})
 	}
@@ -51,21 +53,26 @@ func changesFor(env cli.Env, profile string, addr netip.AddrPort) []Change {
 	if file := env.Get("DATABRICKS_CONFIG_FILE"); file != "" {
 		set("DATABRICKS_CONFIG_FILE", file)
 	}
-	base := cli.ProxyURL(addr)
+	base := cli.ProxyURL(a.Addr)
 	set("OPENAI_BASE_URL", base+"/v1")
 	set("ANTHROPIC_BASE_URL", base)
-	// OpenAI's SDKs and Claude Code send nothing at all without a key.
-	if env.Get("OPENAI_API_KEY") == "" {
-		set("OPENAI_API_KEY", dummyKey)
-	}
-	if env.Get("ANTHROPIC_AUTH_TOKEN") == "" && env.Get("ANTHROPIC_API_KEY") == "" {
-		set("ANTHROPIC_AUTH_TOKEN", dummyKey)
+	for _, names := range keyVariables {
+		isSet := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return env.Get(name) == "" })
+		if len(isSet) == 0 {
+			set(names[0], a.key)
+		}
+		for _, name := range isSet {
+			if value := env.Get(name); a.needed != "" && value != a.key {
+				set(name, a.key)
+				replaced = append(replaced, name)
+			}
+		}
 	}
 	// Tools differ in which spelling they read.
 	lower, upper := env.Get("no_proxy"), env.Get("NO_PROXY")
 	set("NO_PROXY", withLoopback(upper, lower))
 	set("no_proxy", withLoopback(lower, upper))
-	return changes
+	return changes, replaced
 }
 
 // withLoopback adds this machine's names to a list of hosts that are reached

@@ -46,31 +46,39 @@ func TestApplyEnv(t *testing.T) {
 }
 
 func TestAgentEnvKeys(t *testing.T) {
-	addr := netip.MustParseAddrPort("127.0.0.1:4000")
-	changed := func(env cli.Env, name string) string {
-		for _, c := range changesFor(env, "work", addr) {
+	const key = "patrol-key"
+	changed := func(env cli.Env, name, needed string) (value, replaced string) {
+		changes, all := changesFor(env, "work", Access{Addr: netip.MustParseAddrPort("127.0.0.1:4000"), key: key, needed: needed})
+		for _, c := range changes {
 			if c.Name == name {
-				return c.Value
+				return c.Value, strings.Join(all, " ")
 			}
 		}
-		return "(left)"
+		return "(left)", strings.Join(all, " ")
 	}
-	tests := []struct{ env, name, want string }{
-		{"", "OPENAI_API_KEY", "patrol"},
-		{"OPENAI_API_KEY=", "OPENAI_API_KEY", "patrol"},
-		{"OPENAI_API_KEY=sk-mine", "OPENAI_API_KEY", "(left)"},
-		{"", "ANTHROPIC_AUTH_TOKEN", "patrol"},
-		{"ANTHROPIC_AUTH_TOKEN=mine", "ANTHROPIC_AUTH_TOKEN", "(left)"},
-		{"ANTHROPIC_API_KEY=mine", "ANTHROPIC_AUTH_TOKEN", "(left)"},
-		{"OPENAI_BASE_URL=https://api.openai.com/v1", "OPENAI_BASE_URL", "http://127.0.0.1:4000/v1"},
-		{"ANTHROPIC_BASE_URL=x", "ANTHROPIC_BASE_URL", "http://127.0.0.1:4000"},
-		{"", "DATABRICKS_CONFIG_FILE", "(left)"},
-		{"DATABRICKS_CONFIG_FILE=/x", "DATABRICKS_CONFIG_FILE", "/x"},
-		{"", "DATABRICKS_CONFIG_PROFILE", "work"},
+	// forced and told are what becomes of it where keys that are set don't do.
+	tests := []struct{ env, name, want, forced, told string }{
+		{"", "OPENAI_API_KEY", key, key, ""},
+		{"OPENAI_API_KEY=", "OPENAI_API_KEY", key, key, ""},
+		{"OPENAI_API_KEY=sk-mine", "OPENAI_API_KEY", "(left)", key, "OPENAI_API_KEY"},
+		{"OPENAI_API_KEY=" + key, "OPENAI_API_KEY", "(left)", "(left)", ""},
+		{"", "ANTHROPIC_AUTH_TOKEN", key, key, ""},
+		{"ANTHROPIC_AUTH_TOKEN=mine", "ANTHROPIC_AUTH_TOKEN", "(left)", key, "ANTHROPIC_AUTH_TOKEN"},
+		{"ANTHROPIC_API_KEY=mine", "ANTHROPIC_AUTH_TOKEN", "(left)", "(left)", "ANTHROPIC_API_KEY"},
+		{"ANTHROPIC_API_KEY=mine", "ANTHROPIC_API_KEY", "(left)", key, "ANTHROPIC_API_KEY"},
+		{"", "ANTHROPIC_API_KEY", "(left)", "(left)", ""},
+		{"OPENAI_BASE_URL=https://api.openai.com/v1", "OPENAI_BASE_URL", "http://127.0.0.1:4000/v1", "http://127.0.0.1:4000/v1", ""},
+		{"ANTHROPIC_BASE_URL=x", "ANTHROPIC_BASE_URL", "http://127.0.0.1:4000", "http://127.0.0.1:4000", ""},
+		{"", "DATABRICKS_CONFIG_FILE", "(left)", "(left)", ""},
+		{"DATABRICKS_CONFIG_FILE=/x", "DATABRICKS_CONFIG_FILE", "/x", "/x", ""},
+		{"", "DATABRICKS_CONFIG_PROFILE", "work", "work", ""},
 	}
 	for _, tt := range tests {
-		if got := changed(cli.Env{tt.env}, tt.name); got != tt.want {
-			t.Errorf("with %q: %s = %q, want %q", tt.env, tt.name, got, tt.want)
+		if got, replaced := changed(cli.Env{tt.env}, tt.name, ""); got != tt.want || replaced != "" {
+			t.Errorf("with %q: %s = %q, want %q (replaced %q)", tt.env, tt.name, got, tt.want, replaced)
+		}
+		if got, replaced := changed(cli.Env{tt.env}, tt.name, "so"); got != tt.forced || replaced != tt.told {
+			t.Errorf("with %q, where a key is needed: %s = %q, want %q (replaced %q, want %q)", tt.env, tt.name, got, tt.forced, replaced, tt.told)
 		}
 	}
 }
@@ -130,7 +138,8 @@ func TestAgentEnvForTheSDK(t *testing.T) {
 	if cfg, err := resolve(env); err == nil && cfg.Token == "fresh" {
 		t.Fatal("the frozen environment does no harm: this test shows nothing")
 	}
-	cfg, err := resolve(Apply(env, changesFor(env, "work", netip.MustParseAddrPort("127.0.0.1:4000"))))
+	changes, _ := changesFor(env, "work", Access{Addr: netip.MustParseAddrPort("127.0.0.1:4000")})
+	cfg, err := resolve(Apply(env, changes))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -5,33 +5,25 @@ import (
 
 	"patrol/cmd/patrol/internal/state"
 	"patrol/proxy/guard"
-	"patrol/rotator/atomicfile"
 	"patrol/rotator/ledger"
 )
 
-// openKeys puts the state folder's client keys into force. A disk that can't be read or
-// written is no reason not to serve.
-func (s *Service) openKeys() (err error) {
-	s.keys, err = state.OpenKeys(s.info.State)
-	if atomicfile.IsDiskError(err) {
-		s.log.Error("the client keys can't be read or made: what isn't in force lets nobody in until `patrol keys new NAME` works, or patrol is started again", "err", err)
-		err = nil
-	}
-	s.setKeys()
-	return err
-}
-
-// ReloadKeys takes up what stands in the state folder now.
+// ReloadKeys takes up what stands in the state folder now. Where the default key is
+// another one, agents' files get that at once: the one before is refused.
 func (s *Service) ReloadKeys() error {
-	if err := s.keys.Reload(); err != nil {
+	before, _ := s.Keys.Key(state.DefaultKey)
+	if err := s.Keys.Reload(); err != nil {
 		return err
 	}
 	s.setKeys()
-	s.log.Info("client keys taken up", "in_force", len(s.keys.List()), "revoked", len(s.keys.Revoked()))
+	if now, _ := s.Keys.Key(state.DefaultKey); now != before {
+		s.Rotator.TryNow()
+	}
+	s.log.Info("client keys taken up", "in_force", len(s.Keys.List()), "revoked", len(s.Keys.Revoked()))
 	return nil
 }
 
-func (s *Service) setKeys() { s.guard.SetKeys(forGuard(s.keys.List()), forGuard(s.keys.Revoked())) }
+func (s *Service) setKeys() { s.guard.SetKeys(forGuard(s.Keys.List()), forGuard(s.Keys.Revoked())) }
 
 func forGuard(keys []state.ClientKey) []guard.ClientKey {
 	all := make([]guard.ClientKey, len(keys))

@@ -39,7 +39,7 @@ type Service struct {
 	proxy     *proxy.Proxy
 	upstreams []proxy.Upstream
 	guard     *guard.Guard
-	keys      *state.Keys
+	folder    *folder      // the state folder
 	control   net.Listener // nil: the disk refuses the control socket
 	profile   string       // the path of the profile's file
 	log       *slog.Logger
@@ -68,7 +68,7 @@ func Run(ctx context.Context, o cli.Options) error {
 	if err != nil {
 		return err
 	}
-	lns, err := Listen(ctx, o, open.Dir)
+	lns, err := Listen(ctx, o, open.Dir, open.Log)
 	if err != nil {
 		return err
 	}
@@ -83,11 +83,13 @@ func Run(ctx context.Context, o cli.Options) error {
 // newService makes the engine and the proxy, and opens the control socket.
 func newService(ctx context.Context, o cli.Options, open *session.Session, t target.Target, lns []net.Listener) (*Service, error) {
 	handovers := make(chan pat.Handover)
-	e, err := open.Engine(ctx, t, cli.ProxyURL(addrOf(lns[0])), handovers)
+	proxy := noteProxy(open, t.Profile.Name, lns)
+	e, err := open.Engine(ctx, t, proxy.Listen, handovers)
 	if err != nil {
 		return nil, err
 	}
 	s := &Service{Engine: e, o: o, lns: lns, profile: t.Profile.File, log: open.Log}
+	s.folder = newFolder(e.Ledger, state.Holder{PID: os.Getpid(), Command: state.ServeCommand, Profile: t.Profile.Name}, proxy, open.Dir, open.Log)
 	s.info = control.Ping{
 		Control: control.Version,
 		PID:     os.Getpid(),
@@ -100,8 +102,11 @@ func newService(ctx context.Context, o cli.Options, open *session.Session, t tar
 		Schedule:    o.CronSpec,
 		MintProfile: o.MintProfile,
 	}
-	for _, ln := range lns {
-		s.info.Listen = append(s.info.Listen, addrOf(ln).String())
+	if !o.NoOwners {
+		s.info.Network = control.Network()
+	}
+	for _, addr := range proxy.Listen {
+		s.info.Listen = append(s.info.Listen, addr.String())
 	}
 	if err := s.newProxy(ctx, handovers); err != nil {
 		return nil, err
@@ -123,12 +128,10 @@ func newService(ctx context.Context, o cli.Options, open *session.Session, t tar
 
 // newProxy makes the proxy and who may use it known.
 func (s *Service) newProxy(ctx context.Context, handovers <-chan pat.Handover) (err error) {
-	if s.guard, err = s.newGuard(); err == nil {
-		err = s.openKeys()
-	}
-	if err != nil {
+	if s.guard, err = s.newGuard(); err != nil {
 		return err
 	}
+	s.setKeys()
 	cfg := s.o.Proxy
 	cfg.Host, cfg.Handovers, cfg.Log, cfg.Guard = s.info.Host, handovers, s.log, s.guard
 	cfg.Ready, cfg.Warnings, cfg.Refused = s.ready, s.warnings, s.Rotator.Refused
@@ -162,24 +165,6 @@ func (s *Service) Upstreams() []proxy.Upstream { return s.upstreams }
 // Token returns the token in use, or why there is none.
 func (s *Service) Token() (pat.Token, error) {
 	return s.Rotator.Current(), session.AtEdge(s.Rotator.Ready())
-}
-
-// runControl answers on the control socket until ctx is done. Where the disk refuses the
-// socket, it tries again.
-func (s *Service) runControl(ctx context.Context) error {
-	const pause = 30 * time.Second
-	for s.control == nil {
-		select {
-		case <-ctx.Done():
-			return nil
-		case <-time.After(pause):
-		}
-		var err error
-		if s.control, err = control.Listen(s.info.State, s.log); err == nil {
-			s.log.Info("the control socket has been made")
-		}
-	}
-	return control.Serve(ctx, s.control, control.Handler(s, s.log), s.log, shutdownGrace)
 }
 
 // newGuard makes who may use the proxy known.

@@ -58,10 +58,13 @@ func (s *Service) rotatorStatus() rotator.Status {
 	return status
 }
 
-// warnings says which credential files can't be written, for /readyz. No
-// supervisor should restart or starve a patrol for that: it serves, and a start
-// would find the same file. The profile's comes first.
+// warnings says for /readyz what is wrong with the state folder, and which credential
+// files can't be written. No supervisor should restart or starve a patrol for that: it
+// serves, and a start would find the same. The profile's file comes first.
 func (s *Service) warnings() (all []string) {
+	if err := s.folder.Problem(); err != nil {
+		all = append(all, pat.Redact(err.Error()))
+	}
 	for i, f := range s.rotatorStatus().Files {
 		then := "it is tried again until it can be"
 		if i == 0 {

@@ -5,13 +5,16 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/state"
 	"patrol/cmd/patrol/internal/target"
 	"patrol/credwriter"
 	"patrol/rotator"
+	"patrol/rotator/atomicfile"
 	"patrol/rotator/ledger"
 	"patrol/rotator/pat"
 	"patrol/rotator/workspace"
@@ -23,17 +26,21 @@ type Engine struct {
 	Rotator *rotator.Rotator
 	Client  *workspace.Client
 	Ledger  *ledger.Ledger
+	Keys    *state.Keys
 	Minter  *Minter // nil: none
 }
 
 // Engine wires the rooms, with the ledger of Lock. It sends and changes nothing.
-// proxyURL is where agents reach the proxy; handovers takes its tokens, nil if
+// listen is where the proxy listens, and handovers takes its tokens; both are nil if
 // there is no proxy.
-func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, handovers chan<- pat.Handover) (*Engine, error) {
+func (s *Session) Engine(ctx context.Context, t target.Target, listen []netip.AddrPort, handovers chan<- pat.Handover) (*Engine, error) {
 	o := s.o
 	e := &Engine{Ledger: s.ledger}
 	var mintAs *workspace.Session
 	var err error
+	if e.Keys, err = s.openKeys(); err != nil {
+		return nil, err
+	}
 	e.Client, err = workspace.New(workspace.Config{Host: t.Host.String(), UserAgent: cli.UserAgent(), RootCAs: o.Proxy.RootCAs, Log: s.Log})
 	if err == nil && o.MintProfile != "" {
 		if e.Minter, err = NewMinter(ctx, e.Client, t.Profile.File, o.MintProfile); err == nil {
@@ -43,7 +50,7 @@ func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, 
 	if err != nil {
 		return nil, fmt.Errorf("setting up the workspace's client: %w", err)
 	}
-	files, err := Files(o, t.Profile, credwriter.Owner{Host: e.Client.Host(), ProxyURL: proxyURL, Ours: s.ledger.Knows})
+	files, err := Files(o, t.Profile, Owner(o, s.Dir, listen, e.Keys, e.Client.Host(), s.ledger.Knows))
 	if err != nil {
 		return nil, err
 	}
@@ -72,6 +79,17 @@ func (s *Session) Engine(ctx context.Context, t target.Target, proxyURL string, 
 	return e, nil
 }
 
+// openKeys reads the client keys. A disk that can't be read or written is no reason not to
+// serve, and a file that is broken none for a command that does without it.
+func (s *Session) openKeys() (*state.Keys, error) {
+	keys, err := state.OpenKeys(s.Dir)
+	if atomicfile.IsDiskError(err) || err != nil && s.o.Command != state.ServeCommand {
+		s.Log.Error("the client keys can't be read or made: what isn't in force lets nobody in, and what stands in agents' files beside patrol's proxy is left as it is, until `patrol keys new NAME` works, or patrol is started again", "err", err)
+		err = nil
+	}
+	return keys, err
+}
+
 // Files returns the credential files that --write selects, the profile first.
 func Files(o cli.Options, p target.Profile, owner credwriter.Owner) ([]*credwriter.File, error) {
 	home, err := o.Home()
@@ -85,7 +103,7 @@ func Files(o cli.Options, p target.Profile, owner credwriter.Owner) ([]*credwrit
 		case "claude":
 			files = append(files, credwriter.NewClaude(claude, o.Write.Create, owner))
 		case "opencode":
-			files = append(files, credwriter.NewOpenCode(openCode, o.Write.Create, owner))
+			files = append(files, credwriter.NewOpenCode(openCode, credwriter.OpenCodeConfigs(o.Get, home), o.Write.Create, owner))
 		case "dotenv":
 			files = append(files, credwriter.NewDotenv(w.Path, w.Variable, owner))
 		case "file":

@@ -126,7 +126,7 @@ func (s *Session) Worker(ctx context.Context) (control.Worker, error) {
 			return nil, err
 		}
 		if s.Service == nil {
-			return s.Engine(ctx, t, cli.ProxyURL(s.o.Listen[0].AddrPort), nil)
+			return s.Engine(ctx, t, nil, nil)
 		}
 	}
 	s.warnIfOlder()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/state"
 	"patrol/cmd/patrol/internal/target"
 	"patrol/rotator"
 	"patrol/rotator/ledger"
@@ -29,6 +31,12 @@ func (s *Session) Status(ctx context.Context) (control.Status, error) {
 	status.Service = &control.Ping{Profile: s.Profile.Name, State: s.Dir}
 	status.Instance = instance
 	status.Problem = "no patrol runs for this profile; start it with: patrol serve"
+	if err := state.CheckPrivate(s.Dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		status.Problem = fmt.Sprintf("no patrol can be found in its state folder: %v", err)
+		if hint := cli.HintOf(err); hint != "" {
+			status.Problem += "; " + hint
+		}
+	}
 	status.Files, status.Retiring = []rotator.FileInfo{}, []rotator.RetiringInfo{}
 	for _, e := range entries {
 		switch {

@@ -69,8 +69,8 @@ func MakePrivate(dir string) error {
 	return CheckPrivate(dir)
 }
 
-// CheckPrivate makes sure that dir is a folder, ours, and closed to others. A
-// link is as good as what it leads to.
+// CheckPrivate makes sure that dir is a folder, ours, and closed to others, and that no
+// stranger's folder above it is open to others. A link is as good as what it leads to.
 func CheckPrivate(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
@@ -91,7 +91,8 @@ func CheckPrivate(dir string) error {
 		}
 		return cli.Hinted(fmt.Errorf("%s is open to others (mode %04o)", dir, info.Mode().Perm()), hint)
 	}
-	return nil
+	_, err = lookAbove(dir)
+	return err
 }
 
 // A Holder is the patrol that has a state's lock, or had it last.

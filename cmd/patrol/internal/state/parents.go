@@ -1,0 +1,71 @@
+package state
+
+import (
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"patrol/cmd/patrol/internal/cli"
+)
+
+// OpenParents says of the folders above dir which ones others may write: who can, may
+// put another folder in its place. That is borne, as with a umask of 002 or in a
+// container's volume, unless such a folder belongs to neither us nor root: then it is
+// CheckPrivate's error.
+func OpenParents(dir string) []string {
+	open, _ := lookAbove(dir)
+	return open
+}
+
+// lookAbove looks at the folders above dir, and above what it leads to if it is a link.
+func lookAbove(dir string) (open []string, err error) {
+	paths := []string{dir}
+	if target, err := filepath.EvalSymlinks(dir); err == nil && target != dir {
+		paths = append(paths, target)
+	}
+	seen := map[string]bool{}
+	for _, path := range paths {
+		above, foreign := lookUp(path)
+		for _, what := range above {
+			if !seen[what] {
+				open = append(open, what)
+			}
+			seen[what] = true
+		}
+		if err == nil {
+			err = foreign
+		}
+	}
+	return open, err
+}
+
+// lookUp looks at the folders above one path. What lies below a folder that nobody else
+// may enter is out of others' reach.
+func lookUp(path string) (open []string, err error) {
+	for dir := filepath.Dir(path); ; dir = filepath.Dir(dir) {
+		info, statErr := os.Stat(dir)
+		if statErr != nil {
+			return open, err // what can't be seen can't be judged
+		}
+		uid, known := OwnerOf(info)
+		ours := uid == os.Geteuid() || uid == 0
+		mode := info.Mode()
+		switch {
+		case !known:
+			return nil, nil
+		case ours && mode.Perm()&0o011 == 0:
+			open, err = nil, nil
+		case mode.Perm()&0o022 == 0 || mode&fs.ModeSticky != 0: // others may not, or not rename what isn't theirs
+		case ours:
+			open = append(open, fmt.Sprintf("others may write %s (mode %04o), and so put another folder in place of what is below: chmod go-w %s",
+				dir, mode.Perm(), cli.ShellWord(dir)))
+		default:
+			err = cli.Hinted(fmt.Errorf("%s, above patrol's state folder, belongs to uid %d and may be written by others (mode %04o): they could put another folder in its place", dir, uid, mode.Perm()),
+				"choose another folder with --state-dir, or chmod go-w "+cli.ShellWord(dir)+" as its owner")
+		}
+		if dir == filepath.Dir(dir) {
+			return open, err
+		}
+	}
+}
