@@ -6,7 +6,7 @@
 # demo           the main job, shown against a built-in workspace
 # clients        real agents and another user against the binary
 # browser        web pages in Chromium against the binary
-# release-check  builds for all systems
+# release-check  builds for all systems, and a look for known vulnerabilities (vuln.go.dev)
 # Needs Go alone, and a C compiler for the race detector; tools are fetched by
 # version through the Go module proxy. clients and browser need root on Linux,
 # clients Node.js too; they install what they lack (1 GB in
@@ -52,6 +52,7 @@ lint:
 release-check: build
 	@for p in linux/amd64 linux/arm64 darwin/amd64 darwin/arm64 windows/amd64; do echo "go build $$p"; \
 		GOOS=$${p%/*} GOARCH=$${p#*/} go build -o /dev/null ./cmd/patrol || exit 1; done
+	go run golang.org/x/vuln/cmd/govulncheck@v1.1.4 ./...
 
 fuzz:
 	go test -run TestSimulation -timeout 4h ./rotator -seeds=200

@@ -98,7 +98,7 @@ func (e *exchange) cleanAnswer(status int) error {
 		return err // which the server has parsed before
 	}
 	to, err := asked.Parse(h.Get("Location"))
-	if err != nil {
+	if err != nil || !consists(to.Host, func(c byte) bool { return alphanumeric(c) || strings.IndexByte(".-:[]", c) >= 0 }) {
 		return redirectError{"an address that can't be read"}
 	}
 	here, ok := e.route.local(to)
