@@ -188,10 +188,11 @@ func (m *memory) limit(n int) {
 // body's: it must be written before it is read.
 func (m *memory) lend(n int, spare int64) []byte {
 	_, size := sizeClass(n)
-	if m.left.Add(-int64(size)) >= spare {
-		return m.buffer(n)
+	for left := m.left.Load(); left-int64(size) >= spare; left = m.left.Load() {
+		if m.left.CompareAndSwap(left, left-int64(size)) {
+			return m.buffer(n)
+		}
 	}
-	m.left.Add(int64(size))
 	return nil
 }
 

@@ -289,3 +289,31 @@ func TestUploadPutsOffItsDeadline(t *testing.T) {
 		}
 	})
 }
+
+// TestLendIsFair: who asks for more than there is takes nothing from others, not for a
+// moment either.
+func TestLendIsFair(t *testing.T) {
+	var mem memory
+	mem.limit(1 << 20)
+	var stop atomic.Bool
+	var greedy sync.WaitGroup
+	for range 4 {
+		greedy.Go(func() {
+			for !stop.Load() {
+				if mem.lend(2<<20, 0) != nil {
+					t.Error("lent more than there is")
+				}
+			}
+		})
+	}
+	for range 20_000 {
+		buf := mem.lend(100, 0)
+		if buf == nil {
+			t.Error("100 bytes weren't lent")
+			break
+		}
+		mem.reclaim(buf)
+	}
+	stop.Store(true)
+	greedy.Wait()
+}

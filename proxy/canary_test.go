@@ -53,3 +53,20 @@ func TestEchoedToken(t *testing.T) {
 		}
 	}
 }
+
+// TestTokenInRequest: a token in a path or a method isn't logged.
+func TestTokenInRequest(t *testing.T) {
+	h := open(t, proxy.Config{Host: "http://127.0.0.1:1"})
+	h.publish(t, pat.New("x", "http://127.0.0.1:1"))
+	for _, path := range []string{"/serving-endpoints/" + canary + "/invocations", "/v1beta/models/" + canary, "/" + canary, "/api/2.0/token/" + canary} {
+		for _, method := range []string{"POST", canary, "TRACE"} {
+			_, in := h.dial(t, method+" "+path+"?"+canary+" HTTP/1.1\r\nHost: localhost\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+			if answer, _ := io.ReadAll(in); len(answer) == 0 {
+				t.Errorf("%s %s has no answer", method, path)
+			}
+		}
+	}
+	if log := h.log.String(); strings.Contains(log, canary) || strings.Count(log, "WARN") == 0 {
+		t.Error(log)
+	}
+}

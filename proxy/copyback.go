@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 
@@ -36,22 +37,22 @@ func (e *exchange) filterRequest() {
 		}
 		return buf
 	}
-	var mended []byte
+	mended, charged := e.body.data, false
+	defer func() { // also where the filter panics
+		for _, buf := range lent {
+			if !charged || !sameMemory(buf, e.body.data) {
+				e.proxy.memory.reclaim(buf)
+			}
+		}
+	}()
 	mended, e.call = filter.Request(kind, model, r.Header, e.body.data, lend)
 	e.accept = e.call.Accept(r.Header)
-	charged := false
-	for _, buf := range lent {
-		if sameMemory(buf, mended) {
-			charged = true
-		} else {
-			e.proxy.memory.reclaim(buf)
-		}
-	}
 	if !sameMemory(mended, e.body.data) {
+		charged = slices.ContainsFunc(lent, func(buf []byte) bool { return sameMemory(buf, mended) })
 		e.body.replace(mended, charged)
 	}
 	if bound := e.call.Unfiltered(); bound != "" {
-		e.proxy.unfiltered(r, bound)
+		e.unfiltered(bound)
 	}
 }
 
@@ -81,13 +82,8 @@ func filtered(of api, path string) (kind filter.API, model string) {
 func (e *exchange) cleanAnswer(status int) error {
 	h := e.w.Header()
 	for name := range h {
-		switch name {
-		case "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data", "Public-Key-Pins", "Nel", "Report-To":
+		if forUpstreamsHost(name) {
 			delete(h, name)
-		default:
-			if strings.HasPrefix(name, "Access-Control-") {
-				delete(h, name)
-			}
 		}
 	}
 	if h["Location"] == nil || status/100 != 3 {
@@ -109,6 +105,15 @@ func (e *exchange) cleanAnswer(status int) error {
 	return nil
 }
 
+// forUpstreamsHost reports whether a field tells browsers of the upstream's host.
+func forUpstreamsHost(name string) bool {
+	switch name {
+	case "Set-Cookie", "Alt-Svc", "Strict-Transport-Security", "Clear-Site-Data", "Public-Key-Pins", "Nel", "Report-To":
+		return true
+	}
+	return strings.HasPrefix(name, "Access-Control-")
+}
+
 // redirectError is an answer that leads to another host, or out of its route.
 type redirectError struct{ host string }
 
@@ -125,7 +130,7 @@ func (e *exchange) beginAnswer(a *attempt) io.Reader {
 	if e.call != (filter.Call{}) {
 		res := &http.Response{StatusCode: a.res.Status, Header: h, ContentLength: a.res.Length, Body: bodyOf{body, a.res}}
 		if bound := e.call.Response(res); bound != "" {
-			e.proxy.unfiltered(e.r, bound)
+			e.unfiltered(bound)
 		}
 		body = res.Body
 	}
@@ -164,7 +169,9 @@ func (e *exchange) copyBack(res *upstream.Response, body io.Reader) {
 		panic(http.ErrAbortHandler)
 	}
 	for name, values := range res.Trailer {
-		e.w.Header()[http.TrailerPrefix+name] = values
+		if !forUpstreamsHost(name) {
+			e.w.Header()[http.TrailerPrefix+name] = values
+		}
 	}
 }
 
@@ -183,7 +190,7 @@ func (e *exchange) copyBody(body io.Reader) (wrote bool, err error) {
 		case errors.Is(err, io.EOF):
 			return wrote, nil
 		case err != nil:
-			e.proxy.cfg.Log.Debug("the answer broke off", "client", e.client, "method", e.r.Method, "path", e.r.URL.Path, "err", harmless(err))
+			e.log().Debug("the answer broke off", "err", harmless(err))
 			return wrote, err
 		case n == 1<<10 && n == len(buf):
 			large := largeCopies.Get().(*[32 << 10]byte)

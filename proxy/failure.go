@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"syscall"
@@ -30,7 +31,7 @@ func (e *exchange) failed(err error) {
 	if none, ok := errors.AsType[noToken](err); ok {
 		p.count(&p.stats.NoToken)
 		if skipped, ok := p.noTokenLog.Take(time.Now()); ok {
-			p.cfg.Log.Warn("request refused", "client", e.client, "method", r.Method, "path", r.URL.Path, "reason", none.reason, "not_logged_before", skipped)
+			e.log().Warn("request refused", "reason", none.reason, "not_logged_before", skipped)
 		}
 		answer{http.StatusServiceUnavailable, none.reason, 5 * time.Second}.send(e.w, e.route.api)
 		return
@@ -38,7 +39,7 @@ func (e *exchange) failed(err error) {
 	p.count(&p.stats.Failed)
 	clear(e.w.Header())
 	host := e.route.to.Scheme + "://" + e.route.to.Host
-	p.cfg.Log.Warn("no answer from upstream", "client", e.client, "method", r.Method, "upstream", host, "path", r.URL.Path, "err", harmless(err))
+	e.log().Warn("no answer from upstream", "upstream", host, "err", harmless(err))
 	answer{
 		http.StatusBadGateway,
 		"patrol got no answer from " + host + ": " + explain(err) + ". The log of `patrol serve` has the details.",
@@ -58,8 +59,23 @@ func (e *exchange) badBody(err error) {
 	case e.r.Context().Err() != nil:
 		panic(http.ErrAbortHandler)
 	}
-	e.proxy.cfg.Log.Warn("request refused", "client", e.client, "method", e.r.Method, "path", e.r.URL.Path, "reason", reason)
+	e.log().Warn("request refused", "reason", reason)
 	refusal.send(e.w, e.route.api)
+}
+
+// log returns a log for what happens to the request: no text of it is in there that could
+// be a token, so the route stands for its path.
+func (e *exchange) log() *slog.Logger {
+	return e.proxy.cfg.Log.With("client", e.client, "method", methodOf(e.r), "route", e.route.from)
+}
+
+// methodOf returns the request's method for the log, if it is a usual one.
+func methodOf(r *http.Request) string {
+	switch r.Method {
+	case http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch, http.MethodDelete, http.MethodOptions, http.MethodTrace, http.MethodConnect:
+		return r.Method
+	}
+	return "other"
 }
 
 // explain says in words that hold nothing of the request what went wrong.

@@ -85,7 +85,7 @@ func (e *exchange) receive() (err error) {
 	case err != nil:
 		return &upstream.RestError{Err: err}
 	case e.body.short:
-		e.proxy.unkept(r)
+		e.unkept()
 	case e.body.whole:
 		// The server would look for more of it before it writes the answer's
 		// header, deep enough for the stack to grow, once for each stream.
@@ -227,7 +227,7 @@ func (e *exchange) sendsAgain(a *attempt) (with *pat.Token, again bool) {
 		case sendAfterReset:
 			e.out.Fresh = true
 			e.proxy.count(&e.proxy.stats.Resets)
-			e.proxy.cfg.Log.Info("sending again: the connection died before an answer", "client", e.client, "method", e.r.Method, "path", e.r.URL.Path, "err", harmless(a.err))
+			e.log().Info("sending again: the connection died before an answer", "err", harmless(a.err))
 			return nil, true
 		case sendCurrent:
 			e.proxy.count(&e.proxy.stats.Stale)
@@ -246,7 +246,7 @@ func (e *exchange) sendsAgain(a *attempt) (with *pat.Token, again bool) {
 }
 
 func (e *exchange) sayTokenRefused(a *attempt) {
-	e.proxy.cfg.Log.Info("sending again: the token was refused", "client", e.client, "method", e.r.Method, "path", e.r.URL.Path, "status", a.res.Status, "token", a.used)
+	e.log().Info("sending again: the token was refused", "status", a.res.Status, "token", a.used)
 }
 
 // died reports whether err means that the connection died without a byte of an answer.

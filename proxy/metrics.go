@@ -104,20 +104,21 @@ func (p *Proxy) Stats() Stats {
 
 // unkept counts and tells of a request that passes as it comes since there is
 // no memory for it.
-func (p *Proxy) unkept(r *http.Request) {
+func (e *exchange) unkept() {
+	p := e.proxy
 	p.count(&p.stats.Unkept)
 	if skipped, ok := p.stats.unkeptLog.Take(time.Now()); ok {
-		p.cfg.Log.Warn("request passes without filter and replay: those that wait for their answers hold all the memory for it",
-			"method", r.Method, "path", r.URL.Path, "length", r.ContentLength, "not_logged_before", skipped)
+		e.log().Warn("request passes without filter and replay: those that wait for their answers hold all the memory for it",
+			"length", e.r.ContentLength, "not_logged_before", skipped)
 	}
 }
 
 // unfiltered counts and tells of a request or an answer that passes as it is since it
 // exceeds a bound of the filter.
-func (p *Proxy) unfiltered(r *http.Request, bound string) {
+func (e *exchange) unfiltered(bound string) {
+	p := e.proxy
 	p.count(&p.stats.Unfiltered)
 	if skipped, ok := p.stats.unfilteredLog.Take(time.Now()); ok {
-		p.cfg.Log.Warn("request or answer passes without filter: it exceeds a bound of the filter's work",
-			"method", r.Method, "path", r.URL.Path, "bound", bound, "not_logged_before", skipped)
+		e.log().Warn("request or answer passes without filter: it exceeds a bound of the filter's work", "bound", bound, "not_logged_before", skipped)
 	}
 }

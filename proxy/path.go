@@ -106,6 +106,9 @@ var minting = []struct {
 	{path: "oidc", anywhere: true},
 	{path: "serviceprincipals/*/credentials", anywhere: true},
 	{path: "temporary-*-credentials", anywhere: true},
+	{path: "*/rotate-token", anywhere: true}, // of a share's recipient
+	{path: "data_sharing_activation", anywhere: true},
+	{path: "federationpolicies", anywhere: true}, // whose tokens Databricks takes for its own
 }
 
 var errMints = errors.New("patrol passes no requests to what makes tokens and other credentials (the token API and its like): one made there would outlive patrol's token")
@@ -125,6 +128,9 @@ func checkAPI(asked string) error {
 		return errors.New("patrol knows no such API: a path looks like /api/2.0/SERVICE/…")
 	}
 	segments := strings.Split(strings.ToLower(rest), "/")
+	for i, s := range segments {
+		segments[i] = strings.TrimSpace(s) // as a server may
+	}
 	for _, m := range minting {
 		pattern := strings.Split(m.path, "/")
 		for at := 0; at == 0 || m.anywhere && at < len(segments); at++ {

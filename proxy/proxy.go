@@ -183,7 +183,7 @@ func (p *Proxy) turnAway(w http.ResponseWriter, r *http.Request, refusal *guard.
 
 // refuse logs and sends a refusal.
 func (p *Proxy) refuse(w http.ResponseWriter, r *http.Request, api api, a answer) {
-	p.cfg.Log.Warn("request refused", "method", r.Method, "reason", a.message)
+	p.cfg.Log.Warn("request refused", "method", methodOf(r), "reason", a.message)
 	a.send(w, api)
 }
 

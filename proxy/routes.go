@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"patrol/proxy/upstream"
+	"patrol/rotator/pat"
 )
 
 // api says in whose form a request speaks, and so the answers that patrol
@@ -185,7 +186,7 @@ func (r *route) target(raw, query string) string {
 
 // local returns our path for a URL of the upstream, if the route leads there.
 func (r *route) local(to *url.URL) (path string, ok bool) {
-	if to.Scheme != r.to.Scheme || to.Host != r.to.Host || to.User != nil || checkPath(to.Path) != nil {
+	if !pat.HostOf(to).MaySame(pat.HostOf(&r.to)) || to.User != nil || checkPath(to.Path) != nil {
 		return "", false
 	}
 	rest, below := strings.CutPrefix(to.EscapedPath(), r.raw)

@@ -7,6 +7,8 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 )
 
@@ -172,4 +174,34 @@ func TestUnfilteredResponse(t *testing.T) {
 func decodeBody(encoding string, body []byte, limit int) (decoded []byte, wasEncoded, ok bool) {
 	decoded, _ = inflate(encoding, body, limit, allocate)
 	return decoded, !isIdentity(encoding), decoded != nil
+}
+
+// TestFewInflateAtOnce: what a decoder needs for itself isn't lent, so that few may work
+// at a time.
+func TestFewInflateAtOnce(t *testing.T) {
+	body := encoded(t, "br", `{"messages":[{"role":"user","content":"`+strings.Repeat("x", 1<<20)+`"}]}`)
+	var now, most atomic.Int32
+	var asking sync.WaitGroup
+	for range 16 {
+		asking.Go(func() {
+			first := true
+			Request(ChatCompletions, "", http.Header{"Content-Encoding": {"br"}}, body, func(n int) []byte {
+				if first {
+					first = false
+					if n := now.Add(1); n > most.Load() {
+						most.Store(n)
+					}
+					for range 100 {
+						runtime.Gosched() // for another, if there may be one
+					}
+					defer now.Add(-1)
+				}
+				return make([]byte, 0, n)
+			})
+		})
+	}
+	asking.Wait()
+	if n := int(most.Load()); n == 0 || n > runtime.GOMAXPROCS(0) {
+		t.Errorf("%d at once", n)
+	}
 }

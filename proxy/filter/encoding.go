@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"net/http"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -124,6 +125,10 @@ func (l *lazyDecoder) Read(p []byte) (int, error) {
 	return l.dec.Read(p)
 }
 
+// inflating bounds how many bodies are inflated at a time: a decoder's own memory, up to
+// 16 MB of it, isn't lent.
+var inflating = make(chan struct{}, runtime.GOMAXPROCS(0))
+
 // A body is inflated in parts of at most maxPart bytes, and no part but the first is larger
 // than all before it, so that what is lent is in proportion to what has come.
 const (
@@ -142,6 +147,8 @@ func inflate(encoding string, body []byte, limit int, lend func(n int) []byte) (
 	if !ok {
 		return nil, ""
 	}
+	inflating <- struct{}{}
+	defer func() { <-inflating }()
 	var parts [][]byte
 	total := 0
 	for ended := false; !ended; {

@@ -1,7 +1,6 @@
 package service
 
 import (
-	"math"
 	"os"
 	"runtime/debug"
 
@@ -28,10 +27,9 @@ func (s *Service) limitMemory() (forBodies int) {
 		debug.SetGCPercent(gcPercent)
 	}
 	limit := debug.SetMemoryLimit(-1) // which GOMEMLIMIT has set, or nobody
-	granted, err := memlimit.FromCgroup()
-	if os.Getenv("GOMEMLIMIT") == "" && err == nil && granted < math.MaxInt64 {
+	if granted, err := memlimit.FromCgroup(); err == nil && granted < uint64(limit) {
 		limit = int64(granted)
-		if ours := limit / 10 * 9; ours >= leastMemoryLimit {
+		if ours := limit / 10 * 9; os.Getenv("GOMEMLIMIT") == "" && ours >= leastMemoryLimit {
 			debug.SetMemoryLimit(ours)
 		}
 		s.log.Info("memory is limited", "cgroup", granted, "bodies", min(mostForBodies, limit/4))
