@@ -88,15 +88,22 @@ func TestBrowserOldWorker(t *testing.T) {
 		}
 		await(t, func() bool { return answered("/v1/models?try=typed", 0) })
 		v.closeBrowser()
-		before := len(v.tap.requests())
-		typed(t, v, "/")
-		await(t, func() bool { return answered("/", before) })
-		v.closeBrowser()
+		// A browser that is closed at once may not have come to clear anything.
+		const visits = 3
+		before, there := 0, true
+		for n := 0; there && n < visits; n++ {
+			before = len(v.tap.requests())
+			typed(t, v, "/")
+			await(t, func() bool { return answered("/", before) })
+			v.closeBrowser()
+			there = slices.ContainsFunc(v.tap.requests()[before:], func(r tapped) bool { return strings.Contains(r.path, "try=") })
+		}
+		if there {
+			t.Errorf("the worker is still there after %d visits", visits)
+		}
 		for i, r := range v.tap.requests() {
 			switch {
 			case i >= before && r.path == "/" && r.status == http.StatusOK:
-			case i >= before && strings.Contains(r.path, "try="):
-				t.Errorf("the worker is still there: %s %s", r.method, r.path)
 			case r.status != http.StatusForbidden && r.status != 0: // 0 is none: the worker was ended
 				t.Errorf("%s %s was answered %d: %v", r.method, r.path, r.status, r.header)
 			}
