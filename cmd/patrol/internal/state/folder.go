@@ -70,7 +70,7 @@ func MakePrivate(dir string) error {
 }
 
 // CheckPrivate makes sure that dir is a folder, ours, and closed to others, and that no
-// stranger's folder above it is open to others. A link is as good as what it leads to.
+// folder above it is a stranger's. A link is as good as what it leads to.
 func CheckPrivate(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {

@@ -11,8 +11,8 @@ import (
 
 // OpenParents says of the folders above dir which ones others may write: who can, may
 // put another folder in its place. That is borne, as with a umask of 002 or in a
-// container's volume, unless such a folder belongs to neither us nor root: then it is
-// CheckPrivate's error.
+// container's volume. A folder that belongs to neither us nor root is CheckPrivate's
+// error, whatever its mode: its owner may always rename what is in it.
 func OpenParents(dir string) []string {
 	open, _ := lookAbove(dir)
 	return open
@@ -56,13 +56,12 @@ func lookUp(path string) (open []string, err error) {
 			return nil, nil
 		case ours && mode.Perm()&0o011 == 0:
 			open, err = nil, nil
-		case mode.Perm()&0o022 == 0 || mode&fs.ModeSticky != 0: // others may not, or not rename what isn't theirs
-		case ours:
+		case !ours:
+			err = cli.Hinted(fmt.Errorf("%s, above patrol's state folder, belongs to uid %d (mode %04o), who could put another folder in its place", dir, uid, mode.Perm()),
+				"choose a folder of your own with --state-dir")
+		case mode.Perm()&0o022 != 0 && mode&fs.ModeSticky == 0: // in a sticky one others can't rename what isn't theirs
 			open = append(open, fmt.Sprintf("others may write %s (mode %04o), and so put another folder in place of what is below: chmod go-w %s",
 				dir, mode.Perm(), cli.ShellWord(dir)))
-		default:
-			err = cli.Hinted(fmt.Errorf("%s, above patrol's state folder, belongs to uid %d and may be written by others (mode %04o): they could put another folder in its place", dir, uid, mode.Perm()),
-				"choose another folder with --state-dir, or chmod go-w "+cli.ShellWord(dir)+" as its owner")
 		}
 		if dir == filepath.Dir(dir) {
 			return open, err

@@ -32,10 +32,12 @@ func TestLookAbove(t *testing.T) {
 		"sticky, as /tmp":                  {folders: []above{{0o777 | os.ModeSticky, 0}}},
 		"below a closed one":               {folders: []above{{0o700, 0}, {0o777, 0}}},
 		"above a closed one":               {folders: []above{{0o777, 0}, {0o700, 0}}, warns: 1},
-		"a stranger's":                     {folders: []above{{0o777, stranger}}, err: "belongs to uid 12345 and may be written by others (mode 0777)", needsRoot: true},
+		"a stranger's":                     {folders: []above{{0o777, stranger}}, err: "belongs to uid 12345 (mode 0777)", needsRoot: true},
 		"a stranger's, below a closed one": {folders: []above{{0o700, 0}, {0o777, stranger}}, needsRoot: true},
-		"a stranger's that is sticky":      {folders: []above{{0o777 | os.ModeSticky, stranger}}, needsRoot: true},
-		"a stranger's that is closed":      {folders: []above{{0o755, stranger}}, needsRoot: true},
+		"a stranger's that is sticky":      {folders: []above{{0o777 | os.ModeSticky, stranger}}, err: "belongs to uid 12345 (mode 0777)", needsRoot: true},
+		"a stranger's that is closed":      {folders: []above{{0o755, stranger}}, err: "belongs to uid 12345 (mode 0755)", needsRoot: true},
+		"a stranger's, closed to us too":   {folders: []above{{0o700, stranger}}, err: "belongs to uid 12345 (mode 0700)", needsRoot: true},
+		"an emptyDir above a stranger's":   {folders: []above{{0o777, 0}, {0o755, stranger}}, err: "belongs to uid 12345 (mode 0755)", warns: 1, needsRoot: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if c.needsRoot && os.Geteuid() != 0 {
