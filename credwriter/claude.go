@@ -7,7 +7,8 @@ import "errors"
 // if that leads to this workspace or its gateway, the client key if it leads to our
 // proxy; then it is also added where it is missing. Beside another base URL, or
 // none, a value is sent to somebody else: there only a token of ours is replaced,
-// where its user has put it, and beside another profile's proxy nothing is.
+// where its user has put it. Nothing is replaced beside another profile's proxy,
+// another address of this machine, or what isn't a URL to everybody.
 type claude struct {
 	owner  Owner
 	create bool
@@ -59,23 +60,27 @@ func (c claude) set(e *jsonEdit) error {
 	env, _ := e.root.last("env")
 	base, hasBase := env.last(baseVar)
 	where := c.owner.leadsTo(baseVar, base, hasBase)
-	p := elsewhere
-	if base.isString() {
-		p, _ = c.owner.placeOf(base.str)
+	p, _ := c.owner.placeOf(base.str)
+	if hasBase && base.kind != '"' {
+		p = unknownPlace // Claude Code makes a text of a list, too
 	}
-	switch token, hasToken := env.last(authVar); {
-	case p == atProxy:
+	switch token, hasToken := env.last(authVar); p {
+	case atProxy:
 		c.setKey(e, env)
-	case p == atOtherProxy && hasToken:
-		e.leaveValue(token, "env.%s: %s", authVar, where)
-	case p != atOtherProxy:
+	case atOtherProxy, atLocal, unknownPlace:
+		if hasToken {
+			e.leaveValue(token, "env.%s: %s", authVar, where)
+		} else if c.create && p != atOtherProxy {
+			e.leave("env.%s is missing and wasn't added: %s", authVar, where)
+		}
+	default:
 		c.setToken(e, env, p, where)
 	}
 	return nil
 }
 
-// setToken puts the token into an env whose base URL doesn't lead to a proxy of
-// patrol's. where says in words where it leads.
+// setToken puts the token into an env whose base URL leads to this workspace or to
+// another host. where says in words where it leads.
 func (c claude) setToken(e *jsonEdit, env value, p place, where string) {
 	c.renewAll(e, e.token, authVar)
 	_, hasBase := env.last(baseVar)

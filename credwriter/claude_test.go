@@ -40,6 +40,8 @@ func claudeEdits() []row {
 		{name: "another profile's proxy", in: `{"env":{"ANTHROPIC_BASE_URL":"http://localhost:4001","ANTHROPIC_AUTH_TOKEN":"OLD"}}`, left: "the proxy of profile \"work\""},
 		{name: "another profile's proxy, another's key", in: `{"env":{"ANTHROPIC_BASE_URL":"http://localhost:4001","ANTHROPIC_AUTH_TOKEN":"x"}}`, left: "the proxy of profile \"work\""},
 		{name: "another profile's proxy, nothing", in: `{"env":{"ANTHROPIC_BASE_URL":"http://localhost:4001"}}`},
+		{name: "no text as a base URL", in: `{"env":{"ANTHROPIC_BASE_URL":["http://127.0.0.1:4000"],"ANTHROPIC_AUTH_TOKEN":"OLD"}}`, left: "is no URL"},
+		{name: "nobody's proxy, our token twice", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"OLD"},"env":{"ANTHROPIC_BASE_URL":"http://127.1:4000","ANTHROPIC_AUTH_TOKEN":"OLD","ANTHROPIC_API_KEY":"OLD"}}`, left: "/env/ANTHROPIC_API_KEY"},
 		{name: "nobody's proxy", in: `{"env":{"ANTHROPIC_BASE_URL":"http://localhost:4002","ANTHROPIC_AUTH_TOKEN":"CLIENT"}}`, left: "leads to http://localhost:4002"},
 
 		{name: "missing, on one line", in: `{ "env": { "A": "b", "ANTHROPIC_BASE_URL": "HOST" } }`, out: `{ "env": { "A": "b", "ANTHROPIC_BASE_URL": "HOST", "ANTHROPIC_AUTH_TOKEN": "NEW" } }`},
@@ -83,7 +85,7 @@ func TestClaudeCreates(t *testing.T) {
 		{name: "into an env", in: "{\n  \"env\": {\n    \"A\": \"b\"\n  }\n}\n", out: "{\n  \"env\": {\n    \"A\": \"b\",\n    " + both},
 		{name: "on one line", in: `{"a": 1}`, out: `{"a": 1, "env": {"ANTHROPIC_BASE_URL": "http://127.0.0.1:4000", "ANTHROPIC_AUTH_TOKEN": "CLIENT"}}`},
 		{name: "tight", in: `{"a":1}`, out: `{"a":1,"env":{"ANTHROPIC_BASE_URL":"http://127.0.0.1:4000","ANTHROPIC_AUTH_TOKEN":"CLIENT"}}`},
-		{name: "not beside another base URL", in: `{"env":{"ANTHROPIC_BASE_URL":"https://x"}}`, left: "leads to https://x"},
+		{name: "not beside another base URL", in: `{"env":{"ANTHROPIC_BASE_URL":"https://x.example"}}`, left: "leads to https://x.example"},
 		{name: "not over another's token", in: `{"env":{"ANTHROPIC_AUTH_TOKEN":"sk"}}`, left: "isn't patrol's"},
 	})
 	o := owner()

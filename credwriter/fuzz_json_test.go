@@ -22,7 +22,7 @@ func FuzzJSON(f *testing.F) {
 
 var jsonFragments = strings.Split(fill("{|}|{|}|[|]|,|:| |\n|\r\n|\t|\n  |\ufeff|//|null|1e400|\"\"|\"a\"|\"\\ud800\"|"+
 	"\"env\":{|\"databricks\":{|\"databricks-x\":|\"type\":\"api\"|\"type\": \"oauth\"|\"key\":\"OLD\"|\"api_key\": \"OLD\"|\"api_key\":\"x\"|"+
-	"\"ANTHROPIC_AUTH_TOKEN\":\"OLD\"|\"ANTHROPIC_AUTH_TOKEN\":\"x\"|\"ANTHROPIC_AUTH_TOKEN\":null|\"ANTHROPIC_BASE_URL\": \"HOST/x\"|\"ANTHROPIC_BASE_URL\":\"http://localhost:4000\"|\"ANTHROPIC_BASE_URL\":1"), "|")
+	"\"ANTHROPIC_AUTH_TOKEN\":\"OLD\"|\"ANTHROPIC_AUTH_TOKEN\":\"x\"|\"ANTHROPIC_AUTH_TOKEN\":null|\"ANTHROPIC_BASE_URL\": \"HOST/x\"|\"ANTHROPIC_BASE_URL\":\"http://localhost:4000\"|\"ANTHROPIC_BASE_URL\":1|\"ANTHROPIC_BASE_URL\":\"http://127.1:4000\""), "|")
 
 // FuzzJSONFragments does the same with texts that are put together from what
 // these files are made of.
@@ -111,17 +111,17 @@ func checkJSON(t *testing.T, name string, before, after []byte) {
 	}
 }
 
-// checkBesideProxy checks that no token stands beside our own proxy's URL.
+// checkBesideProxy checks that no token stands beside our own proxy's URL, and that none
+// was put beside what may be its.
 func checkBesideProxy(t *testing.T, text []byte) {
 	t.Helper()
 	env, _ := decode(t, text)["env"].(map[string]any)
 	base, _ := env[baseVar].(string)
-	if p, _ := owner().placeOf(base); p != atProxy {
-		return
-	}
+	p, _ := owner().placeOf(base)
 	for _, key := range []string{authVar, keyVar} {
-		if env[key] == newValue || env[key] == oldValue {
-			t.Errorf("%s is a token beside our proxy's URL in %q", key, text)
+		beside := p == atProxy || p == atLocal || p == unknownPlace
+		if beside && env[key] == newValue || p == atProxy && env[key] == oldValue {
+			t.Errorf("%s is a token beside %q in %q", key, base, text)
 		}
 	}
 }

@@ -13,7 +13,8 @@ import (
 // databricks-… is to be depends on the provider's base URL in OpenCode's own
 // configuration: the client key if that leads to our proxy; then an entry that is
 // missing is added. Elsewhere an API key is replaced by the token if Owner.Ours
-// knows it. An entry of the old form, {"api_key": …}, which OpenCode ignores,
+// knows it, but not beside another profile's proxy, another address of this machine,
+// or what isn't a URL to everybody. An entry of the old form, {"api_key": …}, which OpenCode ignores,
 // becomes what it reads, {"type": "api", "key": …}; what else stands in it stays.
 // Other providers and other types are left alone.
 type openCode struct {
@@ -91,7 +92,7 @@ func (c openCode) setEntry(e *jsonEdit, name string, entry value) {
 	switch p, where := c.placeOf(name); p {
 	case atProxy:
 		c.setKey(e, shown, entry)
-	case atOtherProxy, unknownPlace:
+	case atOtherProxy, atLocal, unknownPlace:
 		leaveEntry(e, entry, "the key of %s was left as it is: %s", shown, where)
 	default:
 		c.setToken(e, shown, entry)
@@ -199,11 +200,6 @@ func (c openCode) tellOfOptions(e *jsonEdit) {
 	}
 }
 
-const (
-	unknownPlace place = 100 + iota // it can't be told where the base URL leads
-	noBase                          // there is no base URL
-)
-
 // placeOf returns where a provider's requests go, and says it in words.
 func (c openCode) placeOf(name string) (p place, where string) {
 	base, ok := c.config.bases[name]
@@ -216,8 +212,13 @@ func (c openCode) placeOf(name string) (p place, where string) {
 		return unknownPlace, fmt.Sprintf("where it goes isn't known: its baseURL in %s has a variable", base.path)
 	}
 	p, profile := c.owner.placeOf(base.text)
-	if p == atOtherProxy {
+	switch {
+	case p == atOtherProxy:
 		return p, fmt.Sprintf("its baseURL in %s leads to the proxy of profile %q", base.path, profile)
+	case p == atLocal:
+		return p, fmt.Sprintf("its baseURL in %s leads to this machine and isn't known as patrol's proxy: %s", base.path, c.owner.mendBase())
+	case p == unknownPlace, base.text == "":
+		return unknownPlace, fmt.Sprintf("its baseURL in %s is no URL that all programs read alike: %s", base.path, c.owner.mendBase())
 	}
 	return p, fmt.Sprintf("its baseURL in %s leads past this workspace", base.path)
 }

@@ -106,6 +106,8 @@ func TestOpenCodeCreatesBeside(t *testing.T) {
 		"https://evil.example/v1":       "",
 		"http://localhost:4001/v1":      "",
 		"http://localhost:{env:PORT}/x": "",
+		"http://localhost:4002/v1":      "",
+		"":                              "",
 	} {
 		r := row{name: base, in: "{}", left: "databricks is missing and wasn't added: "}
 		if want != "" {

@@ -25,14 +25,21 @@ const (
 	atWorkspace               // this workspace or its gateway: a token
 	atProxy                   // our own proxy: the client key
 	atOtherProxy              // another profile's proxy: what its service puts there
+	atLocal                   // another address of this machine, such as our proxy's before it moved: nothing
+	unknownPlace              // it can't be told: nothing
+	noBase                    // a provider of OpenCode's without a base URL
 )
 
 // placeOf returns where requests to a base URL go, and which profile's proxy is
 // there if it is another's.
 func (o Owner) placeOf(base string) (p place, profile string) {
-	u, err := url.Parse(strings.TrimSpace(base))
+	base = strings.Trim(base, " \t\r\n")
+	if base == "" {
+		return elsewhere, "" // as without one
+	}
+	u, err := url.Parse(base)
 	if err != nil || u.Host == "" {
-		return elsewhere, ""
+		return unknownPlace, ""
 	}
 	h := pat.HostOf(u) // a user before the host changes nothing about who is asked
 	if slices.ContainsFunc(o.Proxies, func(a netip.AddrPort) bool { return reaches(h, a) }) {
@@ -43,10 +50,63 @@ func (o Owner) placeOf(base string) (p place, profile string) {
 			return atOtherProxy, other.Profile
 		}
 	}
-	if h, err := pat.ParseHost(base); err == nil && (h.MaySame(o.Host) || o.isGateway(h)) {
+	switch h, err := pat.ParseHost(base); {
+	case err != nil || !isPlain(base, u):
+		return unknownPlace, ""
+	case h.MaySame(o.Host) || o.isGateway(h):
 		return atWorkspace, ""
+	case isLocal(h.Name):
+		return atLocal, ""
 	}
 	return elsewhere, ""
+}
+
+// isPlain reports whether all readers of URLs take base, which is u, for the same
+// address: "http(s)://name-or-IP[:port]" in ASCII, with a path, query or fragment.
+// Browsers and Node.js also take 127.1 or 0x7f.1 for 127.0.0.1, and a backslash for
+// a slash; Go doesn't.
+func isPlain(base string, u *url.URL) bool {
+	for _, c := range []byte(base) {
+		if c <= ' ' || c > '~' || c == '\\' {
+			return false
+		}
+	}
+	rest, ok := strings.CutPrefix(base[len(u.Scheme):], "://"+u.Host)
+	if !ok || rest != "" && !strings.ContainsAny(rest[:1], "/?#") || strings.HasSuffix(u.Host, ":") {
+		return false
+	}
+	port, name := u.Port(), strings.ToLower(u.Hostname())
+	if n, err := strconv.ParseUint(port, 10, 16); port != "" && (err != nil || strconv.FormatUint(n, 10) != port) {
+		return false
+	}
+	if ip, err := netip.ParseAddr(name); err == nil {
+		return ip.String() == name
+	}
+	return isPlainName(name)
+}
+
+// isPlainName reports whether a name in lower case is one to everybody: if its last
+// label is a number, some read it as an IP address.
+func isPlainName(name string) bool {
+	labels := strings.Split(strings.TrimSuffix(name, "."), ".")
+	for _, label := range labels {
+		if label == "" || strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-_") != "" {
+			return false
+		}
+	}
+	last := labels[len(labels)-1]
+	hex, isHex := strings.CutPrefix(last, "0x")
+	return strings.Trim(last, "0123456789") != "" && (!isHex || strings.Trim(hex, "0123456789abcdef") != "")
+}
+
+// isLocal reports whether a name or address may be this machine's own: what a name
+// without a dot means, such as ip6-localhost, is said by the machine itself.
+func isLocal(name string) bool {
+	if ip, err := netip.ParseAddr(name); err == nil {
+		ip = ip.Unmap()
+		return ip.IsLoopback() || ip.IsUnspecified()
+	}
+	return !strings.Contains(name, ".") || strings.HasSuffix(name, ".localhost") || strings.HasSuffix(name, ".localdomain")
 }
 
 // reaches reports whether a program that asks for h gets to a proxy that listens
@@ -81,15 +141,31 @@ func isLocalhost(ip netip.Addr) bool {
 func (o Owner) leadsTo(name string, base value, there bool) string {
 	p, profile := o.placeOf(base.str)
 	h, err := pat.ParseHost(base.str)
+	shown := pat.Redact(h.String())
 	switch {
 	case !there:
 		return name + " beside it is missing"
-	case err != nil || !base.isString():
-		return name + " beside it is no URL"
+	case !base.isString():
+		return name + " beside it is no URL: " + o.mendBase()
 	case p == atProxy:
 		return name + " beside it leads to patrol's proxy"
+	case p == atOtherProxy && err == nil:
+		return name + " beside it leads to " + shown + ", the proxy of profile " + strconv.Quote(profile)
 	case p == atOtherProxy:
-		return name + " beside it leads to " + pat.Redact(h.String()) + ", the proxy of profile " + strconv.Quote(profile)
+		return name + " beside it leads to the proxy of profile " + strconv.Quote(profile)
+	case p == atLocal:
+		return name + " beside it leads to " + shown + ", which isn't known as patrol's proxy: " + o.mendBase()
+	case p == unknownPlace:
+		return name + " beside it is no URL that all programs read alike: " + o.mendBase()
 	}
-	return name + " beside it leads to " + pat.Redact(h.String())
+	return name + " beside it leads to " + shown
+}
+
+// mendBase says what to do about a base URL beside which nothing is written.
+func (o Owner) mendBase() string {
+	proxy := "the address that patrol status shows"
+	if o.ProxyURL != "" {
+		proxy = o.ProxyURL
+	}
+	return "if patrol's proxy is meant, make it " + proxy + "; else keep patrol's tokens out of there"
 }

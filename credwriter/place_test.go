@@ -73,19 +73,21 @@ func TestPlaceOfProxy(t *testing.T) {
 		{"[::1]:4000", "http://127.0.0.1:4000", atProxy},
 		{"127.0.0.1:80", "http://localhost", atProxy},
 		{"127.0.0.1:443", "https://localhost/", atProxy},
-		{localhost, "http://127.0.0.1", elsewhere},
-		{localhost, "http://127.0.0.2:4000", elsewhere},
+		{localhost, "http://127.0.0.1", atLocal},
+		{localhost, "http://127.0.0.2:4000", atLocal},
 		{localhost, "http://127.0.0.1.evil.com:4000", elsewhere},
 		{localhost, "http://localhost.evil.com:4000", elsewhere},
 		{localhost, "http://evil.com:4000/http://127.0.0.1:4000", elsewhere},
-		{localhost, "http://127.0.0.1:4000@evil.com", elsewhere},
-		{localhost, "127.0.0.1:4000", elsewhere},
-		{localhost, "localhost:4000", elsewhere},
+		{localhost, "http://127.0.0.1:4000@evil.com", unknownPlace},
+		{localhost, "https://evil.com", elsewhere},
+		{localhost, "HTTPS://LLM.example.:8443/a@b?c#d", elsewhere},
+		{localhost, "http://10.0.0.1:4000", elsewhere},
+		{localhost, "https://[2001:db8::1]", elsewhere},
 		{localhost, "", elsewhere},
 		{"127.0.0.2:4000", "http://127.0.0.2:4000", atProxy},
-		{"127.0.0.2:4000", "http://127.0.0.1:4000", elsewhere},
+		{"127.0.0.2:4000", "http://127.0.0.1:4000", atLocal},
 		{"10.0.0.1:4000", "http://10.0.0.1:4000/x", atProxy},
-		{"10.0.0.1:4000", "http://127.0.0.1:4000", elsewhere},
+		{"10.0.0.1:4000", "http://127.0.0.1:4000", atLocal},
 		{"0.0.0.0:4000", "http://127.0.0.7:4000", atProxy},
 		{"[::]:4000", "http://localhost:4000", atProxy},
 		{"0.0.0.0:4000", "http://10.0.0.1:4000", elsewhere}, // it isn't known to be this machine's
@@ -97,7 +99,58 @@ func TestPlaceOfProxy(t *testing.T) {
 			t.Errorf("a proxy on %s: %q is %v %q, want %v", c.listen, c.base, got, profile, c.want)
 		}
 	}
-	if p, _ := (Owner{}).placeOf("http://127.0.0.1:4000"); p != elsewhere {
+	if p, _ := (Owner{}).placeOf("http://127.0.0.1:4000"); p != atLocal {
 		t.Errorf("without a proxy: %v", p)
+	}
+}
+
+// oddBases are base URLs that lead to our proxy, or may, for some programs that read
+// URLs and not for others.
+var oddBases = []string{
+	"http://127.1:4000", "http://0x7f.1:4000", "http://0X7F.0.0.1:4000", "http://2130706433:4000", "http://0:4000", "http://127.0.0.01:4000", "http://127.0.1:4000",
+	"http://0177.0.0.1:4000", "http://127.0.0.1:04000", "http://127.0.0.1:+4000", "http://127.0.0.1:69536", "http://127.0.0.0x1:4000", "http://0x:4000",
+	"http:127.0.0.1:4000", "http:/localhost:4000", "http:///localhost:4000", "//evil.com", `http:\\localhost:4000`, `http:\/localhost:4000`, `http://evil.com\@localhost:4000`,
+	"http://local\thost:4000", "http://local\nhost:4000", "ht\ttp://localhost:4000", "http://%31%32%37.0.0.1:4000", "http://localhos%74:4000",
+	"http://①②⑦.0.0.1:4000", "http://ｌocalhost:4000", "http://127。0。0。1:4000", "http://loc\u00adalhost:4000", "\u00a0http://localhost:4000", "\u0001http://localhost:4000",
+	"http://[::1%25lo]:4000", "http://localhost..evil:4000", "http://evil.com:", "http://x@evil.com", "ftp://evil.com", "localhost:4000", "127.0.0.1:4000", "localhost", "%zz://",
+}
+
+// otherLocalBases lead to this machine, or may, and not to an address that is known as
+// our proxy's: where it listened once, perhaps.
+var otherLocalBases = []string{
+	"http://ip6-localhost:4000", "http://my-machine:4000", "http://localhost.localdomain:4000", "http://localhost:4002", "http://agents.localhost:4002", "http://127.0.0.1:4002/v1",
+	"https://127.0.0.1", "http://127.0.0.2:4000", "http://0.0.0.0:4002", "http://[::1]:4002", "http://[::]:4002", "http://[::ffff:127.0.0.1]:4002",
+}
+
+// TestNoTokenBesideOddURLs: beside a base URL that may lead to our proxy's port and isn't
+// known to, everything stays as it is, and that is said.
+func TestNoTokenBesideOddURLs(t *testing.T) {
+	for _, group := range []struct {
+		bases []string
+		place place
+		says  string
+	}{
+		{oddBases, unknownPlace, "is no URL that all programs read alike"},
+		{otherLocalBases, atLocal, "isn't known as patrol's proxy"},
+	} {
+		for _, base := range group.bases {
+			if p, _ := owner().placeOf(base); p != group.place {
+				t.Errorf("%q is %v, want %v", base, p, group.place)
+			}
+			says := group.says + ": if patrol's proxy is meant, make it http://127.0.0.1:4000"
+			var settings, entries []row
+			for _, value := range []string{"OLD", "NEW", "CLIENT", "sk"} {
+				settings = append(settings, row{name: base + " " + value, in: `{"env":{"ANTHROPIC_BASE_URL":` + quote(base) + `,"ANTHROPIC_AUTH_TOKEN":"` + value + `"}}`, left: says})
+				entries = append(entries, row{name: base + " " + value, in: `{"databricks":{"type":"api","key":"` + value + `"}}`, left: says})
+			}
+			entries = append(entries, row{name: base + " old form", in: `{"databricks":{"api_key":"OLD"}}`, left: says})
+			config := configOf(t, `{"provider":{"databricks":{"options":{"baseURL":`+quote(base)+`}}}}`)
+			for _, create := range []bool{false, true} {
+				sets(t, claude{owner(), create}, settings)
+				sets(t, openCode{owner(), create, config}, entries)
+			}
+			sets(t, claude{owner(), true}, []row{{name: base, in: `{"env":{"ANTHROPIC_BASE_URL":` + quote(base) + `}}`, left: says}})
+			sets(t, openCode{owner(), true, config}, []row{{name: base, in: "{}", left: says}})
+		}
 	}
 }
