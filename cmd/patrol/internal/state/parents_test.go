@@ -91,3 +91,23 @@ func TestLookAbove(t *testing.T) {
 		})
 	}
 }
+
+func TestHasUID(t *testing.T) {
+	for _, c := range []struct {
+		uidMap string
+		uid    int
+		want   bool
+	}{
+		{"         0          0 4294967295\n", 65534, true}, // no namespace of its own
+		{"      1000       1000          1\n", 65534, false},
+		{"      1000       1000          1\n", 1000, true},
+		{"0 1000 1\n1 100000 65536\n", 65534, true}, // a rootless container
+		{"0 1000 1\n1 100000 65533\n", 65534, false},
+		{"", 65534, false},
+		{"what is this\n", 65534, true},
+	} {
+		if got := hasUID(c.uidMap, c.uid); got != c.want {
+			t.Errorf("%q has %d: %v", c.uidMap, c.uid, got)
+		}
+	}
+}
