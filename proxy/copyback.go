@@ -37,7 +37,7 @@ func (e *exchange) filterRequest() {
 		}
 		return buf
 	}
-	mended, charged := e.body.data, false
+	charged := false
 	defer func() { // also where the filter panics
 		for _, buf := range lent {
 			if !charged || !sameMemory(buf, e.body.data) {
@@ -45,8 +45,8 @@ func (e *exchange) filterRequest() {
 			}
 		}
 	}()
-	mended, e.call = filter.Request(kind, model, r.Header, e.body.data, lend)
-	e.accept = e.call.Accept(r.Header)
+	mended, call := filter.Request(kind, model, r.Header, e.body.data, lend)
+	e.call, e.accept = call, call.Accept(r.Header)
 	if !sameMemory(mended, e.body.data) {
 		charged = slices.ContainsFunc(lent, func(buf []byte) bool { return sameMemory(buf, mended) })
 		e.body.replace(mended, charged)

@@ -60,7 +60,7 @@ func lookUp(path string) (open []string, err error) {
 			return nil, nil
 		case ours && mode.Perm()&0o011 == 0:
 			open, err = nil, nil
-		case !ours && !(closed && isOverflow(uid)):
+		case !ours && (!closed || !isOverflow(uid)):
 			err = cli.Hinted(fmt.Errorf("%s, above patrol's state folder, belongs to uid %d (mode %04o), who could put another folder in its place", dir, uid, mode.Perm()),
 				"choose a folder of your own with --state-dir")
 		case !closed:
