@@ -11,19 +11,26 @@ import (
 // ReloadKeys takes up what stands in the state folder now. Where the default key is
 // another one, agents' files get that at once: the one before is refused.
 func (s *Service) ReloadKeys() error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	before, _ := s.Keys.Key(state.DefaultKey)
 	if err := s.Keys.Reload(); err != nil {
 		return err
 	}
-	s.setKeys()
+	inForce, revoked := s.setKeys()
 	if now, _ := s.Keys.Key(state.DefaultKey); now != before {
 		s.Rotator.TryNow()
 	}
-	s.log.Info("client keys taken up", "in_force", len(s.Keys.List()), "revoked", len(s.Keys.Revoked()))
+	s.log.Info("client keys taken up", "in_force", inForce, "revoked", revoked)
 	return nil
 }
 
-func (s *Service) setKeys() { s.guard.SetKeys(forGuard(s.Keys.List()), forGuard(s.Keys.Revoked())) }
+// setKeys has the guard know the keys, and returns how many of each kind there are.
+func (s *Service) setKeys() (inForce, revoked int) {
+	live, dead := s.Keys.All()
+	s.guard.SetKeys(forGuard(live), forGuard(dead))
+	return len(live), len(dead)
+}
 
 func forGuard(keys []state.ClientKey) []guard.ClientKey {
 	all := make([]guard.ClientKey, len(keys))

@@ -1,9 +1,18 @@
 package service
 
 import (
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"sync"
 	"testing"
 	"time"
 
+	"patrol/cmd/patrol/internal/session"
+	"patrol/cmd/patrol/internal/state"
 	"patrol/proxy/guard"
 	"patrol/rotator/ledger"
 )
@@ -35,5 +44,62 @@ func TestTokenUse(t *testing.T) {
 	}
 	if got := useOf(ledger.Entry{Stage: ledger.Revoked, At: now}, 0, now); got != guard.TokenUseless {
 		t.Errorf("with --old-tokens 0: %d", got)
+	}
+}
+
+// keysOf is a service with nothing but client keys, those of a state folder.
+func keysOf(t *testing.T, dir string) *Service {
+	t.Helper()
+	keys, err := state.OpenKeys(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g, err := guard.New(guard.Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = g.Close() })
+	s := &Service{Engine: &session.Engine{Keys: keys}, guard: g, log: slog.New(slog.DiscardHandler)}
+	s.info.State = dir
+	s.setKeys()
+	return s
+}
+
+// lets reports whether the key of this name is in force.
+func (s *Service) lets(name string) bool {
+	return slices.ContainsFunc(s.guard.Clients(), func(c guard.ClientUse) bool { return c.Name == name })
+}
+
+// TestReloadKeysAtOnce: a revoked key doesn't come back into force by a reload that began
+// before it was revoked.
+func TestReloadKeysAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	s := keysOf(t, dir)
+	file := filepath.Join(dir, "keys")
+	without, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := append(slices.Clone(without), "laptop patrol-aaaaaaaaaaaaaaaaaaaaaaaaaa 2026-01-02T03:04:05Z\n"...)
+	put := func(content []byte) { // as a command does, but without a sync
+		if err := errors.Join(os.WriteFile(file+".test", content, 0o600), os.Rename(file+".test", file)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 300 {
+		put(with)
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() { _ = s.ReloadKeys() })
+		}
+		runtime.Gosched()
+		put(without)
+		if err := s.ReloadKeys(); err != nil {
+			t.Fatal(err)
+		}
+		all.Wait()
+		if s.lets("laptop") {
+			t.Fatal("a revoked key is in force again")
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -43,6 +44,10 @@ type Service struct {
 	control   net.Listener // nil: the disk refuses the control socket
 	profile   string       // the path of the profile's file
 	log       *slog.Logger
+
+	// reloading is held while the guard gets the keys, so that it gets older ones never
+	// after newer ones. It is held over the disk.
+	reloading sync.Mutex
 }
 
 // Run runs the service until ctx is done or a part of it fails.

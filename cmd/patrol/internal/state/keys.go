@@ -4,13 +4,10 @@ import (
 	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
-	"regexp"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -44,6 +41,10 @@ const (
 // rules of package atomicfile. Its methods may be called from several goroutines.
 type Keys struct {
 	path string
+
+	// taking is held from a read or a write of the file until what it had is in memory,
+	// so that no older read comes after a newer one; it is taken before mu.
+	taking sync.Mutex
 
 	mu   sync.Mutex // guards file; held over nothing that blocks
 	file keysFile
@@ -83,6 +84,8 @@ func ReadKeys(dir string) (*Keys, error) {
 
 // Reload reads the file again. After an error the keys are those of before.
 func (k *Keys) Reload() error {
+	k.taking.Lock()
+	defer k.taking.Unlock()
 	text, _, err := atomicfile.Read(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = nil // nor is the folder there
@@ -118,8 +121,12 @@ func (k *Keys) Key(name string) (key string, ok bool) {
 // List returns the keys that are in force, in the order of the file.
 func (k *Keys) List() []ClientKey { return k.get().list(false) }
 
-// Revoked returns the keys that were revoked, the oldest first.
-func (k *Keys) Revoked() []ClientKey { return k.get().list(true) }
+// All returns the keys that are in force, in the order of the file, and those that were
+// revoked, the oldest first, both of the same moment.
+func (k *Keys) All() (inForce, revoked []ClientKey) {
+	f := k.get()
+	return f.list(false), f.list(true)
+}
 
 // New makes a key of this name, which must be free, and returns it once it is on the
 // disk.
@@ -187,6 +194,8 @@ func noSuchKey(name string) error {
 // edit makes a change to the file. The change may be made several times, each time to
 // what stands in the file by then.
 func (k *Keys) edit(change func(*keysFile) error) error {
+	k.taking.Lock()
+	defer k.taking.Unlock()
 	var changed keysFile
 	var refused error // which says more than that the file can't be written
 	_, err := atomicfile.Edit(k.path, func(old []byte, _ bool) ([]byte, error) {
@@ -205,137 +214,3 @@ func (k *Keys) edit(change func(*keysFile) error) error {
 
 // newKey makes a key: 26 letters and digits, which is 130 random bits.
 func newKey() string { return keyPrefix + strings.ToLower(rand.Text()) }
-
-// keyName is what a key may be called: it stands in logs, metrics and the file.
-var keyName = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,64}$`)
-
-// reservedNames are what logs and metrics call those who ask without a key of this file.
-var reservedNames = []string{"none", "unknown", "client-key-file"}
-
-func checkKeyName(name string) error {
-	switch {
-	case !keyName.MatchString(name):
-		return cli.Usage("for example: patrol keys new laptop", "%s can't be the name of a client key: at most 64 letters, digits, dashes, underscores and dots", cli.Quote(name))
-	case slices.Contains(reservedNames, name):
-		return cli.Usage("for example: patrol keys new laptop", "%s can't be the name of a client key: it is what patrol calls those who have none of these keys", name)
-	}
-	return nil
-}
-
-// keysFile is the file's lines.
-type keysFile []keyLine
-
-// A keyLine is one line: a key, one that was revoked, or what a person has written.
-type keyLine struct {
-	name    string // "" of a line that is only kept
-	revoked bool
-	secret  string // "" if it was revoked
-	hash    [sha256.Size]byte
-	at      time.Time // when it was made, or revoked
-	kept    string    // the whole line, if it has no name
-}
-
-// parseKeys reads the file's text. Its errors name lines, never their content.
-func parseKeys(path string, text []byte) (f keysFile, err error) {
-	n := 0
-	for line := range strings.Lines(string(text)) {
-		n++
-		l, err := parseKeyLine(strings.TrimRight(line, "\r\n"))
-		if err == nil && l.name != "" && !l.revoked {
-			if _, ok := f.find(l.name); ok {
-				err = errors.New("another line has the same name")
-			}
-		}
-		if err != nil {
-			return nil, cli.Hinted(fmt.Errorf("the client keys in %s, line %d: %w", path, n, err),
-				"mend or remove that line; without the file, patrol makes a new default key")
-		}
-		f = append(f, l)
-	}
-	return f, nil
-}
-
-func parseKeyLine(line string) (l keyLine, err error) {
-	fields := strings.Fields(line)
-	if len(fields) == 0 || fields[0][0] == '#' {
-		return keyLine{kept: line}, nil
-	}
-	if len(fields) != 3 {
-		return l, errors.New("it isn't a name, a key and a time")
-	}
-	l.name, l.revoked = strings.CutPrefix(fields[0], revokedBy)
-	if l.at, err = time.Parse(time.RFC3339, fields[2]); err != nil {
-		return l, errors.New("its third word is no time")
-	}
-	if err := checkKeyName(l.name); err != nil {
-		return l, errors.New("its first word is no name of a key")
-	}
-	if l.revoked {
-		sum, err := hex.DecodeString(fields[1])
-		if err != nil || copy(l.hash[:], sum) != sha256.Size || len(sum) != sha256.Size {
-			return l, errors.New("its second word is no SHA-256")
-		}
-		return l, nil
-	}
-	const fewest = len(keyPrefix) + 16
-	if l.secret = fields[1]; !strings.HasPrefix(l.secret, keyPrefix) || len(l.secret) < fewest {
-		return l, errors.New("its second word is no key")
-	}
-	l.hash = sha256.Sum256([]byte(l.secret))
-	return l, nil
-}
-
-func (f keysFile) text() []byte {
-	var b []byte
-	for _, l := range f {
-		at := l.at.UTC().Format(time.RFC3339)
-		switch {
-		case l.name == "":
-			b = fmt.Appendf(b, "%s\n", l.kept)
-		case l.revoked:
-			b = fmt.Appendf(b, "%s%s %x %s\n", revokedBy, l.name, l.hash, at)
-		default:
-			b = fmt.Appendf(b, "%s %s %s\n", l.name, l.secret, at)
-		}
-	}
-	return b
-}
-
-func (f keysFile) find(name string) (keyLine, bool) {
-	i := slices.IndexFunc(f, func(l keyLine) bool { return l.name == name && !l.revoked })
-	if name == "" || i < 0 {
-		return keyLine{}, false
-	}
-	return f[i], true
-}
-
-func (f keysFile) list(revoked bool) (all []ClientKey) {
-	for _, l := range f {
-		if l.name != "" && l.revoked == revoked {
-			all = append(all, ClientKey{Name: l.name, Created: l.at, Hash: l.hash})
-		}
-	}
-	return all
-}
-
-func (f *keysFile) add(name, key string) {
-	*f = append(*f, keyLine{name: name, secret: key, hash: sha256.Sum256([]byte(key)), at: time.Now()})
-}
-
-// revoke leaves of a key, if it is there, the hash alone.
-func (f *keysFile) revoke(name string) {
-	l, ok := f.find(name)
-	if !ok {
-		return
-	}
-	*f = slices.DeleteFunc(*f, func(l keyLine) bool { return l.name == name && !l.revoked })
-	*f = append(*f, keyLine{name: name, revoked: true, hash: l.hash, at: time.Now()})
-	excess := len(f.list(true)) - maxRevoked
-	*f = slices.DeleteFunc(*f, func(l keyLine) bool {
-		excess--
-		if !l.revoked {
-			excess++
-		}
-		return l.revoked && excess >= 0
-	})
-}

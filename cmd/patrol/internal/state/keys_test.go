@@ -2,6 +2,7 @@ package state
 
 import (
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -30,6 +31,12 @@ func names(all []ClientKey) (out []string) {
 		out = append(out, k.Name)
 	}
 	return out
+}
+
+// revokedKeys are those that were revoked.
+func revokedKeys(k *Keys) []ClientKey {
+	_, revoked := k.All()
+	return revoked
 }
 
 func TestKeys(t *testing.T) {
@@ -68,7 +75,7 @@ func TestKeys(t *testing.T) {
 		if got, _ := k.Key(DefaultKey); got != first || !slices.Equal(names(k.List()), []string{DefaultKey}) {
 			t.Errorf("%v; the default is %q, want %q", names(k.List()), got, first)
 		}
-		revoked := k.Revoked()
+		revoked := revokedKeys(k)
 		if len(revoked) != 2 || revoked[0].Hash != sha256.Sum256([]byte(laptop)) || revoked[1].Hash != sha256.Sum256([]byte(again)) || revoked[1].Name != "laptop" {
 			t.Errorf("revoked: %+v", revoked)
 		}
@@ -106,6 +113,38 @@ func TestKeyNames(t *testing.T) {
 	}
 }
 
+// TestReloadsAtOnce: what one of them has taken up isn't undone by one that began before.
+func TestReloadsAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	k := openKeys(t, dir)
+	without, err := os.ReadFile(k.path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	with := append(slices.Clone(without), "laptop patrol-aaaaaaaaaaaaaaaaaaaaaaaaaa 2026-01-02T03:04:05Z\n"...)
+	put := func(content []byte) { // as a command does, but without a sync
+		if err := errors.Join(os.WriteFile(k.path+".test", content, 0o600), os.Rename(k.path+".test", k.path)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 300 {
+		put(with)
+		var all sync.WaitGroup
+		for range 4 {
+			all.Go(func() { _ = k.Reload() })
+		}
+		runtime.Gosched()
+		put(without)
+		if err := k.Reload(); err != nil {
+			t.Fatal(err)
+		}
+		all.Wait()
+		if _, ok := k.Key("laptop"); ok {
+			t.Fatal("a key is there again that had been taken out of the file")
+		}
+	}
+}
+
 // TestKeysOfSeveralProcesses has several write the file at once.
 func TestKeysOfSeveralProcesses(t *testing.T) {
 	dir := t.TempDir()
@@ -129,8 +168,8 @@ func TestKeysOfSeveralProcesses(t *testing.T) {
 	}
 	all.Wait()
 	k := openKeys(t, dir)
-	if len(k.List()) != 1+many/2 || len(k.Revoked()) != many/2 {
-		t.Errorf("in force: %v, revoked: %v", names(k.List()), names(k.Revoked()))
+	if len(k.List()) != 1+many/2 || len(revokedKeys(k)) != many/2 {
+		t.Errorf("in force: %v, revoked: %v", names(k.List()), names(revokedKeys(k)))
 	}
 	if slices.Sort(defaults); defaults[0] == "" || defaults[0] != defaults[many-1] {
 		t.Error("there was more than one default key")
@@ -158,7 +197,7 @@ func TestKeysFileErrors(t *testing.T) {
 		}
 		k, err := OpenKeys(dir)
 		if line == 0 {
-			if err != nil || !slices.Equal(names(k.List()), []string{DefaultKey}) || len(k.Revoked()) != 1 {
+			if err != nil || !slices.Equal(names(k.List()), []string{DefaultKey}) || len(revokedKeys(k)) != 1 {
 				t.Errorf("%v", err)
 			}
 			if _, err := k.New("x"); err != nil {
