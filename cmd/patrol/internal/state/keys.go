@@ -2,15 +2,19 @@ package state
 
 import (
 	"cmp"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/gofrs/flock"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/rotator/atomicfile"
@@ -27,6 +31,9 @@ const (
 
 	// maxRevoked is how many revoked keys are remembered, the newest.
 	maxRevoked = 1000
+
+	// lockPatience is how long we wait for another patrol that changes the keys.
+	lockPatience = 10 * time.Second
 )
 
 // Keys are a state folder's client keys, as its file "keys" (0600) had them when it was
@@ -36,9 +43,10 @@ const (
 //	NAME KEY CREATED
 //	revoked:NAME SHA-256-IN-HEX REVOKED
 //
-// Times are RFC 3339. Blank lines and lines that begin with # are kept. Several
-// processes may write the file: each change is made to what stands there then, by the
-// rules of package atomicfile. Its methods may be called from several goroutines.
+// Times are RFC 3339. Blank lines and lines that begin with # are kept. What stands there
+// as revoked isn't in force, whatever other lines say. Several processes may write the
+// file: one patrol at a time, by a lock on "keys.lock", and each change is made to what
+// stands there then, by the rules of package atomicfile. Its methods may be called from several goroutines.
 type Keys struct {
 	path string
 
@@ -147,18 +155,27 @@ func (k *Keys) New(name string) (key string, err error) {
 }
 
 // Replace revokes the key of this name and returns a new one.
-func (k *Keys) Replace(name string) (key string, err error) {
-	return k.make(func(f *keysFile, key string) error {
+func (k *Keys) Replace(name string) (key string, err error) { return k.make(replaceKey(name)) }
+
+// replaceKey returns the change that puts key in place of the one of this name.
+func replaceKey(name string) func(f *keysFile, key string) error {
+	var before string // the key that is replaced
+	return func(f *keysFile, key string) error {
 		l, ok := f.find(name)
 		switch {
-		case !ok:
+		case !ok && before == "":
 			return noSuchKey(name)
-		case l.secret != key:
-			f.revoke(name)
-			f.add(name, key)
+		case ok && l.secret == key:
+			return nil
+		case before == "":
+			before = l.secret
+		case l.secret != before: // or each would undo the other's
+			return cli.Hinted(fmt.Errorf("another program has changed the client key %s at the same time", name), "see what it is now: patrol keys; or do it again")
 		}
+		f.revoke(name)
+		f.add(name, key)
 		return nil
-	})
+	}
 }
 
 // make makes a key and has change put it into the file.
@@ -196,9 +213,14 @@ func noSuchKey(name string) error {
 func (k *Keys) edit(change func(*keysFile) error) error {
 	k.taking.Lock()
 	defer k.taking.Unlock()
+	unlock, err := k.lockFile()
+	if err != nil {
+		return err
+	}
+	defer unlock()
 	var changed keysFile
 	var refused error // which says more than that the file can't be written
-	_, err := atomicfile.Edit(k.path, func(old []byte, _ bool) ([]byte, error) {
+	_, err = atomicfile.Edit(k.path, func(old []byte, _ bool) ([]byte, error) {
 		changed, refused = parseKeys(k.path, old)
 		if refused == nil {
 			refused = change(&changed)
@@ -210,6 +232,22 @@ func (k *Keys) edit(change func(*keysFile) error) error {
 	}
 	k.set(changed)
 	return nil
+}
+
+// lockFile lets one patrol at a time change the file, until unlock is called. Where the
+// disk has no locks the rules of package atomicfile have to do.
+func (k *Keys) lockFile() (unlock func(), err error) {
+	const pause = 5 * time.Millisecond
+	lock := flock.New(k.path+".lock", flock.SetPermissions(0o600))
+	unlock = func() { _ = lock.Close() }
+	_ = os.MkdirAll(filepath.Dir(k.path), 0o700) // where it can't be made, the edit says why
+	ctx, cancel := context.WithTimeout(context.Background(), lockPatience)
+	defer cancel()
+	if _, err := lock.TryLockContext(ctx, pause); errors.Is(err, context.DeadlineExceeded) {
+		unlock()
+		return nil, cli.Hinted(fmt.Errorf("another patrol has been changing the client keys in %s for %v", k.path, lockPatience), "end it, and try again")
+	}
+	return unlock, nil
 }
 
 // newKey makes a key: 26 letters and digits, which is 130 random bits.

@@ -176,6 +176,71 @@ func TestKeysOfSeveralProcesses(t *testing.T) {
 	}
 }
 
+// TestReplaceAtOnce: each of those who replace a key at once gets one of its own, and the
+// last of them is in force.
+func TestReplaceAtOnce(t *testing.T) {
+	dir := t.TempDir()
+	openKeys(t, dir)
+	const many = 8
+	var all sync.WaitGroup
+	got := make([]string, many)
+	for i := range many {
+		all.Go(func() {
+			k, err := ReadKeys(dir)
+			if err == nil {
+				got[i], err = k.Replace(DefaultKey)
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	all.Wait()
+	k := openKeys(t, dir)
+	inForce, revoked := k.All()
+	if now, _ := k.Key(DefaultKey); len(inForce) != 1 || len(revoked) != many || !slices.Contains(got, now) {
+		t.Errorf("%d in force, %d revoked, want 1 and %d", len(inForce), len(revoked), many)
+	}
+	if slices.Contains(revoked, inForce[0]) || len(slices.Compact(slices.Sorted(slices.Values(got)))) != many {
+		t.Error("the key in force is revoked, or two got the same")
+	}
+}
+
+// TestReplaceStops where another program has replaced the key meanwhile, as it may where
+// the disk has no locks: two of them would undo each other.
+func TestReplaceStops(t *testing.T) {
+	const first, ours, theirs = "patrol-a", "patrol-b", "patrol-c"
+	change := replaceKey(DefaultKey)
+	for _, now := range []string{first, ours, first} { // the last: an editor wrote what it had read
+		var f keysFile
+		f.add(DefaultKey, now)
+		err := change(&f, ours)
+		if l, _ := f.find(DefaultKey); err != nil || l.secret != ours {
+			t.Errorf("%s became %s, %v", now, l.secret, err)
+		}
+	}
+	var f keysFile
+	f.add(DefaultKey, theirs)
+	err := change(&f, ours)
+	if l, _ := f.find(DefaultKey); err == nil || cli.HintOf(err) == "" || l.secret != theirs {
+		t.Errorf("another's became %s, %v", l.secret, err)
+	}
+}
+
+// TestRevokedIsNotInForce, whatever else the file says: a default key is made anew.
+func TestRevokedIsNotInForce(t *testing.T) {
+	dir := t.TempDir()
+	const key, at = "patrol-aaaaaaaaaaaaaaaaaaaaaaaaaa", " 2026-01-02T03:04:05Z\n"
+	text := fmt.Sprintf("default %s%srevoked:laptop %x%s", key, at, sha256.Sum256([]byte(key)), at)
+	if err := os.WriteFile(filepath.Join(dir, "keys"), []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	k := openKeys(t, dir)
+	if now, ok := k.Key(DefaultKey); !ok || now == key || len(k.List()) != 1 || len(revokedKeys(k)) != 1 {
+		t.Errorf("the default is %q, in force %v", now, names(k.List()))
+	}
+}
+
 func TestKeysFileErrors(t *testing.T) {
 	const at = " 2026-01-02T03:04:05Z\n"
 	good := "# mine\n\ndefault patrol-aaaaaaaaaaaaaaaaaaaaaaaaaa" + at + "revoked:x " + strings.Repeat("ab", 32) + at

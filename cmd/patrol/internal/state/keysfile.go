@@ -42,7 +42,7 @@ type keyLine struct {
 	kept    string    // the whole line, if it has no name
 }
 
-// parseKeys reads the file's text. Its errors name lines, never their content.
+// parseKeys reads the file's text, without keys in force that are revoked, too. Its errors name lines, never their content.
 func parseKeys(path string, text []byte) (f keysFile, err error) {
 	n := 0
 	for line := range strings.Lines(string(text)) {
@@ -59,6 +59,7 @@ func parseKeys(path string, text []byte) (f keysFile, err error) {
 		}
 		f = append(f, l)
 	}
+	f.endRevoked()
 	return f, nil
 }
 
@@ -129,6 +130,17 @@ func (f *keysFile) add(name, key string) {
 	*f = append(*f, keyLine{name: name, secret: key, hash: sha256.Sum256([]byte(key)), at: time.Now()})
 }
 
+func (f keysFile) isRevoked(hash [sha256.Size]byte) bool {
+	return slices.ContainsFunc(f, func(l keyLine) bool { return l.revoked && l.hash == hash })
+}
+
+// endRevoked takes out keys in force that are revoked, too: an editor or a copy of an
+// older file may have brought them back.
+func (f *keysFile) endRevoked() {
+	all := *f
+	*f = slices.DeleteFunc(slices.Clone(all), func(l keyLine) bool { return l.name != "" && !l.revoked && all.isRevoked(l.hash) })
+}
+
 // revoke leaves of a key, if it is there, the hash alone.
 func (f *keysFile) revoke(name string) {
 	l, ok := f.find(name)
@@ -137,6 +149,11 @@ func (f *keysFile) revoke(name string) {
 	}
 	*f = slices.DeleteFunc(*f, func(l keyLine) bool { return l.name == name && !l.revoked })
 	*f = append(*f, keyLine{name: name, revoked: true, hash: l.hash, at: time.Now()})
+	f.forgetOldest()
+}
+
+// forgetOldest leaves maxRevoked of the revoked keys.
+func (f *keysFile) forgetOldest() {
 	excess := len(f.list(true)) - maxRevoked
 	*f = slices.DeleteFunc(*f, func(l keyLine) bool {
 		excess--
