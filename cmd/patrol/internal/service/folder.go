@@ -12,6 +12,7 @@ import (
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
+	"patrol/cmd/patrol/internal/session"
 	"patrol/cmd/patrol/internal/state"
 	"patrol/rotator/ledger"
 )
@@ -26,14 +27,18 @@ type folder struct {
 	log    *slog.Logger
 	every  time.Duration // how often it is looked at
 
+	keys       *state.Keys
+	reloadKeys func() error // reads the keys again, and writes there what is lost of them
+
 	inUse fs.FileInfo // the folder that holds our ledger; of Look alone
 
 	mu      sync.Mutex // guards problem; held over nothing that blocks
 	problem error
 }
 
-func newFolder(l *ledger.Ledger, h state.Holder, p state.Proxy, dir string, log *slog.Logger) *folder {
-	f := &folder{ledger: l, holder: h, proxy: p, dir: dir, log: log, every: time.Minute}
+// newFolder leaves to the caller how the keys are read again.
+func newFolder(e *session.Engine, h state.Holder, p state.Proxy, dir string, log *slog.Logger) *folder {
+	f := &folder{ledger: e.Ledger, keys: e.Keys, holder: h, proxy: p, dir: dir, log: log, every: time.Minute}
 	f.inUse, _ = os.Stat(dir) // if it can't be seen, the first Look takes it for another
 	for _, open := range state.OpenParents(dir) {
 		log.Warn("the state folder isn't safe from others", "why", open)
@@ -88,6 +93,9 @@ func (f *folder) Look() (replaced bool) {
 	switch {
 	case err == nil && f.inUse != nil && os.SameFile(info, f.inUse):
 		f.setProblem(nil)
+		if f.keys.Missing() {
+			f.restoreKeys()
+		}
 		return false
 	case err == nil:
 		err = state.CheckPrivate(f.dir)
@@ -111,8 +119,16 @@ func (f *folder) Look() (replaced bool) {
 	if err := errors.Join(f.holder.Write(f.dir), f.proxy.Write(f.dir)); err != nil {
 		f.log.Warn("who has the state folder can't be noted there", "err", err)
 	}
+	f.restoreKeys()
 	f.log.Warn("another folder stood where the state folder was, or none: the ledger is there again, and the control socket is opened anew", "folder", f.dir)
 	return true
+}
+
+// restoreKeys has the client keys that are lost written again.
+func (f *folder) restoreKeys() {
+	if err := f.reloadKeys(); err != nil {
+		f.log.Error("the client keys can't be written again: commands and agents that are started now don't know them", "err", err, "mend", cli.HintOf(err))
+	}
 }
 
 // runControl answers on the control socket until ctx is done. Where another folder has

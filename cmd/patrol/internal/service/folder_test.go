@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -55,7 +56,13 @@ func openFolder(t *testing.T) (f *folder, log *buffer) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = led.Close() })
-	return newFolder(led, state.Holder{PID: os.Getpid(), Command: state.ServeCommand}, state.Proxy{Profile: "work"}, dir, logger), log
+	keys, err := state.OpenKeys(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f = newFolder(&session.Engine{Ledger: led, Keys: keys}, state.Holder{PID: os.Getpid(), Command: state.ServeCommand}, state.Proxy{Profile: "work"}, dir, logger)
+	f.reloadKeys = func() error { return errors.Join(keys.Reload(), keys.Save()) }
+	return f, log
 }
 
 func TestFolderLook(t *testing.T) {
@@ -68,6 +75,9 @@ func TestFolderLook(t *testing.T) {
 		"as it was": {replace: func(string) error { return nil }},
 		"taken away": {replaced: true, replace: func(dir string) error {
 			return os.Rename(dir, dir+".old")
+		}},
+		"its keys alone": {replace: func(dir string) error {
+			return os.Remove(filepath.Join(dir, "keys"))
 		}},
 		"another one of ours": {replaced: true, replace: func(dir string) error {
 			return errors.Join(os.Rename(dir, dir+".old"), os.Mkdir(dir, 0o700))
@@ -95,6 +105,11 @@ func TestFolderLook(t *testing.T) {
 			}
 			if got := f.Look(); got != c.replaced {
 				t.Errorf("replaced: %v", got)
+			}
+			key, _ := f.keys.Key(state.DefaultKey)
+			there, _ := state.ReadKeys(f.dir)
+			if got, _ := there.Key(state.DefaultKey); (got == key) != (c.problem == "") {
+				t.Error("the client keys aren't there, or where they shouldn't be")
 			}
 			again := f.Look()
 			err := f.Problem()
@@ -165,8 +180,8 @@ func TestControlSocketIsOpenedAnew(t *testing.T) {
 	ctx, end := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- s.runControl(ctx) }()
-	for range 3 {
-		if err := os.RemoveAll(f.dir); err != nil {
+	for i := range 3 {
+		if err := os.Rename(f.dir, fmt.Sprint(f.dir, i)); err != nil {
 			t.Fatal(err)
 		}
 		for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(time.Millisecond) {

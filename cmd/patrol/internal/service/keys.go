@@ -1,6 +1,8 @@
 package service
 
 import (
+	"errors"
+	"io/fs"
 	"time"
 
 	"patrol/cmd/patrol/internal/state"
@@ -8,21 +10,26 @@ import (
 	"patrol/rotator/ledger"
 )
 
-// ReloadKeys takes up what stands in the state folder now. Where the default key is
-// another one, agents' files get that at once: the one before is refused.
+// ReloadKeys takes up what stands in the state folder now, and writes there what it has
+// lost. Where the default key is another one, agents' files get that at once: the one
+// before is refused.
 func (s *Service) ReloadKeys() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
+	if err := state.CheckPrivate(s.info.State); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // others would say whom we let in
+	}
 	before, _ := s.Keys.Key(state.DefaultKey)
 	if err := s.Keys.Reload(); err != nil {
 		return err
 	}
+	err := s.Keys.Save()
 	inForce, revoked := s.setKeys()
 	if now, _ := s.Keys.Key(state.DefaultKey); now != before {
 		s.Rotator.TryNow()
 	}
 	s.log.Info("client keys taken up", "in_force", inForce, "revoked", revoked)
-	return nil
+	return err
 }
 
 // setKeys has the guard know the keys, and returns how many of each kind there are.

@@ -2,6 +2,7 @@ package service
 
 import (
 	"errors"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -73,7 +74,7 @@ func (s *Service) lets(name string) bool {
 // TestReloadKeysAtOnce: a revoked key doesn't come back into force by a reload that began
 // before it was revoked.
 func TestReloadKeysAtOnce(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "state")
 	s := keysOf(t, dir)
 	file := filepath.Join(dir, "keys")
 	without, err := os.ReadFile(file)
@@ -100,6 +101,30 @@ func TestReloadKeysAtOnce(t *testing.T) {
 		all.Wait()
 		if s.lets("laptop") {
 			t.Fatal("a revoked key is in force again")
+		}
+	}
+}
+
+// TestReloadKeysOfOthers: what stands in a folder that others may write to isn't read.
+func TestReloadKeysOfOthers(t *testing.T) {
+	if runtime.GOOS == "windows" {
+		t.Skip("modes say nothing here")
+	}
+	dir := filepath.Join(t.TempDir(), "state")
+	s := keysOf(t, dir)
+	other, err := state.OpenKeys(dir)
+	if err == nil {
+		_, err = other.New("laptop")
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, mode := range []fs.FileMode{0o777, 0o700} {
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.ReloadKeys(); (err == nil) != (mode == 0o700) || s.lets("laptop") != (mode == 0o700) {
+			t.Errorf("mode %o: %v, let in %v", mode, err, s.lets("laptop"))
 		}
 	}
 }

@@ -94,7 +94,8 @@ func newService(ctx context.Context, o cli.Options, open *session.Session, t tar
 		return nil, err
 	}
 	s := &Service{Engine: e, o: o, lns: lns, profile: t.Profile.File, log: open.Log}
-	s.folder = newFolder(e.Ledger, state.Holder{PID: os.Getpid(), Command: state.ServeCommand, Profile: t.Profile.Name}, proxy, open.Dir, open.Log)
+	s.folder = newFolder(e, state.Holder{PID: os.Getpid(), Command: state.ServeCommand, Profile: t.Profile.Name}, proxy, open.Dir, open.Log)
+	s.folder.reloadKeys = s.ReloadKeys
 	s.info = control.Ping{
 		Control: control.Version,
 		PID:     os.Getpid(),

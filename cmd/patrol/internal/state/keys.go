@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -75,13 +76,7 @@ func OpenKeys(dir string) (*Keys, error) {
 	if _, ok := k.Key(DefaultKey); ok {
 		return k, nil // the disk may be read-only
 	}
-	fresh := newKey()
-	return k, k.edit(func(f *keysFile) error {
-		if _, ok := f.find(DefaultKey); !ok { // another process may have made it
-			f.add(DefaultKey, fresh)
-		}
-		return nil
-	})
+	return k, k.Save()
 }
 
 // ReadKeys is OpenKeys, but makes nothing.
@@ -90,22 +85,54 @@ func ReadKeys(dir string) (*Keys, error) {
 	return k, k.Reload()
 }
 
-// Reload reads the file again. After an error the keys are those of before.
+// Reload reads the file again. What was revoked stays so, and where the file is gone or
+// empty, all keys stay as they are: see Save. After an error the keys are those of before.
 func (k *Keys) Reload() error {
 	k.taking.Lock()
 	defer k.taking.Unlock()
-	text, _, err := atomicfile.Read(k.path)
-	if errors.Is(err, fs.ErrNotExist) {
-		err = nil // nor is the folder there
-	}
+	f, err := k.read()
 	if err != nil {
-		return fmt.Errorf("reading the client keys: %w", err)
+		return err
 	}
-	f, err := parseKeys(k.path, text)
-	if err == nil {
-		k.set(f)
+	f.remember(k.get())
+	k.set(f)
+	return nil
+}
+
+// Save writes what the file has lost of what is known: all of it where the file is gone or
+// empty, else what was revoked. Where there is no default key, one is made.
+func (k *Keys) Save() error {
+	f, err := k.read()
+	if err != nil {
+		return err
 	}
-	return err
+	known, fresh := k.get(), newKey()
+	add := func(f *keysFile) error {
+		f.remember(known)
+		if _, ok := f.find(DefaultKey); !ok {
+			f.add(DefaultKey, fresh)
+		}
+		return nil
+	}
+	added := slices.Clone(f)
+	if _ = add(&added); slices.Equal(added, f) {
+		return nil // the disk may be read-only
+	}
+	return k.edit(add)
+}
+
+// Missing reports whether the file is gone.
+func (k *Keys) Missing() bool {
+	_, err := os.Stat(k.path)
+	return errors.Is(err, fs.ErrNotExist)
+}
+
+func (k *Keys) read() (keysFile, error) {
+	text, _, err := atomicfile.Read(k.path)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) { // the folder may be missing, too
+		return nil, fmt.Errorf("reading the client keys: %w", err)
+	}
+	return parseKeys(k.path, text)
 }
 
 func (k *Keys) set(f keysFile) {

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -142,6 +143,63 @@ func TestReloadsAtOnce(t *testing.T) {
 		if _, ok := k.Key("laptop"); ok {
 			t.Fatal("a key is there again that had been taken out of the file")
 		}
+	}
+}
+
+// TestSaveKeys: what a running service knows survives the loss of the file.
+func TestSaveKeys(t *testing.T) {
+	const at = " 2026-01-02T03:04:05Z\n"
+	const theirs = "patrol-tttttttttttttttttttttttttt"
+	for name, c := range map[string]struct {
+		lose    func(k *Keys, revoked string) error
+		inForce []string
+		def     string // the default key; "": ours, "new": one of its own
+	}{
+		"untouched": {inForce: []string{"default", "laptop"}, lose: func(*Keys, string) error { return nil }},
+		"gone":      {inForce: []string{"default", "laptop"}, lose: func(k *Keys, _ string) error { return os.Remove(k.path) }},
+		"with its folder": {inForce: []string{"default", "laptop"}, lose: func(k *Keys, _ string) error {
+			return os.RemoveAll(filepath.Dir(k.path))
+		}},
+		"empty": {inForce: []string{"default", "laptop"}, lose: func(k *Keys, _ string) error { return os.Truncate(k.path, 0) }},
+		"another's": {inForce: []string{"default"}, def: theirs, lose: func(k *Keys, _ string) error {
+			return os.WriteFile(k.path, []byte("default "+theirs+at), 0o600)
+		}},
+		"an older one, where the default is one that was revoked": {inForce: []string{"default"}, def: "new", lose: func(k *Keys, revoked string) error {
+			return os.WriteFile(k.path, []byte("default "+revoked+at), 0o600)
+		}},
+		"without a default": {inForce: []string{"default"}, def: "new", lose: func(k *Keys, _ string) error {
+			return os.WriteFile(k.path, []byte("# none\n"), 0o600)
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "state")
+			k := openKeys(t, dir)
+			revoked, _ := k.Key(DefaultKey)
+			ours, err := k.Replace(DefaultKey)
+			if err == nil {
+				_, err = k.New("laptop")
+			}
+			if err = errors.Join(err, c.lose(k, revoked)); err != nil {
+				t.Fatal(err)
+			}
+			before, _ := os.ReadFile(k.path)
+			if err := errors.Join(k.Reload(), k.Save()); err != nil {
+				t.Fatal(err)
+			}
+			if after, _ := os.ReadFile(k.path); name == "untouched" && string(after) != string(before) || k.Missing() {
+				t.Errorf("the file was\n%s\nand is\n%s", before, after)
+			}
+			for _, k := range []*Keys{k, openKeys(t, dir)} { // in memory, and on the disk
+				def, _ := k.Key(DefaultKey)
+				right := def == cmp.Or(c.def, ours)
+				if c.def == "new" {
+					right = def != "" && def != ours && def != revoked
+				}
+				if all := revokedKeys(k); !right || !slices.Equal(names(k.List()), c.inForce) || len(all) != 1 || all[0].Hash != sha256.Sum256([]byte(revoked)) {
+					t.Errorf("default %q (ours %q), in force %v, revoked %v", def, ours, names(k.List()), names(all))
+				}
+			}
+		})
 	}
 }
 
@@ -291,6 +349,13 @@ func TestRevokedKeysAreBounded(t *testing.T) {
 	}
 	f.add("y", "y")
 	all := f.list(true)
+	var before keysFile
+	before.add("x", "older")
+	before.revoke("x")
+	was := slices.Clone(f)
+	if f.remember(before); !slices.Equal(f, was) {
+		t.Error("one that was forgotten is remembered in place of a newer one")
+	}
 	if len(all) != maxRevoked || all[0].Hash != sha256.Sum256([]byte("2")) || len(f.list(false)) != 1 {
 		t.Errorf("%d revoked", len(all))
 	}

@@ -55,7 +55,7 @@ func parseKeys(path string, text []byte) (f keysFile, err error) {
 		}
 		if err != nil {
 			return nil, cli.Hinted(fmt.Errorf("the client keys in %s, line %d: %w", path, n, err),
-				"mend or remove that line; without the file, patrol makes a new default key")
+				"mend or remove that line; without the file patrol would forget which keys there are and which were revoked")
 		}
 		f = append(f, l)
 	}
@@ -128,6 +128,23 @@ func (f keysFile) list(revoked bool) (all []ClientKey) {
 
 func (f *keysFile) add(name, key string) {
 	*f = append(*f, keyLine{name: name, secret: key, hash: sha256.Sum256([]byte(key)), at: time.Now()})
+}
+
+// remember adds what before, an older state of the same keys, has revoked; all of it
+// where f has no line.
+func (f *keysFile) remember(before keysFile) {
+	if len(*f) == 0 {
+		*f = slices.Clone(before)
+		return
+	}
+	lost := slices.DeleteFunc(slices.Clone(before), func(l keyLine) bool { return !l.revoked || f.isRevoked(l.hash) })
+	at := slices.IndexFunc(*f, func(l keyLine) bool { return l.revoked })
+	if at < 0 {
+		at = len(*f)
+	}
+	*f = slices.Insert(*f, at, lost...) // the oldest stand first, and are forgotten first
+	f.forgetOldest()
+	f.endRevoked()
 }
 
 func (f keysFile) isRevoked(hash [sha256.Size]byte) bool {
