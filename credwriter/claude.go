@@ -67,7 +67,7 @@ func (c claude) set(e *jsonEdit) error {
 	switch token, hasToken := env.last(authVar); p {
 	case atProxy:
 		c.setKey(e, env)
-	case atOtherProxy, atLocal, unknownPlace:
+	case atOtherProxy, unknownPlace:
 		if hasToken {
 			e.leaveValue(token, "env.%s: %s", authVar, where)
 		} else if c.create && p != atOtherProxy {

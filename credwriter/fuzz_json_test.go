@@ -119,7 +119,7 @@ func checkBesideProxy(t *testing.T, text []byte) {
 	base, _ := env[baseVar].(string)
 	p, _ := owner().placeOf(base)
 	for _, key := range []string{authVar, keyVar} {
-		beside := p == atProxy || p == atLocal || p == unknownPlace
+		beside := p == atProxy || p == unknownPlace
 		if beside && env[key] == newValue || p == atProxy && env[key] == oldValue {
 			t.Errorf("%s is a token beside %q in %q", key, base, text)
 		}

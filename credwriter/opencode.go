@@ -92,7 +92,7 @@ func (c openCode) setEntry(e *jsonEdit, name string, entry value) {
 	switch p, where := c.placeOf(name); p {
 	case atProxy:
 		c.setKey(e, shown, entry)
-	case atOtherProxy, atLocal, unknownPlace:
+	case atOtherProxy, unknownPlace:
 		leaveEntry(e, entry, "the key of %s was left as it is: %s", shown, where)
 	default:
 		c.setToken(e, shown, entry)
@@ -215,10 +215,8 @@ func (c openCode) placeOf(name string) (p place, where string) {
 	switch {
 	case p == atOtherProxy:
 		return p, fmt.Sprintf("its baseURL in %s leads to the proxy of profile %q", base.path, profile)
-	case p == atLocal:
-		return p, fmt.Sprintf("its baseURL in %s leads to this machine and isn't known as patrol's proxy: %s", base.path, c.owner.mendBase())
 	case p == unknownPlace, base.text == "":
-		return unknownPlace, fmt.Sprintf("its baseURL in %s is no URL that all programs read alike: %s", base.path, c.owner.mendBase())
+		return unknownPlace, fmt.Sprintf("its baseURL in %s is no URL that surely leads past patrol's port: %s", base.path, c.owner.mendBase())
 	}
 	return p, fmt.Sprintf("its baseURL in %s leads past this workspace", base.path)
 }

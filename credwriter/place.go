@@ -25,7 +25,6 @@ const (
 	atWorkspace               // this workspace or its gateway: a token
 	atProxy                   // our own proxy: the client key
 	atOtherProxy              // another profile's proxy: what its service puts there
-	atLocal                   // another address of this machine, such as our proxy's before it moved: nothing
 	unknownPlace              // it can't be told: nothing
 	noBase                    // a provider of OpenCode's without a base URL
 )
@@ -55,8 +54,8 @@ func (o Owner) placeOf(base string) (p place, profile string) {
 		return unknownPlace, ""
 	case h.MaySame(o.Host) || o.isGateway(h):
 		return atWorkspace, ""
-	case isLocal(h.Name):
-		return atLocal, ""
+	case isLocal(h.Name) && slices.ContainsFunc(o.Proxies, func(a netip.AddrPort) bool { return portOf(h) == strconv.Itoa(int(a.Port())) }):
+		return unknownPlace, "" // another name of this machine, perhaps, and our port
 	}
 	return elsewhere, ""
 }
@@ -109,12 +108,15 @@ func isLocal(name string) bool {
 	return !strings.Contains(name, ".") || strings.HasSuffix(name, ".localhost") || strings.HasSuffix(name, ".localdomain")
 }
 
+func portOf(h pat.Host) string {
+	return cmp.Or(h.Port, map[string]string{"http": "80", "https": "443"}[h.Scheme])
+}
+
 // reaches reports whether a program that asks for h gets to a proxy that listens
 // on addr. A proxy on one loopback address has the other, too; other addresses of
 // 127.0.0.0/8 may be another program's.
 func reaches(h pat.Host, addr netip.AddrPort) bool {
-	port := cmp.Or(h.Port, map[string]string{"http": "80", "https": "443"}[h.Scheme])
-	if port != strconv.Itoa(int(addr.Port())) {
+	if portOf(h) != strconv.Itoa(int(addr.Port())) {
 		return false
 	}
 	at := addr.Addr().Unmap()
@@ -153,10 +155,8 @@ func (o Owner) leadsTo(name string, base value, there bool) string {
 		return name + " beside it leads to " + shown + ", the proxy of profile " + strconv.Quote(profile)
 	case p == atOtherProxy:
 		return name + " beside it leads to the proxy of profile " + strconv.Quote(profile)
-	case p == atLocal:
-		return name + " beside it leads to " + shown + ", which isn't known as patrol's proxy: " + o.mendBase()
 	case p == unknownPlace:
-		return name + " beside it is no URL that all programs read alike: " + o.mendBase()
+		return name + " beside it is no URL that surely leads past patrol's port: " + o.mendBase()
 	}
 	return name + " beside it leads to " + shown
 }

@@ -73,8 +73,8 @@ func TestPlaceOfProxy(t *testing.T) {
 		{"[::1]:4000", "http://127.0.0.1:4000", atProxy},
 		{"127.0.0.1:80", "http://localhost", atProxy},
 		{"127.0.0.1:443", "https://localhost/", atProxy},
-		{localhost, "http://127.0.0.1", atLocal},
-		{localhost, "http://127.0.0.2:4000", atLocal},
+		{localhost, "http://127.0.0.1", elsewhere},
+		{localhost, "http://127.0.0.2:4000", unknownPlace},
 		{localhost, "http://127.0.0.1.evil.com:4000", elsewhere},
 		{localhost, "http://localhost.evil.com:4000", elsewhere},
 		{localhost, "http://evil.com:4000/http://127.0.0.1:4000", elsewhere},
@@ -85,9 +85,9 @@ func TestPlaceOfProxy(t *testing.T) {
 		{localhost, "https://[2001:db8::1]", elsewhere},
 		{localhost, "", elsewhere},
 		{"127.0.0.2:4000", "http://127.0.0.2:4000", atProxy},
-		{"127.0.0.2:4000", "http://127.0.0.1:4000", atLocal},
+		{"127.0.0.2:4000", "http://127.0.0.1:4000", unknownPlace},
 		{"10.0.0.1:4000", "http://10.0.0.1:4000/x", atProxy},
-		{"10.0.0.1:4000", "http://127.0.0.1:4000", atLocal},
+		{"10.0.0.1:4000", "http://127.0.0.1:4000", unknownPlace},
 		{"0.0.0.0:4000", "http://127.0.0.7:4000", atProxy},
 		{"[::]:4000", "http://localhost:4000", atProxy},
 		{"0.0.0.0:4000", "http://10.0.0.1:4000", elsewhere}, // it isn't known to be this machine's
@@ -99,7 +99,7 @@ func TestPlaceOfProxy(t *testing.T) {
 			t.Errorf("a proxy on %s: %q is %v %q, want %v", c.listen, c.base, got, profile, c.want)
 		}
 	}
-	if p, _ := (Owner{}).placeOf("http://127.0.0.1:4000"); p != atLocal {
+	if p, _ := (Owner{}).placeOf("http://127.0.0.1:4000"); p != elsewhere {
 		t.Errorf("without a proxy: %v", p)
 	}
 }
@@ -115,11 +115,9 @@ var oddBases = []string{
 	"http://[::1%25lo]:4000", "http://localhost..evil:4000", "http://evil.com:", "http://x@evil.com", "ftp://evil.com", "localhost:4000", "127.0.0.1:4000", "localhost", "%zz://",
 }
 
-// otherLocalBases lead to this machine, or may, and not to an address that is known as
-// our proxy's: where it listened once, perhaps.
+// otherLocalBases lead to this machine, or may, and to our proxy's port.
 var otherLocalBases = []string{
-	"http://ip6-localhost:4000", "http://my-machine:4000", "http://localhost.localdomain:4000", "http://localhost:4002", "http://agents.localhost:4002", "http://127.0.0.1:4002/v1",
-	"https://127.0.0.1", "http://127.0.0.2:4000", "http://0.0.0.0:4002", "http://[::1]:4002", "http://[::]:4002", "http://[::ffff:127.0.0.1]:4002",
+	"http://ip6-localhost:4000", "http://my-machine:4000", "http://localhost.localdomain:4000", "http://127.0.0.2:4000",
 }
 
 // TestNoTokenBesideOddURLs: beside a base URL that may lead to our proxy's port and isn't
@@ -130,8 +128,8 @@ func TestNoTokenBesideOddURLs(t *testing.T) {
 		place place
 		says  string
 	}{
-		{oddBases, unknownPlace, "is no URL that all programs read alike"},
-		{otherLocalBases, atLocal, "isn't known as patrol's proxy"},
+		{oddBases, unknownPlace, "is no URL that surely leads past patrol's port"},
+		{otherLocalBases, unknownPlace, "is no URL that surely leads past patrol's port"},
 	} {
 		for _, base := range group.bases {
 			if p, _ := owner().placeOf(base); p != group.place {
