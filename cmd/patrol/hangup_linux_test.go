@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -107,6 +108,48 @@ func TestHangUpReadsAgain(t *testing.T) {
 	})
 	if out := p.output(); !strings.Contains(out, `msg="SIGHUP: reading`) || strings.Contains(out, "dapi") {
 		t.Errorf("the log doesn't say so, or too much: %s", out)
+	}
+	p.ends(t)
+}
+
+// Client keys that a person has edited: a file that is broken changes nothing.
+func TestHangUpReadsKeys(t *testing.T) {
+	t.Parallel()
+	s := newSite(t, workspacetest.Config{})
+	p := s.patrol(t, "serve", "--listen", "127.0.0.1:0")
+	s.awaitReady(t)
+	clients := func() (names []string) {
+		c, err := control.Dial(t.Context(), s.state, patience)
+		if err != nil {
+			t.Fatal(err)
+		}
+		status, err := c.Status(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, client := range status.Proxy.Clients {
+			names = append(names, client.Name)
+		}
+		return names
+	}
+	file := filepath.Join(s.state, "keys")
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range []string{"broken\n", "laptop patrol-aaaaaaaaaaaaaaaaaaaaaaaaaa 2026-01-02T03:04:05Z\n"} {
+		if err := os.WriteFile(file, append(slices.Clone(raw), line...), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		p.hangUp(t)
+		if line == "broken\n" {
+			await(t, func() bool { return strings.Contains(p.output(), "it isn't a name, a key and a time") })
+		} else {
+			await(t, func() bool { return slices.Contains(clients(), "laptop") })
+		}
+		if !slices.Contains(clients(), "default") {
+			t.Errorf("after %q: %v", line, clients())
+		}
 	}
 	p.ends(t)
 }

@@ -10,6 +10,8 @@ import (
 
 	"github.com/fsnotify/fsnotify"
 	terminal "golang.org/x/term"
+
+	"patrol/cmd/patrol/internal/cli"
 )
 
 // watch tells the rotator when somebody has changed the profile's file: a token
@@ -75,7 +77,7 @@ func (s *Service) readAgain(ctx context.Context, hangups <-chan os.Signal) error
 			return nil
 		case <-hangups:
 		}
-		s.log.Info("SIGHUP: reading the profile, the agents' files and the authorities again; flags and variables count from the next start", "profile", s.profile)
+		s.log.Info("SIGHUP: reading the profile, the agents' files, the client keys and the authorities again; flags and variables count from the next start", "profile", s.profile)
 		if roots, err := s.o.ReadCAs(); err != nil {
 			s.log.Error("the authorities stay those of before", "err", err)
 		} else {
@@ -83,5 +85,8 @@ func (s *Service) readAgain(ctx context.Context, hangups <-chan os.Signal) error
 			s.proxy.Trust(roots)
 		}
 		s.Rotator.TryNow()
+		if err := s.ReloadKeys(); err != nil {
+			s.log.Error("the client keys can't be read again, or not all of them written", "err", err, "mend", cli.HintOf(err))
+		}
 	}
 }
