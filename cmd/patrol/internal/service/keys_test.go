@@ -48,6 +48,19 @@ func TestTokenUse(t *testing.T) {
 	}
 }
 
+// TestReplacedTokenAges: nobody is told for ever to restart an agent that was restarted.
+func TestReplacedTokenAges(t *testing.T) {
+	now := time.Date(2026, 5, 1, 12, 0, 0, 0, time.UTC)
+	for ago, shown := range map[time.Duration]bool{0: true, 24*time.Hour - time.Second: true, 24 * time.Hour: false, 100 * time.Hour: false} {
+		if got := recent(now.Add(-ago), now); got.IsZero() == shown {
+			t.Errorf("%v ago: %v", ago, got)
+		}
+	}
+	if !recent(time.Time{}, now).IsZero() {
+		t.Error("never is some time")
+	}
+}
+
 // keysOf is a service with nothing but client keys, those of a state folder.
 func keysOf(t *testing.T, dir string) *Service {
 	t.Helper()

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"patrol/cmd/patrol/internal/cli"
 	"patrol/cmd/patrol/internal/control"
@@ -25,9 +26,19 @@ func (s *Service) Status() control.Status {
 		Status:     status,
 		Proxy: &control.Proxy{
 			Stats: s.proxy.Stats(), Refused: s.guard.Counters(),
-			Clients: s.guard.Clients(), ReplacedTokenAt: s.guard.ReplacedTokenAt(),
+			Clients: s.guard.Clients(), ReplacedTokenAt: recent(s.guard.ReplacedTokenAt(), time.Now()),
 		},
 	}
+}
+
+// recent is at, or the zero time if that is a day ago: an agent that has sent nothing
+// since then was restarted, or is gone.
+func recent(at, now time.Time) time.Time {
+	const day = 24 * time.Hour
+	if now.Sub(at) >= day {
+		return time.Time{}
+	}
+	return at
 }
 
 // ready says why there is no token that works, and what to do about it. Who
