@@ -85,8 +85,12 @@ func (s *Service) readAgain(ctx context.Context, hangups <-chan os.Signal) error
 			s.proxy.Trust(roots)
 		}
 		s.Rotator.TryNow()
-		if err := s.ReloadKeys(); err != nil {
-			s.log.Error("the client keys can't be read again, or not all of them written", "err", err, "mend", cli.HintOf(err))
-		}
+		go s.readKeysAgain() // not waited for: the state folder's disk may not answer
+	}
+}
+
+func (s *Service) readKeysAgain() {
+	if err := s.ReloadKeys(); err != nil {
+		s.log.Error("the client keys can't be read again, or not all of them written", "err", err, "mend", cli.HintOf(err))
 	}
 }
