@@ -93,7 +93,20 @@ func TestHangUpReadsAgain(t *testing.T) {
 	p.hangUp(t)
 	await(t, func() bool { return strings.Contains(p.output(), "there is no certificate in it") })
 	s.app.write(t, "ca.pem", string(s.ca))
-	p.hangUp(t)
+	// What the first SIGHUP has begun may fail after the second, and pause then.
+	again := time.Now()
+	await(t, func() bool {
+		if now := time.Now(); now.After(again) {
+			p.hangUp(t)
+			again = now.Add(2 * time.Second)
+		}
+		c, err := control.Dial(t.Context(), s.state, patience)
+		if err != nil {
+			return false
+		}
+		status, err := c.Status(t.Context())
+		return err == nil && status.Ready
+	})
 	proxy := s.awaitReady(t)
 	if status, body, err := chat(proxy); err != nil || status != http.StatusOK {
 		t.Errorf("%d %s %v", status, body, err)
