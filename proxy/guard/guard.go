@@ -36,6 +36,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 )
 
@@ -156,6 +157,10 @@ func New(cfg Config) (*Guard, error) {
 	g.slots = make(chan struct{}, cmp.Or(cfg.MaxConns, defaultMaxConns()))
 	return g, nil
 }
+
+// KnowsOwners reports whether a client of our own user is known to be one, and needs no
+// key. In a user namespace where our id stands for others too, it isn't.
+func (g *Guard) KnowsOwners() bool { return g.ownersKnown && g.owners.tells(uint32(os.Geteuid())) } //nolint:gosec // a uid is a uint32
 
 // Close closes the socket over which the kernel is asked. Check still works
 // afterwards, by reading /proc/net, which takes longer.

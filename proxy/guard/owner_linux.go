@@ -63,6 +63,9 @@ func (o *owners) warnOfOverflow(log *slog.Logger, users []uint32) {
 	}
 }
 
+// tells reports whether a user's id is nobody else's, too.
+func (o *owners) tells(uid uint32) bool { return !o.hasOverflow || uid != o.overflowUID }
+
 func (o *owners) close() error { return o.sockDiag.close() }
 
 // lookUp returns peerKnown and the uid that owns the client's socket, or why

@@ -398,3 +398,17 @@ func TestKeyFilePipe(t *testing.T) {
 		t.Errorf("a pipe: %v", err)
 	}
 }
+
+// TestKnowsOwners: where our own id stands for others too, nobody is known to be us.
+func TestKnowsOwners(t *testing.T) {
+	g := newGuard(t, Config{})
+	for _, overflow := range []bool{false, true} {
+		g.owners.hasOverflow, g.owners.overflowUID = overflow, uint32(os.Geteuid())
+		if g.KnowsOwners() == overflow {
+			t.Errorf("overflow %v: known %v", overflow, !overflow)
+		}
+	}
+	if newGuard(t, Config{NoOwners: true}).KnowsOwners() {
+		t.Error("known without owners")
+	}
+}

@@ -108,9 +108,6 @@ func newService(ctx context.Context, o cli.Options, open *session.Session, t tar
 		Schedule:    o.CronSpec,
 		MintProfile: o.MintProfile,
 	}
-	if !o.NoOwners {
-		s.info.Network = control.Network()
-	}
 	for _, addr := range proxy.Listen {
 		s.info.Listen = append(s.info.Listen, addr.String())
 	}
@@ -136,6 +133,9 @@ func newService(ctx context.Context, o cli.Options, open *session.Session, t tar
 func (s *Service) newProxy(ctx context.Context, handovers <-chan pat.Handover) (err error) {
 	if s.guard, err = s.newGuard(); err != nil {
 		return err
+	}
+	if s.guard.KnowsOwners() {
+		s.info.Network = control.Network()
 	}
 	s.setKeys()
 	cfg := s.o.Proxy
