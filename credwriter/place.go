@@ -1,7 +1,6 @@
 package credwriter
 
 import (
-	"cmp"
 	"net/netip"
 	"net/url"
 	"slices"
@@ -54,7 +53,7 @@ func (o Owner) placeOf(base string) (p place, profile string) {
 		return unknownPlace, ""
 	case h.MaySame(o.Host) || o.isGateway(h):
 		return atWorkspace, ""
-	case isLocal(h.Name) && slices.ContainsFunc(o.Proxies, func(a netip.AddrPort) bool { return portOf(h) == strconv.Itoa(int(a.Port())) }):
+	case isLocal(h.Name) && slices.ContainsFunc(o.Proxies, func(a netip.AddrPort) bool { return h.DialPort() == strconv.Itoa(int(a.Port())) }):
 		return unknownPlace, "" // another name of this machine, perhaps, and our port
 	}
 	return elsewhere, ""
@@ -108,15 +107,11 @@ func isLocal(name string) bool {
 	return !strings.Contains(name, ".") || strings.HasSuffix(name, ".localhost") || strings.HasSuffix(name, ".localdomain")
 }
 
-func portOf(h pat.Host) string {
-	return cmp.Or(h.Port, map[string]string{"http": "80", "https": "443"}[h.Scheme])
-}
-
 // reaches reports whether a program that asks for h gets to a proxy that listens
 // on addr. A proxy on one loopback address has the other, too; other addresses of
 // 127.0.0.0/8 may be another program's.
 func reaches(h pat.Host, addr netip.AddrPort) bool {
-	if portOf(h) != strconv.Itoa(int(addr.Port())) {
+	if h.DialPort() != strconv.Itoa(int(addr.Port())) {
 		return false
 	}
 	at := addr.Addr().Unmap()

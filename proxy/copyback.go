@@ -52,7 +52,7 @@ func (e *exchange) filterRequest() {
 		e.body.replace(mended, charged)
 	}
 	if bound := e.call.Unfiltered(); bound != "" {
-		e.unfiltered(bound)
+		e.countUnfiltered(bound)
 	}
 }
 
@@ -130,7 +130,7 @@ func (e *exchange) beginAnswer(a *attempt) io.Reader {
 	if e.call != (filter.Call{}) {
 		res := &http.Response{StatusCode: a.res.Status, Header: h, ContentLength: a.res.Length, Body: bodyOf{body, a.res}}
 		if bound := e.call.Response(res); bound != "" {
-			e.unfiltered(bound)
+			e.countUnfiltered(bound)
 		}
 		body = res.Body
 	}

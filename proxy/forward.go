@@ -85,7 +85,7 @@ func (e *exchange) receive() (err error) {
 	case err != nil:
 		return &upstream.RestError{Err: err}
 	case e.body.short:
-		e.unkept()
+		e.countUnkept()
 	case e.body.whole:
 		// The server would look for more of it before it writes the answer's
 		// header, deep enough for the stack to grow, once for each stream.
@@ -180,7 +180,7 @@ type attempt struct {
 
 // send makes attempts until there is nothing to be won by another.
 func (e *exchange) send() attempt {
-	a := e.attempt(nil)
+	a := e.sendOnce(nil)
 	for {
 		with, again := e.sendsAgain(&a)
 		if a.res != nil && (again || a.err != nil) {
@@ -190,13 +190,13 @@ func (e *exchange) send() attempt {
 		if !again {
 			return a
 		}
-		a = e.attempt(with)
+		a = e.sendOnce(with)
 	}
 }
 
-// attempt sends the request once, with this token, or if it is nil the one in use.
+// sendOnce sends the request, with this token, or if it is nil the one in use.
 // Tokens go by pointer here: by value they would make each stream's stack twice as large.
-func (e *exchange) attempt(with *pat.Token) (a attempt) {
+func (e *exchange) sendOnce(with *pat.Token) (a attempt) {
 	g, err := e.acquire(e.r.Context())
 	if err != nil {
 		return attempt{err: err}
@@ -268,15 +268,15 @@ func (e *exchange) acquire(ctx context.Context) (*generation, error) {
 		case <-g.superseded:
 		case <-ctx.Done():
 			return nil, ctx.Err()
-		case <-time.After(time.Until(e.patience())):
+		case <-time.After(time.Until(e.startWaiting())):
 			return nil, noToken{e.proxy.whyNoToken(&g.token)}
 		}
 	}
 }
 
-// patience returns when the request has waited long enough, in all, and begins to count
+// startWaiting returns when the request has waited long enough, in all, and begins to count
 // with the first wait.
-func (e *exchange) patience() time.Time {
+func (e *exchange) startWaiting() time.Time {
 	if e.deadline.IsZero() {
 		e.proxy.count(&e.proxy.stats.Waited)
 		e.deadline = time.Now().Add(e.proxy.cfg.Wait)
@@ -290,7 +290,7 @@ func (e *exchange) patience() time.Time {
 func (e *exchange) askRefused(used *pat.Token) (with *pat.Token, again bool, err error) {
 	p, ctx := e.proxy, e.r.Context()
 	p.count(&p.stats.Refused)
-	patient, cancel := context.WithDeadline(ctx, e.patience())
+	patient, cancel := context.WithDeadline(ctx, e.startWaiting())
 	defer cancel()
 	tok, ok := p.cfg.Refused(patient, *used)
 	switch tok = p.ours(tok); {

@@ -102,9 +102,9 @@ func (p *Proxy) Stats() Stats {
 	return p.stats.Stats
 }
 
-// unkept counts and tells of a request that passes as it comes since there is
+// countUnkept counts and tells of a request that passes as it comes since there is
 // no memory for it.
-func (e *exchange) unkept() {
+func (e *exchange) countUnkept() {
 	p := e.proxy
 	p.count(&p.stats.Unkept)
 	if skipped, ok := p.stats.unkeptLog.Take(time.Now()); ok {
@@ -113,9 +113,9 @@ func (e *exchange) unkept() {
 	}
 }
 
-// unfiltered counts and tells of a request or an answer that passes as it is since it
+// countUnfiltered counts and tells of a request or an answer that passes as it is since it
 // exceeds a bound of the filter.
-func (e *exchange) unfiltered(bound string) {
+func (e *exchange) countUnfiltered(bound string) {
 	p := e.proxy
 	p.count(&p.stats.Unfiltered)
 	if skipped, ok := p.stats.unfilteredLog.Take(time.Now()); ok {

@@ -49,7 +49,8 @@ const (
 //     something else is not asked for again.
 //
 // Beyond that the client gets what the upstream says. That a connection was stale which
-// the pool had kept is found by package upstream, and counts for nothing here.
+// the pool had kept is found by package upstream, and counts for nothing here: so what gets
+// no byte of an answer is sent three times at most.
 func decide(o outcome, may terms, done tries) (verdict, tries) {
 	switch {
 	case o.died && may.whole && may.repeat && !done.reset:

@@ -160,7 +160,7 @@ func New(cfg Config) (*Guard, error) {
 
 // KnowsOwners reports whether a client of our own user is known to be one, and needs no
 // key. In a user namespace where our id stands for others too, it isn't.
-func (g *Guard) KnowsOwners() bool { return g.ownersKnown && g.owners.tells(uint32(os.Geteuid())) } //nolint:gosec // a uid is a uint32
+func (g *Guard) KnowsOwners() bool { return g.ownersKnown && g.owners.isUnique(uint32(os.Geteuid())) } //nolint:gosec // a uid is a uint32
 
 // Close closes the socket over which the kernel is asked. Check still works
 // afterwards, by reading /proc/net, which takes longer.

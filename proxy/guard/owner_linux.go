@@ -63,8 +63,8 @@ func (o *owners) warnOfOverflow(log *slog.Logger, users []uint32) {
 	}
 }
 
-// tells reports whether a user's id is nobody else's, too.
-func (o *owners) tells(uid uint32) bool { return !o.hasOverflow || uid != o.overflowUID }
+// isUnique reports whether a user's id is nobody else's, too.
+func (o *owners) isUnique(uid uint32) bool { return !o.hasOverflow || uid != o.overflowUID }
 
 func (o *owners) close() error { return o.sockDiag.close() }
 

@@ -19,7 +19,7 @@ func (*owners) lookUp(syscall.RawConn, tuple) (peerClass, uint32) { return peerU
 
 func (*owners) warnOfOverflow(*slog.Logger, []uint32) {}
 
-func (*owners) tells(uint32) bool { return false }
+func (*owners) isUnique(uint32) bool { return false }
 
 func (*owners) close() error { return nil }
 

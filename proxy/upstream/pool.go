@@ -7,6 +7,8 @@ import (
 	"slices"
 	"sync"
 	"time"
+
+	"patrol/rotator/pat"
 )
 
 const (
@@ -46,11 +48,7 @@ type dialled struct {
 }
 
 func newHost(c *Client, base *url.URL) *Host {
-	port := base.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[base.Scheme]
-	}
-	addr := net.JoinHostPort(base.Hostname(), port)
+	addr := net.JoinHostPort(base.Hostname(), pat.HostOf(base).DialPort())
 	return &Host{client: c, url: &url.URL{Scheme: base.Scheme, Host: base.Host}, authority: base.Host, addr: addr, free: make(chan *conn)}
 }
 

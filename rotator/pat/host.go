@@ -82,6 +82,11 @@ func (h Host) URL() *url.URL {
 	return u
 }
 
+// DialPort returns the port to connect to: Port, or the scheme's own.
+func (h Host) DialPort() string {
+	return cmp.Or(h.Port, map[string]string{"http": "80", "https": "443"}[h.Scheme])
+}
+
 // Same reports whether both are certainly one workspace: both name the same
 // one of the host's, or neither names any. What one of them says of a token
 // then holds for the other, that it doesn't know it included.

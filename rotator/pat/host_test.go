@@ -137,3 +137,12 @@ func FuzzParseHost(f *testing.F) {
 		}
 	})
 }
+
+func TestDialPort(t *testing.T) {
+	for s, want := range map[string]string{"https://h": "443", "https://h:443": "443", "http://h": "80", "https://h:8443": "8443", "http://[::1]:4000": "4000"} {
+		h, err := pat.ParseHost(s)
+		if err != nil || h.DialPort() != want {
+			t.Errorf("%s: %q, want %q (%v)", s, h.DialPort(), want, err)
+		}
+	}
+}

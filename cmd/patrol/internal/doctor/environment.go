@@ -1,7 +1,6 @@
 package doctor
 
 import (
-	"cmp"
 	"context"
 	"net/netip"
 	"net/url"
@@ -72,7 +71,7 @@ func checkAgents(_ context.Context, in *input, f *findings) {
 
 // isOwnListener reports whether u leads to one of our own addresses.
 func isOwnListener(u *url.URL, addrs []cli.ListenAddr) bool {
-	port := cmp.Or(u.Port(), map[string]string{"http": "80", "https": "443"}[u.Scheme])
+	port := pat.HostOf(u).DialPort()
 	ip, err := netip.ParseAddr(u.Hostname())
 	return slices.ContainsFunc(addrs, func(a cli.ListenAddr) bool {
 		reached := cli.Reaches(netip.AddrPortFrom(ip, a.Port()), a.AddrPort) || err != nil && pat.HostOf(u).Loopback()

@@ -41,10 +41,7 @@ func checkLoops(ctx context.Context, upstreams []proxy.Upstream, listening []net
 
 // leadsTo reports whether a connection to u's host ends at one of addrs.
 func leadsTo(ctx context.Context, u *url.URL, addrs []net.Addr) bool {
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
+	port := pat.HostOf(u).DialPort()
 	var targets []netip.Addr
 	for _, a := range addrs {
 		host, atPort, err := net.SplitHostPort(a.String())
